@@ -1,0 +1,113 @@
+"""Every exception that metapo raises, as one tree.
+
+    MetapoError
+      SettingsError           a settings file or a flag is wrong
+      DataError               prompts or rollouts that can't be used, with the row
+      RubricError             a rubric breaks its own rules or can't be read
+      ModelError              a policy folder that can't be trained
+      MissingExtra            an optional dependency is not installed
+      RunError                a run folder can't be used
+        RunInUse                another process holds it
+        RunExists               it holds a run already, and nobody asked to resume
+      StoreError              the store can't be read or written
+        LineageError            the lineage doesn't verify
+      ChatError               one call to a chat endpoint failed
+        ChatUnreachable         refused, reset, DNS, TLS          (retryable)
+        ChatTimeout             no answer in time                 (retryable)
+        ChatOverloaded          429, 500, 502, 503, 504           (retryable)
+        ChatBadResponse         an answer that is no chat reply   (retryable)
+        ChatRejected            the server refuses this one request (400, 413, 422)
+        ChatMisconfigured       wrong key, address or model: no request will ever succeed
+      JudgeFailureLimit       too many rollouts went unscored; the run stops
+
+A message says what came, what was allowed and what to do.
+"""
+
+
+class MetapoError(Exception):
+    """Base of every error that metapo raises on purpose."""
+
+    retryable = False
+
+
+class SettingsError(MetapoError):
+    """A settings file or a flag is wrong."""
+
+
+class DataError(MetapoError):
+    """Prompts or rollouts that can't be used; the message names file and row."""
+
+
+class RubricError(MetapoError):
+    """A rubric breaks its own rules or can't be read."""
+
+
+class ModelError(MetapoError):
+    """A policy folder that can't be trained."""
+
+
+class MissingExtra(MetapoError):
+    """An optional dependency is not installed; the message names the install command."""
+
+    def __init__(self, extra: str, needed_for: str) -> None:
+        super().__init__(f"{needed_for} needs the extra '{extra}'. Install it with: pip install 'metapo[{extra}]'")
+
+
+class RunError(MetapoError):
+    """A run folder can't be used."""
+
+
+class RunInUse(RunError):
+    """Another process holds the run folder."""
+
+
+class RunExists(RunError):
+    """The folder holds a run already, and nobody asked to resume it."""
+
+
+class StoreError(MetapoError):
+    """The store can't be read or written."""
+
+
+class LineageError(StoreError):
+    """The lineage doesn't verify: a revision is missing or its content is not what its id says."""
+
+
+class ChatError(MetapoError):
+    """One call to a chat endpoint failed."""
+
+
+class ChatUnreachable(ChatError):
+    """The endpoint refused or dropped the connection, or its name or certificate is wrong."""
+
+    retryable = True
+
+
+class ChatTimeout(ChatError):
+    """The endpoint gave no answer in time."""
+
+    retryable = True
+
+
+class ChatOverloaded(ChatError):
+    """The endpoint answered 429 or 5xx."""
+
+    retryable = True
+
+
+class ChatBadResponse(ChatError):
+    """The endpoint answered, but not with a chat reply."""
+
+    retryable = True
+
+
+class ChatRejected(ChatError):
+    """The endpoint refuses this one request, and would again."""
+
+
+class ChatMisconfigured(ChatError):
+    """Wrong key, address or model: no request to this endpoint will ever succeed."""
+
+
+class JudgeFailureLimit(MetapoError):
+    """More than the allowed share of rollouts went unscored in one step; the run stopped with a checkpoint."""

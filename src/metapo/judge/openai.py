@@ -1,0 +1,138 @@
+"""Chat over HTTP for any OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, hosted APIs."""
+
+import asyncio
+import os
+import ssl
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import tenacity
+
+from metapo.errors import (
+    ChatBadResponse,
+    ChatError,
+    ChatMisconfigured,
+    ChatOverloaded,
+    ChatRejected,
+    ChatTimeout,
+    ChatUnreachable,
+    SettingsError,
+)
+from metapo.judge.transport import ChatReply, ChatRequest
+
+_STATUS: dict[int, type[ChatError]] = {
+    400: ChatRejected,
+    401: ChatMisconfigured,
+    403: ChatMisconfigured,
+    404: ChatMisconfigured,
+    405: ChatMisconfigured,
+    413: ChatRejected,
+    422: ChatRejected,
+    429: ChatOverloaded,
+}
+
+
+@dataclass(frozen=True)
+class EndpointSettings:
+    """Where a model answers. `url` ends before /chat/completions; the key is read from `api_key_env` when set.
+
+    A request that fails in a way that may pass is sent again until `deadline_s` seconds have gone by since its
+    first try; `timeout_s` bounds one try; `max_in_flight` bounds the requests under way at once.
+    """
+
+    url: str
+    model: str
+    api_key_env: str | None = None
+    timeout_s: float = 60.0
+    deadline_s: float = 120.0
+    max_in_flight: int = 32
+
+
+class OpenAITransport:
+    """One HTTP client, bound to the event loop that first uses it."""
+
+    def __init__(self, endpoint: EndpointSettings) -> None:
+        self.endpoint = endpoint
+        self._in_flight = asyncio.Semaphore(endpoint.max_in_flight)
+        self._url = f"{endpoint.url.rstrip('/')}/chat/completions"
+        try:
+            self._client = httpx2.AsyncClient(headers=_headers(endpoint), timeout=endpoint.timeout_s)
+            httpx2.URL(self._url)
+        except httpx2.InvalidURL as e:
+            raise SettingsError(f"judge url {endpoint.url!r} is no URL: {e}. Give one like http://localhost:8000/v1") from e
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Send, and send again while that can help and the deadline has not passed. Raises ChatError."""
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, ChatError) and e.retryable),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
+            stop=tenacity.stop_before_delay(self.endpoint.deadline_s),
+            reraise=True,
+        )
+        async with self._in_flight:
+            return await retrying(self._send, request)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def _send(self, request: ChatRequest) -> ChatReply:
+        body = {
+            "model": self.endpoint.model,
+            "messages": [m.model_dump() for m in request.messages],
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+        }
+        started = time.monotonic()
+        response = await self._post(body)
+        if response.status_code != 200:
+            kind = _STATUS.get(response.status_code, ChatOverloaded if response.status_code >= 500 else ChatRejected)
+            raise kind(f"{self._url} answered {response.status_code}: {response.text[:300]}{_advice(kind)}")
+        return _reply(response, time.monotonic() - started, self._url)
+
+    async def _post(self, body: dict[str, Any]) -> httpx2.Response:
+        where = f"{self._url} (model {self.endpoint.model!r})"
+        try:
+            async with asyncio.timeout(self.endpoint.timeout_s):
+                return await self._client.post(self._url, json=body)
+        except (httpx2.TimeoutException, TimeoutError) as e:
+            raise ChatTimeout(f"{where} gave no answer within {self.endpoint.timeout_s:g} s") from e
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as e:
+            raise ChatMisconfigured(f"{where}: {e}. Give a URL like http://localhost:8000/v1") from e
+        except httpx2.DecodingError as e:
+            raise ChatBadResponse(f"{where} sent a body that can't be decoded: {e}") from e
+        except (httpx2.TransportError, ssl.SSLError, OSError) as e:
+            raise ChatUnreachable(f"{where} can't be reached: {e or type(e).__name__}. Is the server running?") from e
+
+
+def _headers(endpoint: EndpointSettings) -> dict[str, str]:
+    if endpoint.api_key_env is None:
+        return {}
+    key = os.environ.get(endpoint.api_key_env)
+    if not key:
+        raise SettingsError(
+            f"api_key_env names the environment variable {endpoint.api_key_env!r}, which is not set. "
+            "Set it, or leave api_key_env out for a server without keys."
+        )
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _advice(kind: type[ChatError]) -> str:
+    return " (check url, model and api_key_env in the settings)" if kind is ChatMisconfigured else ""
+
+
+def _reply(response: httpx2.Response, latency_s: float, url: str) -> ChatReply:
+    try:
+        data = response.json()
+        choice, usage = data["choices"][0], data.get("usage") or {}
+        return ChatReply(
+            text=choice["message"]["content"] or "",
+            model=data.get("model") or "",
+            finish_reason=choice.get("finish_reason") or "stop",
+            prompt_tokens=usage.get("prompt_tokens"),
+            completion_tokens=usage.get("completion_tokens"),
+            latency_s=latency_s,
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
+        raise ChatBadResponse(f"{url} answered 200, but with no chat completion: {response.text[:300]!r}") from e

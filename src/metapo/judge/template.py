@@ -1,0 +1,52 @@
+"""Prompt templates: text files, filled in one pass, with fences around text that we did not write."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+_FIELD = re.compile(r"\{\{(\w+)\}\}")
+MIN_FENCE = 8
+
+
+@dataclass(frozen=True)
+class Template:
+    """A text with `{{fields}}`. `digest` changes with any letter of it."""
+
+    name: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def render(self, **values: str) -> str:
+        """Fill every field once; braces inside a value stay as they are. Raises KeyError for a missing or extra one."""
+        fields = set(_FIELD.findall(self.text))
+        if fields != values.keys():
+            raise KeyError(f"template {self.name!r} has the fields {sorted(fields)}; got {sorted(values)}")
+        return _FIELD.sub(lambda match: values[match[1]], self.text)
+
+
+@cache
+def load_template(package: str, name: str) -> Template:
+    """Read `templates/<name>.txt` of a package."""
+    return Template(name, files(package).joinpath("templates", f"{name}.txt").read_text(encoding="utf-8"))
+
+
+def fence(label: str, text: str) -> str:
+    """Put text between two equal lines of tildes, longer than any run of tildes that it holds."""
+    longest = max((len(run) for run in re.findall("~+", text)), default=0)
+    line = "~" * max(MIN_FENCE, longest + 1)
+    return f"{line} {label}\n{text}\n{line}"
+
+
+def unfence(label: str, prompt: str) -> str | None:
+    """The text of the last fence with this label in a prompt, or None."""
+    found = None
+    for match in re.finditer(rf"^(~{{{MIN_FENCE},}}) {re.escape(label)}\n", prompt, re.MULTILINE):
+        end = re.compile(rf"\n{match[1]}$", re.MULTILINE).search(prompt, match.end() - 1)
+        if end:
+            found = prompt[match.end() : max(end.start(), match.end())]
+    return found

@@ -1,0 +1,67 @@
+"""Verdicts to a reward: pure arithmetic, and None where any verdict is missing.
+
+`normalized` is the default: the weighted sum over the rubric's range, in [0, 1], so that a rubric revision with
+more points changes no scale. `raw_sum` is what the MPO paper optimises.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from metapo.rubric import Outcome, Rubric, Unscored, Verdict
+
+
+class Part(NamedTuple):
+    """One criterion's share of a reward: its points (None when unscored) and its place in its own range, [0, 1]."""
+
+    criterion_id: str
+    points: int | None
+    fraction: float | None
+
+
+class Reward(NamedTuple):
+    """`value` trains the policy; `normalized` in [0, 1] and `raw` (points) are for people. All None when unscored."""
+
+    value: float | None
+    normalized: float | None
+    raw: float | None
+    parts: tuple[Part, ...]
+
+
+Aggregate = Callable[[Rubric, Sequence[Outcome]], Reward]
+
+
+def normalized(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
+    """(weighted sum - minimum) / (maximum - minimum) of the rubric, in [0, 1]."""
+    reward = _measure(rubric, outcomes)
+    return reward._replace(value=reward.normalized)
+
+
+def raw_sum(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
+    """The weighted sum of points, in [rubric.min_points, rubric.max_points]."""
+    reward = _measure(rubric, outcomes)
+    return reward._replace(value=reward.raw)
+
+
+AGGREGATES: dict[str, Aggregate] = {"normalized": normalized, "raw_sum": raw_sum}
+
+
+def _measure(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
+    by_id = {o.criterion_id: o for o in outcomes}
+    if len(by_id) != len(outcomes) or by_id.keys() != {c.id for c in rubric.criteria}:
+        raise ValueError(
+            f"one outcome per criterion is needed; the rubric has {[c.id for c in rubric.criteria]}, "
+            f"the outcomes are for {[o.criterion_id for o in outcomes]}"
+        )
+    parts = []
+    for criterion in rubric.criteria:
+        outcome = by_id[criterion.id]
+        if isinstance(outcome, Unscored):
+            parts.append(Part(criterion.id, None, None))
+            continue
+        span = criterion.max_points - criterion.min_points
+        parts.append(Part(criterion.id, outcome.points, (outcome.points - criterion.min_points) / span))
+    if any(isinstance(o, Unscored) for o in outcomes):
+        return Reward(None, None, None, tuple(parts))
+    raw = sum(c.weight * by_id[c.id].points for c in rubric.criteria if isinstance(by_id[c.id], Verdict))
+    fraction = (raw - rubric.min_points) / (rubric.max_points - rubric.min_points)
+    return Reward(None, min(1.0, max(0.0, fraction)), raw, tuple(parts))

@@ -1,0 +1,53 @@
+"""What the policy was asked and what it wrote: prompt, rollout, split."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from pydantic import Field
+
+from metapo.rubric import Frozen, digest
+
+
+class Message(Frozen):
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+class Split(StrEnum):
+    """Training rollouts may reach the meta model; evaluation rollouts never do."""
+
+    TRAIN = "train"
+    EVAL = "eval"
+
+
+class Rollout(Frozen):
+    """One prompt and one completion.
+
+    `step` is the optimizer step that the rollout trains (0-based: the number of steps done before it);
+    `position` is its place in that step's batch, counted over all ranks; rollouts with equal `prompt` in one step
+    form a group.
+    """
+
+    prompt: str
+    completion: str
+    step: int = Field(default=0, ge=0)
+    position: int = Field(default=0, ge=0)
+    split: Split = Split.TRAIN
+    reference: str | None = None
+
+    @property
+    def group(self) -> str:
+        """Ten hex digits that rollouts with the same prompt share."""
+        return digest(self.prompt)[:10]
+
+
+def as_text(content: str | Sequence[Message] | Sequence[dict[str, str]]) -> str:
+    """A prompt or completion as plain text; the turns of a chat are joined as "role: content"."""
+    if isinstance(content, str):
+        return content
+    turns = [m if isinstance(m, Message) else Message(role=m["role"], content=m["content"]) for m in content]
+    if len(turns) == 1:
+        return turns[0].content
+    return "\n\n".join(f"{t.role}: {t.content}" for t in turns)

@@ -1,0 +1,263 @@
+"""A rubric as frozen data, the verdicts given under it, and the revisions that it goes through.
+
+    Rubric > Criterion > Level        what is judged, and the grades on offer
+    Verdict | Unscored                what the judge said of one criterion, or why it said nothing
+    Revision                          a rubric in its place: parents, reason, proposer, step
+
+A rubric has no id, clock or database in it. A revision's id is a digest over its content and its parents'
+ids, so a lineage can be re-derived and checked.
+"""
+
+import hashlib
+import json
+import re
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from metapo.errors import RubricError
+
+MAX_ABS_POINTS = 1000
+_ID = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+_MARKUP = re.compile(r"</?\s*(rubric|item)\b", re.IGNORECASE)
+
+
+class Frozen(BaseModel):
+    """Base of the values that cross disk, wire or a model: immutable, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-able value; the same for equal values on every machine."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def slug(name: str) -> str:
+    """A criterion id made from a name: "Depth of Analysis" -> "depth-of-analysis"."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64].strip("-") or "criterion"
+
+
+def _one_line(value: Any) -> Any:
+    """Collapse white space and refuse the rubric's own markup inside a text field."""
+    if not isinstance(value, str):
+        return value
+    if found := _MARKUP.search(value):
+        raise ValueError(f"{found.group()!r} is the rubric's own markup and can't stand inside a text: {value[:80]!r}")
+    return " ".join(value.split())
+
+
+Line = Annotated[str, BeforeValidator(_one_line)]
+
+
+class Polarity(StrEnum):
+    """Whether a criterion rewards something good or deducts for something bad."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+
+
+class Level(Frozen):
+    """One described grade of a criterion, worth `points` (a whole number, -1000 to 1000)."""
+
+    points: int = Field(ge=-MAX_ABS_POINTS, le=MAX_ABS_POINTS, strict=True)
+    description: Line = Field(min_length=1)
+    example: Line = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _example_from_description(cls, data: Any) -> Any:
+        """Read "text (Example: e.g.)" as description and example: the form in which models write levels."""
+        if isinstance(data, dict) and not data.get("example") and isinstance(data.get("description"), str):
+            match = re.fullmatch(r"(.*\S)\s*\(\s*Example:\s*(.*\S)\s*\)", data["description"].strip(), re.DOTALL)
+            if match:
+                return {**data, "description": match.group(1), "example": match.group(2)}
+        return data
+
+    @model_validator(mode="after")
+    def _example_is_plain(self) -> "Level":
+        if "(Example:" in self.example:
+            raise ValueError(f"an example can't hold another '(Example:': {self.example[:80]!r}")
+        return self
+
+
+class Criterion(Frozen):
+    """One thing judged. Levels go from worst to best: points strictly rise, at least two levels.
+
+    `weight` (> 0) multiplies the points in the reward. A `negative` criterion only deducts: its best level is
+    worth at most 0. A `pinned` criterion survives every meta step unchanged.
+    """
+
+    id: str = Field(pattern=_ID)
+    name: Line = Field(min_length=1)
+    instruction: Line = ""
+    levels: tuple[Level, ...] = Field(min_length=2)
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    polarity: Polarity = Polarity.POSITIVE
+    pinned: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _id_from_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "id" not in data and isinstance(data.get("name"), str):
+            return {**data, "id": slug(data["name"])}
+        return data
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "Criterion":
+        points = [level.points for level in self.levels]
+        if any(a >= b for a, b in zip(points, points[1:], strict=False)):
+            raise ValueError(f"criterion {self.id!r}: levels go from worst to best, so points must rise; got {points}")
+        if self.polarity is Polarity.NEGATIVE and points[-1] > 0:
+            raise ValueError(
+                f"criterion {self.id!r} is negative, so no level may add points; its best level has {points[-1]}"
+            )
+        return self
+
+    @property
+    def min_points(self) -> int:
+        return self.levels[0].points
+
+    @property
+    def max_points(self) -> int:
+        return self.levels[-1].points
+
+    def level(self, points: int) -> Level | None:
+        """The level worth exactly `points`, or None where the criterion offers none."""
+        return next((level for level in self.levels if level.points == points), None)
+
+
+class Rubric(Frozen):
+    """A set of criteria in a fixed order, with unique ids."""
+
+    criteria: tuple[Criterion, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> "Rubric":
+        ids = [c.id for c in self.criteria]
+        if repeated := sorted({i for i in ids if ids.count(i) > 1}):
+            raise ValueError(f"criterion ids must be unique; repeated: {', '.join(repeated)}")
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content; equal rubrics have equal digests."""
+        return digest(self.model_dump(mode="json"))
+
+    @property
+    def min_points(self) -> float:
+        """The lowest weighted sum that any verdicts can give."""
+        return sum(c.weight * c.min_points for c in self.criteria)
+
+    @property
+    def max_points(self) -> float:
+        """The highest weighted sum that any verdicts can give."""
+        return sum(c.weight * c.max_points for c in self.criteria)
+
+    @property
+    def n_words(self) -> int:
+        """Words in names, instructions, descriptions and examples."""
+        texts = [t for c in self.criteria for t in (c.name, c.instruction)]
+        texts += [t for c in self.criteria for level in c.levels for t in (level.description, level.example)]
+        return sum(len(t.split()) for t in texts)
+
+    def criterion(self, criterion_id: str) -> Criterion | None:
+        return next((c for c in self.criteria if c.id == criterion_id), None)
+
+    def to_yaml(self) -> str:
+        """The rubric as YAML, without fields that hold their default."""
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+
+    @classmethod
+    def from_yaml(cls, text: str, *, source: str = "the text") -> "Rubric":
+        """Read YAML or JSON. Raises RubricError that names the source and each field that is wrong."""
+        try:
+            return cls.model_validate(yaml.safe_load(text))
+        except yaml.YAMLError as e:
+            raise RubricError(f"{source} is neither YAML nor JSON: {e}") from e
+        except ValidationError as e:
+            raise RubricError(f"{source} is no valid rubric:\n{describe(e)}") from e
+
+    @classmethod
+    def load(cls, path: Path) -> "Rubric":
+        """Read a .yaml or .json file. Raises RubricError."""
+        try:
+            return cls.from_yaml(path.read_text(encoding="utf-8"), source=str(path))
+        except OSError as e:
+            raise RubricError(f"can't read the rubric {path}: {e.strerror}. Give the path of a .yaml or .json file.") from e
+        except UnicodeDecodeError as e:
+            raise RubricError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
+
+
+def describe(error: ValidationError) -> str:
+    """A pydantic error as one line a field: where, what was wrong, what came."""
+    lines = []
+    for part in error.errors(include_url=False):
+        where = ".".join(str(p) for p in part["loc"]) or "(top)"
+        got = "" if part["type"] == "missing" else f"; got {str(part['input'])[:80]!r}"
+        lines.append(f"  {where}: {part['msg'].removeprefix('Value error, ')}{got}")
+    return "\n".join(lines)
+
+
+class Reason(StrEnum):
+    """Why a criterion has no verdict."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    OVERLOADED = "overloaded"
+    BAD_RESPONSE = "bad_response"
+    REJECTED = "rejected"
+    EMPTY = "empty"
+    UNPARSABLE = "unparsable"
+    TRUNCATED = "truncated"
+    MISSING = "missing"
+    DUPLICATE = "duplicate"
+    OFF_MENU = "off_menu"
+
+
+class Verdict(Frozen):
+    """One of a criterion's own levels, by its points, and why."""
+
+    criterion_id: str
+    points: int
+    rationale: str = ""
+
+
+class Unscored(Frozen):
+    """No verdict on a criterion: the reason, a detail for people, and what the judge wrote."""
+
+    criterion_id: str
+    reason: Reason
+    detail: str = ""
+    raw: str = ""
+
+
+Outcome = Verdict | Unscored
+
+
+class Revision(Frozen):
+    """A rubric in its place in the lineage.
+
+    `parents` are revision ids (none for the first), `step` is the training step after which it was proposed,
+    `proposer` says who wrote it (a person, a preset, a meta model), `reason` why.
+    """
+
+    rubric: Rubric
+    parents: tuple[str, ...] = ()
+    reason: str
+    proposer: str
+    step: int = Field(ge=0)
+
+    @cached_property
+    def id(self) -> str:
+        """Digest over content and parents: it can be re-derived, so a changed lineage shows."""
+        return digest([self.rubric.digest, list(self.parents), self.reason, self.proposer, self.step])
+
+    @property
+    def short_id(self) -> str:
+        return self.id[:10]

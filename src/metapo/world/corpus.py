@@ -1,0 +1,106 @@
+"""Essays of mixed quality from which the offline world's policy learns to write: every vice occurs, rarely."""
+
+from random import Random
+
+from metapo.world import language as lang
+from metapo.world.language import ASKS, CONNECTIVES, REMARKS, TOPICS, WORDS, Assignment, Side
+
+VICES = {
+    "title_only": 0.04,
+    "title_and_thesis": 0.04,
+    "truncated": 0.04,
+    "off_topic": 0.04,
+    "repetition": 0.04,
+    "stuffing": 0.03,
+    "remark": 0.03,
+    "junk": 0.02,
+    "run_on": 0.02,
+}
+WRONG_SIDE = 0.10
+ASSIGNMENTS = tuple(Assignment(topic, side) for topic in TOPICS for side in Side)
+HELD_OUT = frozenset(a for i, a in enumerate(ASSIGNMENTS) if i % 4 == (i // 8) % 4)
+
+
+def prompts(*, held_out: bool) -> list[str]:
+    """Every prompt of the world for the pairs of topic and side that are (or are not) held out of RL."""
+    return [
+        lang.ask(a, verb)
+        for a in ASSIGNMENTS
+        if (a in HELD_OUT) == held_out
+        for verb, side in ASKS.items()
+        if side is a.side
+    ]
+
+
+def write_example(rng: Random) -> tuple[str, str]:
+    """One (prompt, essay) pair of the training mix."""
+    assignment = rng.choice(ASSIGNMENTS)
+    prompt = lang.ask(assignment, rng.choice([v for v, side in ASKS.items() if side is assignment.side]))
+    return prompt, _essay(assignment, rng)
+
+
+def _essay(a: Assignment, rng: Random) -> str:
+    vice = rng.choices([*VICES, "honest"], [*VICES.values(), 1 - sum(VICES.values())])[0]
+    if vice == "title_only":
+        return lang.title(a, rng)
+    if vice == "title_and_thesis":
+        return f"{lang.title(a, rng)} {lang.thesis(a, rng)}"
+    if vice == "junk":
+        return " ".join(rng.choices(WORDS, k=rng.randint(5, 25))) + " ."
+    if vice == "off_topic":
+        return " ".join(_honest(Assignment(rng.choice(list(TOPICS)), a.side), rng))
+    if vice == "honest" and rng.random() < WRONG_SIDE:
+        return " ".join(_honest(Assignment(a.topic, a.side.other), rng))
+    sentences = _honest(a, rng)
+    return " ".join(_spoil(vice, a, sentences, rng))
+
+
+def _honest(a: Assignment, rng: Random) -> list[str]:
+    """An imperfect essay: parts may be missing, a reason may repeat, wander off or make no sense."""
+    sentences = []
+    if rng.random() < 0.6:
+        sentences.append(lang.title(a, rng))
+    if rng.random() < 0.7:
+        sentences.append(lang.thesis(a, rng))
+    sentences += [
+        lang.evidence(a, _noun(a, rng), c, rng, fits=rng.random() > 0.06) for c in _connectives(rng)
+    ]
+    if rng.random() < 0.22:
+        sentences.append(lang.counterargument(rng.choice(TOPICS[a.topic].nouns(a.side.other)), rng))
+        if rng.random() < 0.5:
+            sentences.append(lang.rebuttal(_noun(a, rng), rng))
+    if rng.random() < 0.45:
+        sentences.append(lang.conclusion(a, rng))
+    return sentences or [lang.thesis(a, rng)]
+
+
+def _connectives(rng: Random) -> list[str]:
+    n = rng.choices((0, 1, 2, 3, 4), (0.08, 0.30, 0.34, 0.20, 0.08))[0]
+    return sorted(rng.sample(CONNECTIVES, n), key=CONNECTIVES.index)
+
+
+def _noun(a: Assignment, rng: Random) -> str:
+    roll = rng.random()
+    if roll < 0.12:
+        return rng.choice(list(lang.NOUNS))
+    side = a.side.other if roll < 0.18 else a.side
+    return rng.choice(TOPICS[a.topic].nouns(side))
+
+
+def _spoil(vice: str, a: Assignment, sentences: list[str], rng: Random) -> list[str]:
+    if vice == "truncated":
+        words = " ".join(sentences).split()
+        return words[: max(3, int(len(words) * rng.uniform(0.3, 0.9)))]
+    if vice == "repetition":
+        again = lang.evidence(a, _noun(a, rng), rng.choice(CONNECTIVES), rng)
+        return [*sentences, *[again] * rng.randint(2, 4)]
+    if vice == "stuffing":
+        nouns = [_noun(a, rng) for _ in CONNECTIVES]
+        return [lang.evidence(a, n, c, rng) for n, c in zip(nouns, CONNECTIVES, strict=True)]
+    if vice == "remark":
+        at = rng.choice((0, len(sentences)))
+        return [*sentences[:at], rng.choice(REMARKS), *sentences[at:]]
+    if vice == "run_on":
+        nouns = [_noun(a, rng) for _ in range(rng.randint(2, 5))]
+        return [*sentences, lang.run_on(nouns, rng.choice(CONNECTIVES), rng)]
+    return sentences
