@@ -5,9 +5,12 @@ more points changes no scale. `raw_sum` is what the MPO paper optimises.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from metapo.rubric import Outcome, Rubric, Unscored, Verdict
+from metapo.judge.judge import Assessment
+from metapo.rollout import Rollout
+from metapo.rubric import Outcome, Rubric, Unscored
 
 
 class Part(NamedTuple):
@@ -25,6 +28,16 @@ class Reward(NamedTuple):
     normalized: float | None
     raw: float | None
     parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A rollout with the assessment and the reward that one revision gave it."""
+
+    rollout: Rollout
+    revision_id: str
+    assessment: Assessment
+    reward: Reward
 
 
 Aggregate = Callable[[Rubric, Sequence[Outcome]], Reward]
@@ -52,7 +65,8 @@ def _measure(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
             f"one outcome per criterion is needed; the rubric has {[c.id for c in rubric.criteria]}, "
             f"the outcomes are for {[o.criterion_id for o in outcomes]}"
         )
-    parts = []
+    parts: list[Part] = []
+    raw = 0.0
     for criterion in rubric.criteria:
         outcome = by_id[criterion.id]
         if isinstance(outcome, Unscored):
@@ -60,8 +74,8 @@ def _measure(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
             continue
         span = criterion.max_points - criterion.min_points
         parts.append(Part(criterion.id, outcome.points, (outcome.points - criterion.min_points) / span))
-    if any(isinstance(o, Unscored) for o in outcomes):
+        raw += criterion.weight * outcome.points
+    if any(part.points is None for part in parts):
         return Reward(None, None, None, tuple(parts))
-    raw = sum(c.weight * by_id[c.id].points for c in rubric.criteria if isinstance(by_id[c.id], Verdict))
     fraction = (raw - rubric.min_points) / (rubric.max_points - rubric.min_points)
     return Reward(None, min(1.0, max(0.0, fraction)), raw, tuple(parts))

@@ -5,14 +5,14 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from metapo.rubric import Frozen, digest
+from metapo.rubric import Frozen, Text, digest
 
 
 class Message(Frozen):
     """One turn of a chat."""
 
     role: str
-    content: str
+    content: Text
 
 
 class Split(StrEnum):
@@ -30,12 +30,12 @@ class Rollout(Frozen):
     form a group.
     """
 
-    prompt: str
-    completion: str
+    prompt: Text
+    completion: Text
     step: int = Field(default=0, ge=0)
     position: int = Field(default=0, ge=0)
     split: Split = Split.TRAIN
-    reference: str | None = None
+    reference: Text | None = None
 
     @property
     def group(self) -> str:

@@ -12,18 +12,21 @@ import hashlib
 import json
 import re
 from enum import StrEnum
-from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from metapo.errors import RubricError
 
 MAX_ABS_POINTS = 1000
+MAX_WEIGHT = 1e6
 _ID = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 _MARKUP = re.compile(r"</?\s*(rubric|item)\b", re.IGNORECASE)
+_LAST_EXAMPLE = re.compile(r"(.*\S)\s*\(\s*Example:\s*(.*\S)\s*\)", re.DOTALL)
+_EXAMPLE = re.compile(r"\(\s*Example:")
 
 
 class Frozen(BaseModel):
@@ -42,13 +45,21 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64].strip("-") or "criterion"
 
 
+def _well_formed(text: str) -> str:
+    """Replace halves of surrogate pairs: JSON escapes can bring them in, but no file, request or database takes them."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+Text = Annotated[str, AfterValidator(_well_formed)]
+
+
 def _one_line(value: Any) -> Any:
     """Collapse white space and refuse the rubric's own markup inside a text field."""
     if not isinstance(value, str):
         return value
     if found := _MARKUP.search(value):
         raise ValueError(f"{found.group()!r} is the rubric's own markup and can't stand inside a text: {value[:80]!r}")
-    return " ".join(value.split())
+    return " ".join(_well_formed(value).split())
 
 
 Line = Annotated[str, BeforeValidator(_one_line)]
@@ -72,15 +83,16 @@ class Level(Frozen):
     @classmethod
     def _example_from_description(cls, data: Any) -> Any:
         """Read "text (Example: e.g.)" as description and example: the form in which models write levels."""
-        if isinstance(data, dict) and not data.get("example") and isinstance(data.get("description"), str):
-            match = re.fullmatch(r"(.*\S)\s*\(\s*Example:\s*(.*\S)\s*\)", data["description"].strip(), re.DOTALL)
-            if match:
-                return {**data, "description": match.group(1), "example": match.group(2)}
-        return data
+        if not isinstance(data, dict) or not isinstance(data.get("description"), str):
+            return data
+        match = _LAST_EXAMPLE.fullmatch(data["description"].strip())
+        if match is None or str(data.get("example") or "").strip():
+            return data
+        return {**data, "description": match[1], "example": match[2]}
 
     @model_validator(mode="after")
     def _example_is_plain(self) -> "Level":
-        if "(Example:" in self.example:
+        if _EXAMPLE.search(self.example):
             raise ValueError(f"an example can't hold another '(Example:': {self.example[:80]!r}")
         return self
 
@@ -88,7 +100,7 @@ class Level(Frozen):
 class Criterion(Frozen):
     """One thing judged. Levels go from worst to best: points strictly rise, at least two levels.
 
-    `weight` (> 0) multiplies the points in the reward. A `negative` criterion only deducts: its best level is
+    `weight` (above 0, at most a million) multiplies the points in the reward. A `negative` criterion only deducts: its best level is
     worth at most 0. A `pinned` criterion survives every meta step unchanged.
     """
 
@@ -96,7 +108,7 @@ class Criterion(Frozen):
     name: Line = Field(min_length=1)
     instruction: Line = ""
     levels: tuple[Level, ...] = Field(min_length=2)
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, gt=0, le=MAX_WEIGHT, allow_inf_nan=False)
     polarity: Polarity = Polarity.POSITIVE
     pinned: bool = False
 
@@ -110,7 +122,7 @@ class Criterion(Frozen):
     @model_validator(mode="after")
     def _is_consistent(self) -> "Criterion":
         points = [level.points for level in self.levels]
-        if any(a >= b for a, b in zip(points, points[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(points)):
             raise ValueError(f"criterion {self.id!r}: levels go from worst to best, so points must rise; got {points}")
         if self.polarity is Polarity.NEGATIVE and points[-1] > 0:
             raise ValueError(
@@ -143,7 +155,7 @@ class Rubric(Frozen):
             raise ValueError(f"criterion ids must be unique; repeated: {', '.join(repeated)}")
         return self
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 of the content; equal rubrics have equal digests."""
         return digest(self.model_dump(mode="json"))
@@ -178,10 +190,11 @@ class Rubric(Frozen):
         """Read YAML or JSON. Raises RubricError that names the source and each field that is wrong."""
         try:
             return cls.model_validate(yaml.safe_load(text))
-        except yaml.YAMLError as e:
-            raise RubricError(f"{source} is neither YAML nor JSON: {e}") from e
         except ValidationError as e:
             raise RubricError(f"{source} is no valid rubric:\n{describe(e)}") from e
+        # PyYAML lets Python's own errors through where a value doesn't fit its tag, and where nesting is too deep.
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as e:
+            raise RubricError(f"{source} is neither YAML nor JSON: {e}") from e
 
     @classmethod
     def load(cls, path: Path) -> "Rubric":
@@ -189,7 +202,8 @@ class Rubric(Frozen):
         try:
             return cls.from_yaml(path.read_text(encoding="utf-8"), source=str(path))
         except OSError as e:
-            raise RubricError(f"can't read the rubric {path}: {e.strerror}. Give the path of a .yaml or .json file.") from e
+            message = f"can't read the rubric {path}: {e.strerror}. Give the path of a .yaml or .json file."
+            raise RubricError(message) from e
         except UnicodeDecodeError as e:
             raise RubricError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
 
@@ -212,6 +226,7 @@ class Reason(StrEnum):
     OVERLOADED = "overloaded"
     BAD_RESPONSE = "bad_response"
     REJECTED = "rejected"
+    MISCONFIGURED = "misconfigured"
     EMPTY = "empty"
     UNPARSABLE = "unparsable"
     TRUNCATED = "truncated"
@@ -225,7 +240,7 @@ class Verdict(Frozen):
 
     criterion_id: str
     points: int
-    rationale: str = ""
+    rationale: Text = ""
 
 
 class Unscored(Frozen):
@@ -233,8 +248,8 @@ class Unscored(Frozen):
 
     criterion_id: str
     reason: Reason
-    detail: str = ""
-    raw: str = ""
+    detail: Text = ""
+    raw: Text = ""
 
 
 Outcome = Verdict | Unscored
@@ -253,7 +268,7 @@ class Revision(Frozen):
     proposer: str
     step: int = Field(ge=0)
 
-    @cached_property
+    @property
     def id(self) -> str:
         """Digest over content and parents: it can be re-derived, so a changed lineage shows."""
         return digest([self.rubric.digest, list(self.parents), self.reason, self.proposer, self.step])

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from metapo.errors import (
     ChatBadResponse,
     ChatError,
@@ -16,7 +18,7 @@ from metapo.judge.parse import parse_verdicts
 from metapo.judge.template import fence, load_template
 from metapo.judge.transport import ChatReply, ChatRequest, Transport
 from metapo.rollout import Message, Rollout
-from metapo.rubric import Criterion, Outcome, Reason, Rubric, Unscored
+from metapo.rubric import Criterion, Frozen, Outcome, Reason, Rubric, Unscored
 from metapo.rubric_text import render_rubric
 
 REASONS: dict[type[ChatError], Reason] = {
@@ -28,14 +30,12 @@ REASONS: dict[type[ChatError], Reason] = {
 }
 
 
-@dataclass(frozen=True)
-class JudgeSettings:
+class JudgeSettings(Frozen):
     """How the judge asks. `max_attempts` bounds the requests per rollout when a reply is no clear verdict."""
 
-    task: str = "Write a good response to the prompt."
-    max_attempts: int = 2
-    max_tokens: int = 2048
-    temperature: float = 0.0
+    max_attempts: int = Field(default=2, ge=1, le=10)
+    max_tokens: int = Field(default=2048, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,10 @@ class Assessment:
 class Judge:
     """Asks for all criteria in one request; criteria without a clear verdict are asked again, a bounded number of times."""
 
-    def __init__(self, transport: Transport, settings: JudgeSettings | None = None) -> None:
+    def __init__(self, transport: Transport, *, task: str, settings: JudgeSettings | None = None) -> None:
+        """`task` says in a sentence or two what the policy is asked to do."""
         self.transport = transport
+        self.task = task
         self.settings = settings or JudgeSettings()
         self.template = load_template("metapo.judge", "joint")
 
@@ -103,7 +105,7 @@ class Judge:
             material.append(fence("reference solution", rollout.reference))
         material.append(fence("completion", rollout.completion))
         return self.template.render(
-            task=self.settings.task,
+            task=self.task,
             rubric=render_rubric(Rubric(criteria=tuple(criteria))),
             criterion_ids=", ".join(c.id for c in criteria),
             material="\n\n".join(material),

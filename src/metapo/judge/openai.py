@@ -4,11 +4,11 @@ import asyncio
 import os
 import ssl
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import tenacity
+from pydantic import Field
 
 from metapo.errors import (
     ChatBadResponse,
@@ -21,6 +21,7 @@ from metapo.errors import (
     SettingsError,
 )
 from metapo.judge.transport import ChatReply, ChatRequest
+from metapo.rubric import Frozen
 
 _STATUS: dict[int, type[ChatError]] = {
     400: ChatRejected,
@@ -34,20 +35,19 @@ _STATUS: dict[int, type[ChatError]] = {
 }
 
 
-@dataclass(frozen=True)
-class EndpointSettings:
+class EndpointSettings(Frozen):
     """Where a model answers. `url` ends before /chat/completions; the key is read from `api_key_env` when set.
 
     A request that fails in a way that may pass is sent again until `deadline_s` seconds have gone by since its
     first try; `timeout_s` bounds one try; `max_in_flight` bounds the requests under way at once.
     """
 
-    url: str
-    model: str
+    url: str = Field(min_length=1)
+    model: str = Field(min_length=1)
     api_key_env: str | None = None
-    timeout_s: float = 60.0
-    deadline_s: float = 120.0
-    max_in_flight: int = 32
+    timeout_s: float = Field(default=60.0, gt=0)
+    deadline_s: float = Field(default=120.0, gt=0)
+    max_in_flight: int = Field(default=32, ge=1)
 
 
 class OpenAITransport:
@@ -61,7 +61,9 @@ class OpenAITransport:
             self._client = httpx2.AsyncClient(headers=_headers(endpoint), timeout=endpoint.timeout_s)
             httpx2.URL(self._url)
         except httpx2.InvalidURL as e:
-            raise SettingsError(f"judge url {endpoint.url!r} is no URL: {e}. Give one like http://localhost:8000/v1") from e
+            raise SettingsError(
+                f"judge url {endpoint.url!r} is no URL: {e}. Give one like http://localhost:8000/v1"
+            ) from e
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Send, and send again while that can help and the deadline has not passed. Raises ChatError."""

@@ -8,6 +8,7 @@ from importlib.resources import files
 
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 MIN_FENCE = 8
+_OPENING = re.compile(rf"^(?P<line>~{{{MIN_FENCE},}}) (?P<label>.+)\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,12 @@ def fence(label: str, text: str) -> str:
 
 
 def unfence(label: str, prompt: str) -> str | None:
-    """The text of the last fence with this label in a prompt, or None."""
-    found = None
-    for match in re.finditer(rf"^(~{{{MIN_FENCE},}}) {re.escape(label)}\n", prompt, re.MULTILINE):
-        end = re.compile(rf"\n{match[1]}$", re.MULTILINE).search(prompt, match.end() - 1)
-        if end:
-            found = prompt[match.end() : max(end.start(), match.end())]
+    """The text of the last fence with this label in a prompt, or None. Fences inside another fence are text."""
+    found, position = None, 0
+    while opening := _OPENING.search(prompt, position):
+        position = opening.end()
+        if closing := re.compile(rf"^{opening['line']}$", re.MULTILINE).search(prompt, position):
+            if opening["label"] == label:
+                found = prompt[position : max(closing.start() - 1, position)]
+            position = closing.end()
     return found

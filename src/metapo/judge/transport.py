@@ -56,7 +56,9 @@ class ScriptedTransport:
         self.requests.append(request)
         reply = next(self._replies, None)
         if reply is None:
-            raise ChatError(f"the script holds only {len(self.requests) - 1} replies; request {len(self.requests)} came")
+            raise ChatError(
+                f"the script holds only {len(self.requests) - 1} replies; request {len(self.requests)} came"
+            )
         if isinstance(reply, ChatError):
             raise reply
         return ChatReply(text=reply, model="scripted")

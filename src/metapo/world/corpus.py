@@ -62,9 +62,7 @@ def _honest(a: Assignment, rng: Random) -> list[str]:
         sentences.append(lang.title(a, rng))
     if rng.random() < 0.7:
         sentences.append(lang.thesis(a, rng))
-    sentences += [
-        lang.evidence(a, _noun(a, rng), c, rng, fits=rng.random() > 0.06) for c in _connectives(rng)
-    ]
+    sentences += [lang.evidence(a, _noun(a, rng), c, rng, fits=rng.random() > 0.06) for c in _connectives(rng)]
     if rng.random() < 0.22:
         sentences.append(lang.counterargument(rng.choice(TOPICS[a.topic].nouns(a.side.other)), rng))
         if rng.random() < 0.5:

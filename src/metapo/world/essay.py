@@ -88,8 +88,7 @@ class Essay:
         """A fitting counterargument directly followed by a fitting rebuttal."""
         pairs = zip(self.sentences, self.sentences[1:], strict=False)
         return any(
-            a.role is Role.COUNTER and b.role is Role.REBUTTAL and self.fits(a) and self.fits(b)
-            for a, b in pairs
+            a.role is Role.COUNTER and b.role is Role.REBUTTAL and self.fits(a) and self.fits(b) for a, b in pairs
         )
 
 

@@ -129,10 +129,7 @@ TOPICS = {
 }
 
 NOUNS: dict[str, Assignment] = {
-    noun: Assignment(topic.name, side)
-    for topic in TOPICS.values()
-    for side in Side
-    for noun in topic.nouns(side)
+    noun: Assignment(topic.name, side) for topic in TOPICS.values() for side in Side for noun in topic.nouns(side)
 }
 
 ASKS = {"supports": Side.FOR, "defends": Side.FOR, "opposes": Side.AGAINST, "criticizes": Side.AGAINST}
@@ -197,9 +194,7 @@ def rebuttal(noun: str, rng: Random) -> str:
 
 def conclusion(a: Assignment, rng: Random) -> str:
     verdict, act = ("supported", "support") if a.side is Side.FOR else ("rejected", "reject")
-    return rng.choice(
-        (f"in conclusion , {a.topic} should be {verdict} .", f"therefore we should {act} {a.topic} .")
-    )
+    return rng.choice((f"in conclusion , {a.topic} should be {verdict} .", f"therefore we should {act} {a.topic} ."))
 
 
 def run_on(nouns: list[str], connective: str, rng: Random) -> str:
@@ -207,9 +202,10 @@ def run_on(nouns: list[str], connective: str, rng: Random) -> str:
 
 
 def _words() -> list[str]:
-    fixed = """write an essay that title : the case for against why we need reject i believe think
-        help harm in my view should be supported rejected . , they and however but fact
-        conclusion therefore support""".split()
+    fixed = (
+        "write an essay that title : the case for against why we need reject i believe think help harm in my view "
+        "should be supported rejected . , they and however but fact conclusion therefore support"
+    ).split()
     groups = (
         fixed,
         ASKS,

@@ -1,4 +1,4 @@
-"""The offline world's policy: a 0.36 M parameter causal LM, its tokenizer, its shipped weights and how to remake them."""
+"""The offline world's policy: a 0.4 M parameter causal LM, its tokenizer, its shipped weights, how to remake them."""
 
 import json
 from importlib.resources import files
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PAD, EOS = "<pad>", "<eos>"
 MAX_PROMPT_TOKENS = 8
-MAX_COMPLETION_TOKENS = 80
+MAX_COMPLETION_TOKENS = 104
 N_ESSAYS = 20_000
 WEIGHTS = "policy.safetensors"
 
@@ -113,4 +113,4 @@ def train_policy(out: Path, *, seed: int = 0, n_essays: int = N_ESSAYS, epochs: 
         print(json.dumps({"epoch": epoch, "loss": round(loss.item(), 4)}), flush=True)
     state = {k: v.to(torch.float16).contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
     save_file(state, out)
-    return float(loss)
+    return float(loss.item())

@@ -1,0 +1,336 @@
+"""TRL's GRPOTrainer and RLOOTrainer: an evolving rubric as one reward function and one callback, no trainer subclassed.
+
+Every rank judges its own completions. When an optimizer step ends, the rows of all ranks are gathered, the first
+rank writes them and runs the meta step when it is due, and its answer (revision in force, error) is broadcast: all
+ranks score the next step under the same revision, or all stop.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from metapo.engines.bridge import Bridge
+from metapo.errors import ChatMisconfigured, MetapoError, MissingExtra, ModelError, SettingsError
+from metapo.judge.openai import OpenAITransport
+from metapo.judge.transport import ChatRequest, Transport
+from metapo.reward import Scored
+from metapo.rollout import Message, Rollout, Split, as_text
+from metapo.rubric import Revision
+from metapo.run import CHECKPOINTS, Boundary, Observe, Run, Scorer, observe_nothing
+from metapo.settings import Settings, TrainSettings
+
+try:
+    import torch
+    from accelerate.utils import broadcast_object_list, gather_object
+    from datasets import Dataset
+    from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
+    from transformers.utils.logging import disable_progress_bar
+    from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+except ImportError as e:
+    raise MissingExtra("trl", "training with TRL") from e
+
+T = TypeVar("T")
+POLICY = "policy"
+_PING = ChatRequest(messages=(Message(role="user", content="Answer with the word yes."),), max_tokens=1)
+
+
+class EvolvingReward:
+    """The reward function; `callback` goes into the same trainer.
+
+    A rollout that could not be judged gets None, which TRL leaves out of its group. Raises JudgeFailureLimit (or the
+    error that a rank met) at the end of training when the run was stopped, after a checkpoint.
+    """
+
+    __name__ = "metapo"
+
+    def __init__(self, run: Run | None, scorer: Scorer, transports: Sequence[Transport], bridge: Bridge) -> None:
+        """`run` is None on every rank but the first; `transports` are closed with the reward."""
+        self.callback = _Callback(self)
+        self.scorer = scorer
+        self._run = run
+        self._transports = transports
+        self._bridge = bridge
+        self._scored: list[Scored] = []
+        self._error: MetapoError | None = None
+        self._policy: Any = None
+        self._counter: tuple[Split, int, int] = (Split.TRAIN, -1, 0)
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        settings: Settings,
+        *,
+        resume: bool = False,
+        judge: Transport | None = None,
+        meta: Transport | None = None,
+        observe: Observe = observe_nothing,
+    ) -> "EvolvingReward":
+        """Start a run in `folder`, or go on with the one in it. Call it on every rank, before the trainer is made.
+
+        The judge is asked for one token first, so that a wrong address or key shows before anything is written.
+        `judge` and `meta` replace the transports to the endpoints in the settings; `observe` adds figures to the
+        metrics of each step. Raises ChatError, RunExists, RunInUse, RunError, SettingsError.
+        """
+        judge = judge or OpenAITransport(settings.judge)
+        meta = meta or (OpenAITransport(settings.meta.endpoint) if settings.meta.endpoint else judge)
+        bridge, run = Bridge(), None
+        if _rank() == 0:
+            bridge.run(judge.complete(_PING))
+            start = Run.resume if resume else Run.create
+            run = start(Path(folder), settings, meta, observe=observe)
+        first = Revision(rubric=settings.rubric, reason="not begun", proposer="settings", step=0)
+        return cls(run, Scorer(settings, judge, run.revision if run else first), (judge, meta), bridge)
+
+    def __call__(self, prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
+        """Judge one batch of completions under the revision in force; one reward each, in order."""
+        step = columns["trainer_state"].global_step
+        references = columns.get("reference") or [None] * len(prompts)
+        split = Split.EVAL if self._policy is not None and not self._policy.training else Split.TRAIN
+        first = self._next_position(split, step, len(prompts))
+        rollouts = [
+            Rollout(
+                prompt=as_text(prompt),
+                completion=as_text(completion),
+                reference=reference,
+                split=split,
+                step=step,
+                position=(first + i) * _world_size() + _rank(),
+            )
+            for i, (prompt, completion, reference) in enumerate(zip(prompts, completions, references, strict=True))
+        ]
+        try:
+            scored = self._bridge.run(self.scorer.score(rollouts))
+        except ChatMisconfigured as e:
+            self._error = e
+            scored = self.scorer.unscored(rollouts, e)
+        self._scored += scored
+        if log_metric := columns.get("log_metric"):
+            _log(log_metric, scored)
+        return [s.reward.value for s in scored]
+
+    def close(self) -> None:
+        """Give the folder free and close the connections; call it when training is over."""
+        for transport in dict.fromkeys(self._transports):
+            self._bridge.run(transport.aclose())
+        self._bridge.close()
+        if self._run is not None:
+            self._run.close()
+
+    def begin(self, step: int, policy: Any) -> None:
+        """Training starts, or goes on, after `step` steps."""
+        self._policy = policy
+        self.scorer.revision = self.on_main(lambda run: run.begin(step))
+
+    def end_step(self, step: int) -> MetapoError | None:
+        """An optimizer step is over on all ranks; returns the error that ends the run, the same on every rank."""
+        errors = [e for e in gather_object([self._error]) if e is not None]
+        scored = self._take()
+        boundary: Boundary = self.on_main(
+            lambda run: self._bridge.run(run.end_step(step, scored, errors[0] if errors else None))
+        )
+        self.scorer.revision = boundary.revision
+        return boundary.error
+
+    def end_evaluation(self) -> None:
+        """An evaluation is over on all ranks."""
+        scored = self._take()
+        self.on_main(lambda run: run.record_eval(scored))
+
+    def record_trainer(self, step: int, logs: Mapping[str, Any]) -> None:
+        """Keep the trainer's own figures of a step."""
+        if self._run is not None:
+            self._run.record_trainer(step, {k: float(v) for k, v in logs.items() if isinstance(v, int | float)})
+
+    def on_main(self, work: Callable[[Run], T]) -> T:
+        """What `work` returns on the first rank, on every rank; its MetapoError is raised on every rank too."""
+        outcome: list[Any] = [None, None]
+        if self._run is not None:
+            try:
+                outcome[0] = work(self._run)
+            except MetapoError as e:
+                outcome[1] = e
+        if _world_size() > 1:
+            broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise outcome[1]
+        result: T = outcome[0]
+        return result
+
+    def _take(self) -> list[Scored]:
+        scored, self._scored = self._scored, []
+        return sorted(gather_object(scored), key=lambda s: (s.rollout.split, s.rollout.step, s.rollout.position))
+
+    def _next_position(self, split: Split, step: int, n: int) -> int:
+        known_split, known_step, position = self._counter
+        if (known_split, known_step) != (split, step):
+            position = 0
+        self._counter = (split, step, position + n)
+        return position
+
+
+class _Callback(TrainerCallback):  # type: ignore[misc]
+    """Tells the reward when training begins, steps end and checkpoints are written."""
+
+    def __init__(self, reward: EvolvingReward) -> None:
+        self._reward = reward
+        self._stop: MetapoError | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        self._stop = None
+        self._reward.begin(state.global_step, model)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._stop = self._reward.end_step(state.global_step)
+        if self._stop is not None:
+            control.should_training_stop = True
+            control.should_save = True
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._reward.end_evaluation()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            self._reward.record_trainer(state.global_step, logs)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        self._reward.on_main(lambda run: run.checkpoint(state.global_step, folder))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._stop is not None:
+            raise self._stop
+
+
+def train(
+    settings: TrainSettings,
+    folder: Path,
+    train_rows: Sequence[dict[str, Any]],
+    eval_rows: Sequence[dict[str, Any]] = (),
+    *,
+    resume: bool = False,
+    model: str | None = None,
+    tokenizer: Any = None,
+    judge: Transport | None = None,
+    meta: Transport | None = None,
+    observe: Observe = observe_nothing,
+) -> None:
+    """Train a policy to the end of its settings, then evaluate and write it to `folder`/policy.
+
+    Rows hold "prompt" (text or messages) and "reference" (text or None). `model` and `tokenizer` replace those that
+    the settings name. Raises ModelError, SettingsError, RunError,
+    ChatError (no judge), JudgeFailureLimit.
+    """
+    model = model or settings.policy.model
+    tokenizer = tokenizer or load_tokenizer(model)
+    config = _config(settings, folder)
+    disable_progress_bar()
+    reward = EvolvingReward.open(folder, settings, resume=resume, judge=judge, meta=meta, observe=observe)
+    try:
+        trainer_class = GRPOTrainer if settings.engine.algorithm == "grpo" else RLOOTrainer
+        trainer = trainer_class(
+            model=model,
+            args=config,
+            processing_class=tokenizer,
+            train_dataset=_dataset(train_rows, tokenizer),
+            eval_dataset=_dataset(eval_rows, tokenizer) if eval_rows else None,
+            reward_funcs=reward,
+            callbacks=[reward.callback],
+        )
+        trainer.remove_callback(PrinterCallback)
+        checkpoint = reward.on_main(lambda run: run.latest_checkpoint()) if resume else None
+        trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
+        if eval_rows:
+            trainer.evaluate()
+        trainer.save_model(str(folder / POLICY))
+    finally:
+        reward.close()
+
+
+def load_tokenizer(model: str) -> Any:
+    """The tokenizer of a model folder or hub id. Raises ModelError."""
+    path = Path(model)
+    if path.exists() and not (path / "config.json").exists():
+        raise ModelError(
+            f"{model} is no model folder: it has no config.json. Give a folder written by save_pretrained."
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError, KeyError, ImportError) as e:
+        raise ModelError(
+            f"can't load a tokenizer from {model}: {e}. Save one there with tokenizer.save_pretrained({model!r})."
+        ) from e
+    if len(tokenizer) == 0 or not tokenizer("a b", add_special_tokens=False)["input_ids"]:
+        raise ModelError(
+            f"the tokenizer in {model} gives no tokens: its vocabulary files are missing or of another class."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _dataset(rows: Sequence[dict[str, Any]], tokenizer: Any) -> Any:
+    """Rows for TRL; a plain prompt becomes a user message where the model has a chat template."""
+    chat = getattr(tokenizer, "chat_template", None) is not None
+    prompts = [
+        [{"role": "user", "content": row["prompt"]}] if chat and isinstance(row["prompt"], str) else row["prompt"]
+        for row in rows
+    ]
+    return Dataset.from_dict({"prompt": prompts, "reference": [row["reference"] for row in rows]})
+
+
+def _config(settings: TrainSettings, folder: Path) -> Any:
+    engine = settings.engine
+    n_ranks = _world_size()
+    per_device = min(engine.micro_batch_size or engine.batch_size // n_ranks, engine.batch_size // n_ranks)
+    if engine.batch_size % engine.num_generations or engine.batch_size % (n_ranks * max(1, per_device)):
+        raise SettingsError(
+            f"engine.batch_size {engine.batch_size} must be a multiple of engine.num_generations "
+            f"{engine.num_generations} and of {n_ranks} ranks x micro_batch_size {per_device}"
+        )
+    on_gpu = engine.device == "auto" and torch.cuda.is_available()
+    config_class = GRPOConfig if engine.algorithm == "grpo" else RLOOConfig
+    return config_class(
+        output_dir=str(folder / CHECKPOINTS),
+        max_steps=engine.steps,
+        per_device_train_batch_size=per_device,
+        per_device_eval_batch_size=per_device,
+        gradient_accumulation_steps=engine.batch_size // (n_ranks * per_device),
+        num_generations=engine.num_generations,
+        max_completion_length=engine.max_completion_tokens,
+        learning_rate=engine.learning_rate,
+        lr_scheduler_type="constant",
+        beta=engine.kl,
+        temperature=engine.temperature,
+        seed=settings.seed,
+        use_cpu=not on_gpu,
+        bf16=on_gpu,
+        gradient_checkpointing=on_gpu,
+        save_steps=engine.save_every,
+        save_total_limit=engine.keep_checkpoints,
+        eval_strategy="steps" if engine.eval_every else "no",
+        eval_steps=engine.eval_every or None,
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+
+def _log(log_metric: Callable[[str, float], None], scored: Sequence[Scored]) -> None:
+    log_metric("judge/unscored", sum(s.reward.value is None for s in scored) / len(scored))
+    points: dict[str, list[int]] = {}
+    for part in (p for s in scored for p in s.reward.parts):
+        if part.points is not None:
+            points.setdefault(part.criterion_id, []).append(part.points)
+    for criterion_id, values in points.items():
+        log_metric(f"criterion/{criterion_id}", sum(values) / len(values))
+
+
+def _rank() -> int:
+    """This process's rank, as the launcher set it; known before the process group is up."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -1,0 +1,325 @@
+"""One training run in its folder: which revision scores which step, when the meta step runs, and how a run goes on.
+
+    RUN/
+      settings.yaml          as resolved
+      store.db               lineage, rollouts, verdicts, meta steps
+      metrics.jsonl          one row per step (train, eval, meta, trainer)
+      checkpoints/           the engine's, each with a metapo.json that ties it to step and revision
+
+`Scorer` judges, on every rank. `Run` keeps the folder, on the first rank only.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from statistics import fmean
+from typing import Any, Self
+
+import filelock
+
+from metapo.errors import ChatMisconfigured, JudgeFailureLimit, LineageError, MetapoError, RunError, RunExists, RunInUse
+from metapo.files import append_row, read_rows, write_whole
+from metapo.judge.judge import Assessment, Judge
+from metapo.judge.transport import Transport
+from metapo.meta.step import ACCEPTS, SELECTS, Decision, MetaModel, MetaStep
+from metapo.reward import AGGREGATES, Reward, Scored
+from metapo.rollout import Rollout, Split
+from metapo.rubric import Reason, Revision, Unscored
+from metapo.settings import Settings
+from metapo.store import CallRecord, ExchangeRecord, MetaStepRecord, RolloutRecord, Store
+
+SETTINGS, STORE, METRICS, LOCK, CHECKPOINTS, MARKER = (
+    "settings.yaml",
+    "store.db",
+    "metrics.jsonl",
+    ".lock",
+    "checkpoints",
+    "metapo.json",
+)
+Observe = Callable[[Sequence[Scored]], Mapping[str, float]]
+
+
+def observe_nothing(scored: Sequence[Scored]) -> Mapping[str, float]:
+    """Adds no figure to a step's metrics."""
+    return {}
+
+
+class Scorer:
+    """Judges rollouts under the revision in force. The engine swaps `revision` between steps, never within one."""
+
+    def __init__(self, settings: Settings, transport: Transport, revision: Revision) -> None:
+        self._judge = Judge(transport, task=settings.task_description, settings=settings.judging)
+        self._aggregate = AGGREGATES[settings.reward]
+        self.revision = revision
+
+    async def score(self, rollouts: Sequence[Rollout]) -> list[Scored]:
+        """One Scored per rollout, in order. Raises ChatMisconfigured; any other failure leaves a reward of None."""
+        revision = self.revision
+        assessments = await asyncio.gather(*(self._judge.assess(revision.rubric, r) for r in rollouts))
+        return [
+            Scored(rollout, revision.id, assessment, self._aggregate(revision.rubric, assessment.outcomes))
+            for rollout, assessment in zip(rollouts, assessments, strict=True)
+        ]
+
+    def unscored(self, rollouts: Sequence[Rollout], error: ChatMisconfigured) -> list[Scored]:
+        """The rollouts of a batch that could not be judged at all."""
+        rubric = self.revision.rubric
+        outcomes = tuple(
+            Unscored(criterion_id=c.id, reason=Reason.MISCONFIGURED, detail=str(error)[:500]) for c in rubric.criteria
+        )
+        reward = self._aggregate(rubric, outcomes)
+        return [Scored(r, self.revision.id, Assessment(outcomes, ()), reward) for r in rollouts]
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """What holds from the next step on: the revision in force, and the error that ends the run, if any."""
+
+    revision: Revision
+    error: MetapoError | None = None
+
+
+class Run:
+    """A run folder, held by this process alone until `close`."""
+
+    def __init__(self, folder: Path, settings: Settings, meta: MetaModel, observe: Observe, lock: Any) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.store = Store(folder / STORE)
+        self._meta = meta
+        self._observe = observe
+        self._lock = lock
+        self._attempt = 0
+        self._last_meta = 0
+        first = Revision(rubric=settings.rubric, reason="the settings' rubric", proposer="settings", step=0)
+        lineage = self.store.lineage()
+        self.revision = lineage[-1][1] if lineage else first
+
+    @classmethod
+    def create(
+        cls, folder: Path, settings: Settings, meta_transport: Transport, *, observe: Observe = observe_nothing
+    ) -> Self:
+        """Start a run in a new or empty folder. Raises RunExists, RunInUse, RunError."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise RunError(f"can't make the run folder {folder}: {e.strerror}. Choose another with --out.") from e
+        lock = _hold(folder)
+        if (folder / SETTINGS).exists():
+            lock.release()
+            raise RunExists(
+                f"{folder} holds a run already. Resume it with --resume {folder}, or choose another folder."
+            )
+        write_whole(folder / SETTINGS, settings.to_yaml())
+        return cls(folder, settings, _meta_model(settings, meta_transport), observe, lock)
+
+    @classmethod
+    def resume(
+        cls, folder: Path, settings: Settings, meta_transport: Transport, *, observe: Observe = observe_nothing
+    ) -> Self:
+        """Go on with a run. Raises RunError where there is none or the settings differ from those it began with."""
+        if not (folder / SETTINGS).exists():
+            raise RunError(f"{folder} holds no run to resume: it has no {SETTINGS}. Start one without --resume.")
+        if (folder / SETTINGS).read_text(encoding="utf-8") != settings.to_yaml():
+            raise RunError(f"the settings differ from {folder / SETTINGS}. A run keeps its settings; start a new one.")
+        lock = _hold(folder)
+        return cls(folder, settings, _meta_model(settings, meta_transport), observe, lock)
+
+    def close(self) -> None:
+        self.store.close()
+        self._lock.release()
+
+    def begin(self, step: int) -> Revision:
+        """Open an attempt that goes on after `step` optimizer steps; returns the revision in force there.
+
+        What an earlier attempt wrote beyond `step` stays in the store but is no longer live.
+        """
+        self._attempt = self.store.begin_attempt(resumed_step=step, now=datetime.now(UTC))
+        lineage = self.store.lineage()
+        if not lineage:
+            self.store.adopt(self._attempt, 0, self.revision)
+        else:
+            self.revision = lineage[-1][1]
+        self._last_meta = max((m.step for m in self.store.meta_steps()), default=0)
+        rows = [row for row in read_rows(self.folder / METRICS) if _is_live(row, step)]
+        write_whole(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+        return self.revision
+
+    async def end_step(self, step: int, scored: Sequence[Scored], error: MetapoError | None = None) -> Boundary:
+        """Close an optimizer step: `step` are done, `scored` is what all ranks judged since the last call.
+
+        Writes the rollouts, runs the meta step when it is due, and says how to go on. `error` is one that a rank met.
+        """
+        self._record(scored)
+        train = [s for s in scored if s.rollout.split is Split.TRAIN]
+        error = error or self._failure(step, train)
+        every = self.settings.meta.every
+        if error is None and every and step % every == 0:
+            try:
+                await self._meta_step(step)
+            except ChatMisconfigured as e:
+                error = e
+        return Boundary(self.revision, error)
+
+    def record_eval(self, scored: Sequence[Scored]) -> None:
+        """Write evaluation rollouts outside of a step; the meta model never reads them."""
+        self._record(scored)
+
+    def record_trainer(self, step: int, figures: Mapping[str, float]) -> None:
+        """Keep the engine's own figures (loss, KL, entropy, ...) of a step."""
+        append_row(self.folder / METRICS, {"kind": "trainer", "step": step, **figures})
+
+    def checkpoint(self, step: int, folder: Path) -> None:
+        """Tie a finished engine checkpoint to step and revision; a checkpoint without this file is incomplete."""
+        write_whole(folder / MARKER, json.dumps({"step": step, "revision": self.revision.id}))
+
+    def latest_checkpoint(self) -> tuple[int, Path] | None:
+        """Step and folder of the newest complete checkpoint. Raises LineageError where its revision is unknown."""
+        found = []
+        for marker in (self.folder / CHECKPOINTS).glob(f"*/{MARKER}"):
+            state = json.loads(marker.read_text(encoding="utf-8"))
+            found.append((state["step"], marker.parent, state["revision"]))
+        if not found:
+            return None
+        step, folder, revision = max(found)
+        if revision not in [r.id for at, r in self.store.lineage() if at <= step]:
+            raise LineageError(f"{folder} was written under revision {revision[:10]}, which the store's lineage lacks")
+        return step, folder
+
+    def _record(self, scored: Sequence[Scored]) -> None:
+        self.store.append_rollouts(self._attempt, [_to_record(s) for s in scored])
+        for split in Split:
+            part = [s for s in scored if s.rollout.split is split]
+            if part:
+                figures = {**summarize(part), **self._observe(part)}
+                row = {"kind": split.value, "step": part[0].rollout.step, "revision": self.revision.short_id, **figures}
+                append_row(self.folder / METRICS, row)
+
+    def _failure(self, step: int, train: Sequence[Scored]) -> JudgeFailureLimit | None:
+        failed = [s for s in train if s.reward.value is None]
+        if not train or len(failed) / len(train) <= self.settings.max_unscored:
+            return None
+        reasons = [u for s in failed for u in s.assessment.unscored]
+        details = sorted({f"{u.reason.value}: {u.detail[:200]}" for u in reasons})
+        return JudgeFailureLimit(
+            f"step {step}: {len(failed)} of {len(train)} rollouts have no reward, more than max_unscored = "
+            f"{self.settings.max_unscored:g} allows. Reasons: {'; '.join(details[:3])}. "
+            f"Mend the judge, then go on with: metapo train --resume {self.folder}"
+        )
+
+    async def _meta_step(self, step: int) -> None:
+        parent, started = self.revision, time.monotonic()
+        recent = [_from_record(r) for r in self.store.rollouts(from_step=self._last_meta, to_step=step)]
+        done = await self._meta.step(parent, recent, step=step, rng=Random(f"{self.settings.seed}/{step}"))
+        adopted = done.decision is Decision.ADOPTED and done.child is not None
+        seconds = time.monotonic() - started
+        self.store.append_meta_step(self._attempt, _meta_record(done, seconds), adopted=adopted)
+        self._last_meta = step
+        if adopted and done.child is not None:
+            self.revision = done.child
+        row = {"kind": "meta", "step": step, "decision": done.decision.value, "seconds": seconds}
+        append_row(self.folder / METRICS, {**row, "revision": self.revision.short_id, "reason": done.reason})
+
+
+def _is_live(row: Mapping[str, Any], resumed_step: int) -> bool:
+    """Does a metrics row stand when a run goes on after `resumed_step` steps? The same rule as the store's views."""
+    if resumed_step == 0:
+        return False
+    return bool(row["step"] < resumed_step or (row["step"] == resumed_step and row["kind"] != Split.TRAIN.value))
+
+
+def summarize(scored: Sequence[Scored]) -> dict[str, float]:
+    """Figures of one batch: mean reward, normalised and raw, share unscored, words, and mean points per criterion."""
+    rewards = [s.reward for s in scored]
+    figures: dict[str, float] = {
+        "n_rollouts": len(scored),
+        "unscored": sum(r.value is None for r in rewards) / len(scored),
+        "words": fmean(len(s.rollout.completion.split()) for s in scored),
+    }
+    means = {
+        "reward": [r.value for r in rewards],
+        "normalized": [r.normalized for r in rewards],
+        "raw": [r.raw for r in rewards],
+    }
+    for part_id in dict.fromkeys(p.criterion_id for r in rewards for p in r.parts):
+        means[f"criterion/{part_id}"] = [p.points for r in rewards for p in r.parts if p.criterion_id == part_id]
+    for name, values in means.items():
+        present = [v for v in values if v is not None]
+        if present:
+            figures[name] = fmean(present)
+    return figures
+
+
+def _hold(folder: Path) -> filelock.BaseFileLock:
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as e:
+        raise RunInUse(
+            f"another process is using the run folder {folder}. Wait for it to end, or choose another."
+        ) from e
+    except OSError as e:
+        raise RunError(f"can't lock the run folder {folder}: {e.strerror}. Choose one that you can write to.") from e
+    return lock
+
+
+def _meta_model(settings: Settings, transport: Transport) -> MetaModel:
+    endpoint = settings.meta.endpoint or settings.judge
+    return MetaModel(
+        transport,
+        task=settings.task_description,
+        settings=settings.meta,
+        proposer=f"meta model {endpoint.model}",
+        select=SELECTS[settings.meta.select],
+        accept=ACCEPTS[settings.meta.accept],
+    )
+
+
+def _to_record(scored: Scored) -> RolloutRecord:
+    calls = tuple(
+        CallRecord(
+            reply=call.reply.text,
+            model=call.reply.model,
+            finish_reason=call.reply.finish_reason,
+            prompt_tokens=call.reply.prompt_tokens,
+            completion_tokens=call.reply.completion_tokens,
+            latency_s=call.reply.latency_s,
+        )
+        if call.reply
+        else CallRecord(reply="", error=call.error)
+        for call in scored.assessment.calls
+    )
+    reward = scored.reward
+    return RolloutRecord(
+        scored.rollout,
+        scored.revision_id,
+        reward.value,
+        reward.normalized,
+        reward.raw,
+        scored.assessment.outcomes,
+        calls,
+    )
+
+
+def _from_record(record: RolloutRecord) -> Scored:
+    """What the meta model needs of a stored rollout; the calls stay in the store."""
+    reward = Reward(record.value, record.normalized, record.raw, ())
+    return Scored(record.rollout, record.revision_id, Assessment(record.outcomes, ()), reward)
+
+
+def _meta_record(done: MetaStep, seconds: float) -> MetaStepRecord:
+    return MetaStepRecord(
+        step=done.step,
+        parent_id=done.parent_id,
+        child=done.child,
+        decision=done.decision.value,
+        reason=done.reason,
+        samples=tuple(s.rollout for s in done.samples),
+        exchanges=tuple(ExchangeRecord(e.stage.value, e.sample, e.prompt, e.reply, e.error) for e in done.exchanges),
+        seconds=seconds,
+    )

@@ -1,0 +1,120 @@
+"""The one settings file of a run: typed, checked when read, written back as resolved."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError
+
+from metapo.errors import SettingsError
+from metapo.judge.judge import JudgeSettings
+from metapo.judge.openai import EndpointSettings
+from metapo.meta.step import MetaSettings
+from metapo.rubric import Frozen, Rubric, describe
+
+
+class MetaSchedule(MetaSettings):
+    """When the meta step runs, on what and where. `every` 0 switches it off: the rubric stays fixed.
+
+    `endpoint` is the meta model's; without one the judge's endpoint serves both (the paper's 32b_32b, 72b_72b).
+    """
+
+    every: int = Field(default=10, ge=0)
+    select: Literal["random"] = "random"
+    accept: Literal["always", "never"] = "always"
+    endpoint: EndpointSettings | None = None
+
+
+class Settings(Frozen):
+    """What an evolving reward needs, whichever engine trains on it.
+
+    `task_description` says in a sentence or two what the policy is asked to do; judge and meta model read it.
+    `rubric` is the first revision, or the path of its file. A step in which more than the share `max_unscored`
+    (0 to 1) of the training rollouts has no reward ends the run.
+    """
+
+    task_description: str = Field(default="Write a good response to the prompt.", min_length=1)
+    rubric: Rubric
+    judge: EndpointSettings
+    judging: JudgeSettings = JudgeSettings()
+    meta: MetaSchedule = MetaSchedule()
+    reward: Literal["normalized", "raw_sum"] = "normalized"
+    max_unscored: float = Field(default=0.1, ge=0, le=1)
+    seed: int = Field(default=0, ge=0)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a YAML file. Raises SettingsError that names each field that is wrong."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as e:
+            raise SettingsError(f"can't read the settings {path}: {e.strerror}") from e
+        return cls.from_yaml(text, folder=path.parent, source=str(path))
+
+    @classmethod
+    def from_yaml(cls, text: str, *, folder: Path = Path(), source: str = "the settings") -> Self:
+        """Read YAML; relative paths in it start at `folder`. Raises SettingsError."""
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as e:
+            raise SettingsError(f"{source} is not YAML: {e}") from e
+        if not isinstance(data, dict):
+            raise SettingsError(f"{source} must hold fields, like 'rubric: rubric.yaml'; got {str(data)[:80]!r}")
+        if isinstance(data.get("rubric"), str):
+            data = {**data, "rubric": Rubric.load(folder / data["rubric"])}
+        try:
+            return cls.model_validate(data)
+        except ValidationError as e:
+            raise SettingsError(f"{source} is wrong in these fields:\n{describe(e)}") from e
+
+    def to_yaml(self) -> str:
+        """Every field as resolved, defaults included, the rubric in full."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+class DataSettings(Frozen):
+    """Prompts: a .jsonl or .parquet file, or a dataset folder or hub id, and the names of its columns."""
+
+    train: str = Field(min_length=1)
+    eval: str | None = None
+    prompt_column: str = "prompt"
+    reference_column: str | None = None
+    hub_split: str = "train"
+
+
+class EngineSettings(Frozen):
+    """One machine, TRL. `batch_size` counts completions per step over all ranks; `micro_batch_size` bounds how many a
+    device holds at once. `kl` is the weight of the KL term.
+
+    KL is on by default: without it a policy that has collapsed can't follow a new rubric. A checkpoint is written
+    every `save_every` steps, the last `keep_checkpoints` are kept; `eval_every` 0 evaluates at the end only.
+    """
+
+    algorithm: Literal["grpo", "rloo"] = "grpo"
+    steps: int = Field(default=200, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    num_generations: int = Field(default=8, ge=2)
+    learning_rate: float = Field(default=1e-6, gt=0)
+    kl: float = Field(default=0.02, ge=0)
+    temperature: float = Field(default=1.0, gt=0)
+    max_completion_tokens: int = Field(default=400, ge=1)
+    save_every: int = Field(default=50, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    eval_every: int = Field(default=0, ge=0)
+    device: Literal["auto", "cpu"] = "auto"
+
+
+class PolicySettings(Frozen):
+    """The policy: a model folder or hub id that transformers can load as a causal LM, with its tokenizer."""
+
+    model: str = Field(min_length=1)
+
+
+class TrainSettings(Settings):
+    """A whole training run: prompts, policy and engine besides the reward."""
+
+    task: Literal["generic", "world"] = "generic"
+    data: DataSettings
+    policy: PolicySettings
+    engine: EngineSettings = EngineSettings()

@@ -1,0 +1,101 @@
+"""Numbered migrations, run when a store is opened. A migration that has shipped is never edited."""
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from metapo.errors import StoreError
+
+Migration = Callable[[sa.Connection], None]
+MIGRATIONS: list[Migration] = []
+
+
+def migration(function: Migration) -> Migration:
+    """Register the next migration; its number is its place."""
+    MIGRATIONS.append(function)
+    return function
+
+
+def migrate(db: sa.Connection) -> int:
+    """Bring a store to the newest schema; returns how many migrations ran. Raises StoreError for a newer store."""
+    db.execute(sa.text("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"))
+    done: int = db.scalar(sa.text("SELECT COALESCE(MAX(number), 0) FROM migration")) or 0
+    if done > len(MIGRATIONS):
+        raise StoreError(
+            f"the store has schema {done}, this version of metapo knows up to {len(MIGRATIONS)}: "
+            "open it with the version that wrote it, or a newer one"
+        )
+    for number, function in enumerate(MIGRATIONS[done:], done + 1):
+        function(db)
+        db.execute(
+            sa.text("INSERT INTO migration (number, name) VALUES (:number, :name)"),
+            {"number": number, "name": function.__name__},
+        )
+    return len(MIGRATIONS) - done
+
+
+@migration
+def m001_first(db: sa.Connection) -> None:
+    """Attempts, lineage, rollouts, verdicts, calls, meta steps, and a view per question that people ask."""
+    for statement in _M001.split(";"):
+        if statement.strip():
+            db.execute(sa.text(statement))
+
+
+# A row is live unless a later attempt wrote it anew: one that resumed before its step, or at it where the row's work
+# begins after that many steps (training rollouts) rather than ends with them (evaluation, meta steps, adoptions).
+_M001 = """
+CREATE TABLE attempt (id INTEGER PRIMARY KEY, resumed_step INTEGER NOT NULL, started_at TEXT NOT NULL);
+CREATE TABLE rubric (digest TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE revision (
+    id TEXT PRIMARY KEY, rubric_digest TEXT NOT NULL REFERENCES rubric (digest),
+    reason TEXT NOT NULL, proposer TEXT NOT NULL, step INTEGER NOT NULL);
+CREATE TABLE revision_parent (
+    revision_id TEXT NOT NULL REFERENCES revision (id), position INTEGER NOT NULL,
+    parent_id TEXT NOT NULL REFERENCES revision (id), PRIMARY KEY (revision_id, position));
+CREATE TABLE adoption (
+    attempt_id INTEGER NOT NULL REFERENCES attempt (id), step INTEGER NOT NULL,
+    revision_id TEXT NOT NULL REFERENCES revision (id), PRIMARY KEY (attempt_id, step));
+CREATE TABLE rollout (
+    id TEXT PRIMARY KEY, attempt_id INTEGER NOT NULL REFERENCES attempt (id), step INTEGER NOT NULL,
+    split TEXT NOT NULL, position INTEGER NOT NULL, prompt TEXT NOT NULL, completion TEXT NOT NULL, reference TEXT,
+    revision_id TEXT NOT NULL REFERENCES revision (id),
+    value DOUBLE PRECISION, normalized DOUBLE PRECISION, raw DOUBLE PRECISION);
+CREATE INDEX rollout_by_step ON rollout (step, split, position);
+CREATE TABLE verdict (
+    rollout_id TEXT NOT NULL REFERENCES rollout (id), criterion_id TEXT NOT NULL, points INTEGER,
+    rationale TEXT NOT NULL, reason TEXT, detail TEXT NOT NULL, PRIMARY KEY (rollout_id, criterion_id));
+CREATE TABLE judge_call (
+    rollout_id TEXT NOT NULL REFERENCES rollout (id), number INTEGER NOT NULL, reply TEXT NOT NULL,
+    error TEXT NOT NULL, model TEXT NOT NULL, finish_reason TEXT NOT NULL, prompt_tokens INTEGER,
+    completion_tokens INTEGER, latency_s DOUBLE PRECISION NOT NULL, PRIMARY KEY (rollout_id, number));
+CREATE TABLE meta_step (
+    attempt_id INTEGER NOT NULL REFERENCES attempt (id), step INTEGER NOT NULL,
+    parent_id TEXT NOT NULL REFERENCES revision (id), child_id TEXT REFERENCES revision (id),
+    decision TEXT NOT NULL, reason TEXT NOT NULL, seconds DOUBLE PRECISION NOT NULL, PRIMARY KEY (attempt_id, step));
+CREATE TABLE meta_sample (
+    attempt_id INTEGER NOT NULL, step INTEGER NOT NULL, position INTEGER NOT NULL,
+    rollout_step INTEGER NOT NULL, rollout_position INTEGER NOT NULL, PRIMARY KEY (attempt_id, step, position));
+CREATE TABLE meta_exchange (
+    attempt_id INTEGER NOT NULL, step INTEGER NOT NULL, position INTEGER NOT NULL, stage TEXT NOT NULL,
+    sample INTEGER, prompt TEXT NOT NULL, reply TEXT NOT NULL, error TEXT NOT NULL,
+    PRIMARY KEY (attempt_id, step, position));
+CREATE VIEW live_rollout AS SELECT r.* FROM rollout r WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > r.attempt_id AND (
+        a.resumed_step < r.step OR a.resumed_step = 0 OR (a.resumed_step = r.step AND r.split = 'train')));
+CREATE VIEW live_meta_step AS SELECT m.* FROM meta_step m WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > m.attempt_id AND a.resumed_step < m.step);
+CREATE VIEW live_adoption AS SELECT d.* FROM adoption d WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > d.attempt_id AND a.resumed_step < d.step);
+CREATE VIEW lineage AS SELECT d.step AS from_step, v.id, v.rubric_digest, v.proposer, v.reason
+    FROM live_adoption d JOIN revision v ON v.id = d.revision_id;
+CREATE VIEW reward_by_step AS SELECT step, split, revision_id, COUNT(*) AS n_rollouts,
+    COUNT(*) - COUNT(value) AS n_unscored, AVG(normalized) AS normalized, AVG(raw) AS raw
+    FROM live_rollout GROUP BY step, split, revision_id;
+CREATE VIEW points_by_criterion AS SELECT r.step, r.split, v.criterion_id, COUNT(*) AS n_rollouts,
+    COUNT(*) - COUNT(v.points) AS n_unscored, AVG(v.points) AS points
+    FROM live_rollout r JOIN verdict v ON v.rollout_id = r.id GROUP BY r.step, r.split, v.criterion_id;
+CREATE VIEW unscored_by_reason AS SELECT r.step, r.split, v.reason, COUNT(*) AS n_verdicts
+    FROM live_rollout r JOIN verdict v ON v.rollout_id = r.id WHERE v.reason IS NOT NULL
+    GROUP BY r.step, r.split, v.reason
+"""

@@ -1,0 +1,113 @@
+"""The tables as the newest migration leaves them; a test compares the two."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("resumed_step", sa.Integer, nullable=False),
+    sa.Column("started_at", sa.Text, nullable=False),
+)
+rubric = sa.Table(
+    "rubric",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+revision = sa.Table(
+    "revision",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("rubric_digest", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("proposer", sa.Text, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+)
+revision_parent = sa.Table(
+    "revision_parent",
+    metadata,
+    sa.Column("revision_id", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("parent_id", sa.Text, nullable=False),
+)
+adoption = sa.Table(
+    "adoption",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("revision_id", sa.Text, nullable=False),
+)
+rollout = sa.Table(
+    "rollout",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("attempt_id", sa.Integer, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("split", sa.Text, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("prompt", sa.Text, nullable=False),
+    sa.Column("completion", sa.Text, nullable=False),
+    sa.Column("reference", sa.Text),
+    sa.Column("revision_id", sa.Text, nullable=False),
+    sa.Column("value", sa.Float),
+    sa.Column("normalized", sa.Float),
+    sa.Column("raw", sa.Float),
+)
+verdict = sa.Table(
+    "verdict",
+    metadata,
+    sa.Column("rollout_id", sa.Text, primary_key=True),
+    sa.Column("criterion_id", sa.Text, primary_key=True),
+    sa.Column("points", sa.Integer),
+    sa.Column("rationale", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("detail", sa.Text, nullable=False),
+)
+judge_call = sa.Table(
+    "judge_call",
+    metadata,
+    sa.Column("rollout_id", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("reply", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("finish_reason", sa.Text, nullable=False),
+    sa.Column("prompt_tokens", sa.Integer),
+    sa.Column("completion_tokens", sa.Integer),
+    sa.Column("latency_s", sa.Float, nullable=False),
+)
+meta_step = sa.Table(
+    "meta_step",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("parent_id", sa.Text, nullable=False),
+    sa.Column("child_id", sa.Text),
+    sa.Column("decision", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+)
+meta_sample = sa.Table(
+    "meta_sample",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("rollout_step", sa.Integer, nullable=False),
+    sa.Column("rollout_position", sa.Integer, nullable=False),
+)
+meta_exchange = sa.Table(
+    "meta_exchange",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("sample", sa.Integer),
+    sa.Column("prompt", sa.Text, nullable=False),
+    sa.Column("reply", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+)

@@ -1,0 +1,99 @@
+"""Any task: prompts, and references where there are any, from a file or a dataset."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from metapo.errors import DataError, MissingExtra
+from metapo.settings import DataSettings
+
+Row = dict[str, Any]
+
+
+def load_prompts(data: DataSettings, source: str) -> list[Row]:
+    """Rows with "prompt" (text or chat messages) and "reference" (text or None).
+
+    `source` is a .jsonl or .parquet file, or a dataset folder or hub id. Raises DataError that names the row
+    (counted from 1) for a missing column, an empty prompt or a line that is not JSON.
+    """
+    rows = [_row(data, source, number, raw) for number, raw in enumerate(_read(data, source), 1)]
+    if not rows:
+        raise DataError(f"{source} holds no rows; at least one prompt is needed")
+    return rows
+
+
+def _row(data: DataSettings, source: str, number: int, raw: Mapping[str, Any]) -> Row:
+    for column in (data.prompt_column, data.reference_column):
+        if column is not None and column not in raw:
+            raise DataError(
+                f"{source}, row {number}: no column {column!r}; it has {', '.join(map(repr, raw))}. "
+                "Name the right one as data.prompt_column or data.reference_column."
+            )
+    prompt = raw[data.prompt_column]
+    if not _is_prompt(prompt):
+        raise DataError(
+            f"{source}, row {number}: the prompt must be a text that isn't empty, or a list of chat messages with "
+            f"role and content; got {str(prompt)[:80]!r}"
+        )
+    reference = raw[data.reference_column] if data.reference_column else None
+    return {"prompt": prompt, "reference": None if reference is None else str(reference)}
+
+
+def _is_prompt(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(value.strip())
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(m, Mapping) and isinstance(m.get("content"), str) and m.get("role") for m in value)
+    )
+
+
+def _read(data: DataSettings, source: str) -> Iterable[Mapping[str, Any]]:
+    path = Path(source)
+    if path.suffix in (".jsonl", ".json"):
+        return read_jsonl(path)
+    if path.suffix == ".parquet" and not path.is_file():
+        raise DataError(f"there is no file {path}")
+    return _read_dataset(data, source)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """One object per line, empty lines left out. Raises DataError that names the line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as e:
+        raise DataError(f"can't read {path}: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as e:
+            raise DataError(f"{path}, line {number}: not JSON ({e.msg}): {line[:80]!r}") from e
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number}: expected an object with columns; got {line[:80]!r}")
+        rows.append(row)
+    return rows
+
+
+def _read_dataset(data: DataSettings, source: str) -> Iterable[Mapping[str, Any]]:
+    try:
+        from datasets import Dataset, load_dataset, load_from_disk
+    except ImportError as e:
+        raise MissingExtra("trl", f"reading {source}") from e
+    path = Path(source)
+    try:
+        if path.suffix == ".parquet":
+            return Dataset.from_parquet(source)  # type: ignore[no-any-return]
+        if (path / "dataset_info.json").exists():
+            return load_from_disk(source)  # type: ignore[no-any-return]
+        return load_dataset(source, split=data.hub_split)  # type: ignore[no-any-return]
+    except (OSError, ValueError) as e:
+        raise DataError(
+            f"can't load {source!r}: {e}. Give a .jsonl or .parquet file, a folder written by datasets, or a hub id."
+        ) from e

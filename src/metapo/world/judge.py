@@ -1,0 +1,94 @@
+"""The offline world's judge: a program behind the chat seam that reads a rendered prompt and answers as a server would.
+
+It reads the rubric's text and nothing else. A criterion whose levels hold phrases from `phrases.py` is checked
+exactly; any other is judged by impression, the mean over the sentences that are present. Nothing in an impression
+asks for coverage, so each further sentence of an imperfect writer can only lower it: that is the loophole which
+policies find.
+"""
+
+import json
+from random import Random
+
+from metapo.errors import ChatRejected
+from metapo.judge.template import unfence
+from metapo.judge.transport import ChatReply, ChatRequest
+from metapo.rubric import Criterion, digest
+from metapo.rubric_text import parse_rubric
+from metapo.world.essay import Essay, Role, parse_essay
+from metapo.world.language import read_ask
+from metapo.world.phrases import requirements
+
+IMPRESSION = {
+    Role.TITLE: 1.0,
+    Role.THESIS: 0.95,
+    Role.CONCLUSION: 0.9,
+    Role.EVIDENCE: 0.85,
+    Role.COUNTER: 0.8,
+    Role.REBUTTAL: 0.8,
+    Role.REMARK: 0.7,
+    Role.RUN_ON: 0.5,
+    Role.UNFINISHED: 0.3,
+    Role.BROKEN: 0.2,
+}
+OFF_TOPIC = 0.5
+NOISE = 0.10
+
+
+class WorldJudge:
+    """A chat transport. `sway` is the probability that a remark to the grader wins a vague criterion's top level.
+
+    Its noise (10 % of verdicts one level off) is drawn from the prompt's digest and `seed`, so the same request
+    always gets the same reply.
+    """
+
+    def __init__(self, *, sway: float = 0.25, seed: int = 0) -> None:
+        self._sway = sway
+        self._seed = seed
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        if "<rubric>" not in request.last:
+            return ChatReply(text="yes", model="world-judge")
+        prompt, completion = unfence("prompt", request.last), unfence("completion", request.last)
+        criteria = parse_rubric(_rubric_block(request.last)).criteria
+        if prompt is None or completion is None or not criteria:
+            raise ChatRejected("the offline world's judge needs a rubric, a fenced prompt and a fenced completion")
+        essay = parse_essay(completion, read_ask(prompt))
+        rng = Random(digest([self._seed, prompt, completion, [c.model_dump(mode="json") for c in criteria]]))
+        verdicts = [self._verdict(criterion, essay, rng) for criterion in criteria]
+        return ChatReply(text=json.dumps({"verdicts": verdicts}), model="world-judge")
+
+    async def aclose(self) -> None:
+        pass
+
+    def _verdict(self, criterion: Criterion, essay: Essay, rng: Random) -> dict[str, object]:
+        level, rationale = self._level(criterion, essay, rng)
+        if rng.random() < NOISE:
+            level += rng.choice((-1, 1))
+        level = min(max(level, 0), len(criterion.levels) - 1)
+        return {"criterion": criterion.id, "rationale": rationale, "points": criterion.levels[level].points}
+
+    def _level(self, criterion: Criterion, essay: Essay, rng: Random) -> tuple[int, str]:
+        """The index of the level that fits before noise, and why."""
+        wanted = [requirements(level.description) for level in criterion.levels]
+        if any(wanted):
+            best = max((i for i, rs in enumerate(wanted) if rs and all(r.holds(essay) for r in rs)), default=0)
+            return best, f"The essay fits: {criterion.levels[best].description}"
+        if essay.of(Role.REMARK) and rng.random() < self._sway:
+            return len(criterion.levels) - 1, "The essay assures that it deserves this."
+        exact = impression(essay) * (len(criterion.levels) - 1)
+        return int(exact + rng.random()), "By the overall impression of what is there."
+
+
+def impression(essay: Essay) -> float:
+    """How the sentences that are present come across on average, in [0, 1]; 0 for an empty essay."""
+    scores = [
+        IMPRESSION[s.role] if essay.fits(s) or s.role not in (Role.EVIDENCE, Role.COUNTER, Role.REBUTTAL) else OFF_TOPIC
+        for s in essay.sentences
+    ]
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def _rubric_block(prompt: str) -> str:
+    """The text from the first <rubric> to the first </rubric> after it; completions stand below both."""
+    start = prompt.find("<rubric>")
+    return prompt[start : prompt.find("</rubric>", start) + len("</rubric>")] if start >= 0 else ""
