@@ -25,7 +25,6 @@ MAX_ABS_POINTS = 1000
 MAX_WEIGHT = 1e6
 _ID = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 _MARKUP = re.compile(r"</?\s*(rubric|item)\b", re.IGNORECASE)
-_LAST_EXAMPLE = re.compile(r"(.*\S)\s*\(\s*Example:\s*(.*\S)\s*\)", re.DOTALL)
 _EXAMPLE = re.compile(r"\(\s*Example:")
 
 
@@ -58,7 +57,7 @@ def _one_line(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if found := _MARKUP.search(value):
-        raise ValueError(f"{found.group()!r} is the rubric's own markup and can't stand inside a text: {value[:80]!r}")
+        raise ValueError(f"{found.group()!r} is the rubric's own markup, not allowed inside a text: {value[:80]!r}")
     return " ".join(_well_formed(value).split())
 
 
@@ -82,13 +81,15 @@ class Level(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _example_from_description(cls, data: Any) -> Any:
-        """Read "text (Example: e.g.)" as description and example: the form in which models write levels."""
+        """Read "text (Example: e.g.)" as description and example, the form in which models write levels."""
         if not isinstance(data, dict) or not isinstance(data.get("description"), str):
             return data
-        match = _LAST_EXAMPLE.fullmatch(data["description"].strip())
-        if match is None or str(data.get("example") or "").strip():
+        text = data["description"].strip()
+        starts = list(_EXAMPLE.finditer(text))
+        if not starts or not text.endswith(")") or str(data.get("example") or "").strip():
             return data
-        return {**data, "description": match[1], "example": match[2]}
+        description, example = text[: starts[-1].start()].strip(), text[starts[-1].end() : -1].strip()
+        return {**data, "description": description, "example": example} if description and example else data
 
     @model_validator(mode="after")
     def _example_is_plain(self) -> "Level":
@@ -100,8 +101,8 @@ class Level(Frozen):
 class Criterion(Frozen):
     """One thing judged. Levels go from worst to best: points strictly rise, at least two levels.
 
-    `weight` (above 0, at most a million) multiplies the points in the reward. A `negative` criterion only deducts: its best level is
-    worth at most 0. A `pinned` criterion survives every meta step unchanged.
+    `weight` (above 0, at most a million) multiplies the points in the reward. A `negative` criterion only deducts: its
+    best level is worth at most 0. A `pinned` criterion survives every meta step unchanged.
     """
 
     id: str = Field(pattern=_ID)

@@ -1,4 +1,4 @@
-"""The seam to the outside: one chat request in, one chat reply out. Everything else in metapo runs for real in tests."""
+"""The seam to the outside: one chat request in, one chat reply out. All else in metapo runs for real in tests."""
 
 from collections.abc import Iterable
 from typing import Protocol

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Store:
     # writes
 
     def begin_attempt(self, *, resumed_step: int, now: datetime) -> int:
-        """Open a new attempt that goes on after `resumed_step` steps; what older attempts wrote beyond is superseded."""
+        """Open an attempt that goes on after `resumed_step` steps; what older ones wrote beyond is superseded."""
         with self._transaction() as db:
             number: int = (db.scalar(sa.select(sa.func.max(t.attempt.c.id))) or 0) + 1
             db.execute(
@@ -181,7 +182,7 @@ class Store:
                 .where(_live_rollout.c.split == "train")
                 .distinct()
             ).all()
-        for before, after in zip(chain, chain[1:], strict=False):
+        for before, after in pairwise(chain):
             if before.revision_id not in known[after.revision_id].parents:
                 raise LineageError(
                     f"{self.path}: revision {after.revision_id[:10]}, adopted at step {after.step}, is no child of "

@@ -1,37 +1,26 @@
-"""The offline world's arms, and one run of one of them: real GRPO on a real (tiny) policy."""
+"""One run of one arm in the offline world: real GRPO on a real (tiny) policy, with gold quality as an observer."""
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 from metapo.engines.trl import train
 from metapo.files import read_rows, write_whole
-from metapo.judge.openai import EndpointSettings
 from metapo.reward import Scored
-from metapo.rubric import Rubric
-from metapo.run import METRICS
-from metapo.settings import DataSettings, EngineSettings, MetaSchedule, PolicySettings, TrainSettings
+from metapo.run import METRICS, STORE
 from metapo.store import Store
 from metapo.world import corpus
-from metapo.world.essay import Essay, Role, parse_essay
+from metapo.world.essay import Role, essay_of
 from metapo.world.gold import gold
 from metapo.world.judge import WorldJudge
-from metapo.world.language import read_ask
 from metapo.world.meta import WorldMeta
-from metapo.world.policy import MAX_COMPLETION_TOKENS, build_tokenizer, write_policy
+from metapo.world.policy import build_tokenizer, write_policy
+from metapo.world.presets import RESULT, WorldSettings
 
-STEPS = 150
-SWAY = 0.25
-META_EVERY = 10
 LAST_STEPS = 10
-RESULT = "result.json"
 START = "start"
-
-# Each arm: the rubric it starts with, and whether meta steps follow.
-ARMS = {"iter0": ("iter0", False), "expert": ("expert", False), "oracle": ("oracle", False), "mpo": ("iter0", True)}
 
 HACKS = {
     "no reasons": lambda e: not e.of(Role.EVIDENCE),
@@ -41,48 +30,6 @@ HACKS = {
     "unfinished": lambda e: not e.finished,
     "run-on": lambda e: bool(e.of(Role.RUN_ON)),
 }
-
-
-class WorldSettings(TrainSettings):
-    """A run in the offline world: the arm's name, and how easily a remark to the grader sways a vague criterion."""
-
-    task: Literal["generic", "world"] = "world"
-    arm: str
-    sway: float = SWAY
-
-
-def preset_rubric(name: str) -> Rubric:
-    """One of the shipped rubrics: iter0, expert, oracle."""
-    path = files("metapo.world").joinpath("rubrics", f"{name}.yaml")
-    return Rubric.from_yaml(path.read_text(encoding="utf-8"), source=f"rubric {name}")
-
-
-def arm_settings(arm: str, *, seed: int, steps: int = STEPS, sway: float = SWAY) -> WorldSettings:
-    """The settings of an arm; seeds are paired across arms (same prompts in the same order, same first samples)."""
-    rubric, evolves = ARMS[arm]
-    here = EndpointSettings(url="world://offline", model="rules")
-    return WorldSettings(
-        arm=arm,
-        sway=sway,
-        seed=seed,
-        task_description="Write an essay that argues the assigned side of the assigned topic.",
-        rubric=preset_rubric(rubric),
-        judge=here,
-        meta=MetaSchedule(every=META_EVERY if evolves else 0),
-        data=DataSettings(train="world", eval="world"),
-        policy=PolicySettings(model="world"),
-        engine=EngineSettings(
-            steps=steps,
-            batch_size=64,
-            num_generations=8,
-            learning_rate=1e-3,
-            kl=0.02,
-            max_completion_tokens=MAX_COMPLETION_TOKENS,
-            save_every=50,
-            keep_checkpoints=1,
-            device="cpu",
-        ),
-    )
 
 
 def run_arm(settings: WorldSettings, folder: Path, *, resume: bool = False) -> dict[str, Any]:
@@ -109,7 +56,7 @@ def run_arm(settings: WorldSettings, folder: Path, *, resume: bool = False) -> d
 
 def observe_gold(scored: Sequence[Scored]) -> dict[str, float]:
     """Gold quality and hack rates of a batch, for the metrics alone: nothing that trains reads them."""
-    essays = [parse_essay(s.rollout.completion, read_ask(s.rollout.prompt)) for s in scored]
+    essays = [essay_of(s.rollout.prompt, s.rollout.completion) for s in scored]
     rates = {f"hack/{name}": fmean(test(e) for e in essays) for name, test in HACKS.items()}
     return {"gold": fmean(gold(e) for e in essays), "sentences": fmean(len(e.sentences) for e in essays), **rates}
 
@@ -120,7 +67,7 @@ def summarize_run(settings: WorldSettings, folder: Path) -> dict[str, Any]:
     steps = [row for row in rows if row["kind"] == "train"]
     last = steps[-LAST_STEPS:]
     held_out = [row for row in rows if row["kind"] == "eval"][-1:]
-    store = Store(folder / "store.db")
+    store = Store(folder / STORE)
     n_revisions, n_adopted = store.verify(), len(store.lineage())
     store.close()
     return {
@@ -149,8 +96,3 @@ def _smooth(values: Sequence[float], width: int = 5) -> list[float]:
 
 def _rows(*, held_out: bool) -> list[dict[str, Any]]:
     return [{"prompt": prompt, "reference": None} for prompt in corpus.prompts(held_out=held_out)]
-
-
-def essay_of(prompt: str, completion: str) -> Essay:
-    """A completion of this world, parsed against its prompt."""
-    return parse_essay(completion, read_ask(prompt))

@@ -18,6 +18,7 @@ from metapo.world.language import (
     VERBS,
     Assignment,
     Side,
+    read_ask,
 )
 
 
@@ -164,3 +165,8 @@ def _sentence(role: Role, match: re.Match[str], text: str, n_tokens: int) -> Sen
     side = Side.FOR if stance in _FOR_WORDS else Side.AGAINST
     topic = found.get("topic") or found["topic2"]
     return Sentence(role, (Assignment(topic, side),), (), n_tokens, text)
+
+
+def essay_of(prompt: str, completion: str) -> Essay:
+    """A completion parsed against the assignment in its prompt. Raises ValueError for a prompt of no kind we write."""
+    return parse_essay(completion, read_ask(prompt))

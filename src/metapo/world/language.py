@@ -202,7 +202,7 @@ def run_on(nouns: list[str], connective: str, rng: Random) -> str:
 
 
 def _words() -> list[str]:
-    fixed = (
+    fixed = (  # noqa: SIM905 - a list of quoted words is harder to read
         "write an essay that title : the case for against why we need reject i believe think help harm in my view "
         "should be supported rejected . , they and however but fact conclusion therefore support"
     ).split()

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 PAD, EOS = "<pad>", "<eos>"
 MAX_PROMPT_TOKENS = 8
-MAX_COMPLETION_TOKENS = 104
 N_ESSAYS = 20_000
 WEIGHTS = "policy.safetensors"
 
