@@ -65,9 +65,9 @@ def criteria(
     )
 
 
-def rubrics(any_criterion: st.SearchStrategy[Criterion] | None = None) -> st.SearchStrategy[Rubric]:
+def rubrics(criterion_from: st.SearchStrategy[Criterion] = criteria()) -> st.SearchStrategy[Rubric]:  # noqa: B008
     """Any valid rubric of up to four criteria."""
-    unique = st.lists(any_criterion or criteria(), min_size=1, max_size=4, unique_by=lambda c: c.id)
+    unique = st.lists(criterion_from, min_size=1, max_size=4, unique_by=lambda c: c.id)
     return unique.map(lambda cs: Rubric(criteria=tuple(cs)))
 
 

@@ -4,6 +4,7 @@
 more points changes no scale. `raw_sum` is what the MPO paper optimises.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -66,16 +67,20 @@ def _measure(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
             f"the outcomes are for {[o.criterion_id for o in outcomes]}"
         )
     parts: list[Part] = []
-    raw = 0.0
+    weighted: list[float] = []
     for criterion in rubric.criteria:
         outcome = by_id[criterion.id]
         if isinstance(outcome, Unscored):
             parts.append(Part(criterion.id, None, None))
             continue
+        if criterion.level(outcome.points) is None:
+            offered = [level.points for level in criterion.levels]
+            raise ValueError(f"criterion {criterion.id!r} has no level of {outcome.points} points; it has {offered}")
         span = criterion.max_points - criterion.min_points
         parts.append(Part(criterion.id, outcome.points, (outcome.points - criterion.min_points) / span))
-        raw += criterion.weight * outcome.points
+        weighted.append(criterion.weight * outcome.points)
     if any(part.points is None for part in parts):
         return Reward(None, None, None, tuple(parts))
+    raw = math.fsum(weighted)
     fraction = (raw - rubric.min_points) / (rubric.max_points - rubric.min_points)
     return Reward(None, min(1.0, max(0.0, fraction)), raw, tuple(parts))

@@ -10,6 +10,7 @@ ids, so a lineage can be re-derived and checked.
 
 import hashlib
 import json
+import math
 import re
 from enum import StrEnum
 from itertools import pairwise
@@ -164,12 +165,12 @@ class Rubric(Frozen):
     @property
     def min_points(self) -> float:
         """The lowest weighted sum that any verdicts can give."""
-        return sum(c.weight * c.min_points for c in self.criteria)
+        return math.fsum(c.weight * c.min_points for c in self.criteria)
 
     @property
     def max_points(self) -> float:
         """The highest weighted sum that any verdicts can give."""
-        return sum(c.weight * c.max_points for c in self.criteria)
+        return math.fsum(c.weight * c.max_points for c in self.criteria)
 
     @property
     def n_words(self) -> int:

@@ -1,0 +1,221 @@
+"""The store: what is written is read back, what an attempt superseded is no longer live, tampering shows."""
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from metapo.errors import LineageError, StoreError
+from metapo.rollout import Rollout, Split
+from metapo.rubric import Outcome, Reason, Revision, Unscored
+from metapo.store import CallRecord, ExchangeRecord, MetaStepRecord, RolloutRecord, Store
+from metapo.store.schema import metadata
+from tests.helpers import criterion, rubric, verdict
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+FIRST = Revision(rubric=rubric(criterion("depth")), reason="start", proposer="settings", step=0)
+CHILD = Revision(rubric=rubric(), parents=(FIRST.id,), reason="merged", proposer="meta model", step=4)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "store.db")
+    yield made
+    made.close()
+
+
+def record(step: int, position: int = 0, split: Split = Split.TRAIN, by: Revision = FIRST) -> RolloutRecord:
+    rollout = Rollout(prompt="p", completion=f"{step}/{position}", step=step, position=position, split=split)
+    outcomes: tuple[Outcome, ...] = tuple(verdict(c.id, c.max_points) for c in by.rubric.criteria)
+    return RolloutRecord(rollout, by.id, 1.0, 1.0, 5.0, outcomes, (CallRecord('{"raw": true}', model="m"),))
+
+
+def begin(store: Store, resumed_step: int = 0) -> int:
+    attempt = store.begin_attempt(resumed_step=resumed_step, now=NOW)
+    if not store.lineage():
+        store.adopt(attempt, 0, FIRST)
+    return attempt
+
+
+def meta_step(step: int, child: Revision | None, decision: str = "adopted") -> MetaStepRecord:
+    samples = (record(step - 1).rollout,)
+    exchanges = (ExchangeRecord("analyze", 0, "why?", "because"), ExchangeRecord("merge", None, "all?", "", "timeout"))
+    return MetaStepRecord(step, FIRST.id, child, decision, "a reason", samples, exchanges, 1.5)
+
+
+def test_rollouts_come_back_as_they_were_written(store: Store) -> None:
+    attempt = begin(store)
+    failed = Unscored(criterion_id="depth", reason=Reason.TIMEOUT, detail="60 s")
+    rollout = Rollout(prompt="p\n~~~", completion="é \x00", step=1, reference="r")
+    unscored = RolloutRecord(rollout, FIRST.id, None, None, None, (failed,), (CallRecord("", error="ChatTimeout"),))
+    store.append_rollouts(attempt, [record(1, 1), unscored])
+    read = store.rollouts(from_step=1, to_step=2)
+    assert [r.rollout for r in read] == [unscored.rollout, record(1, 1).rollout]
+    assert [r.value for r in read] == [None, 1.0]
+    assert [r.outcomes for r in read] == [(failed,), record(1, 1).outcomes]
+    assert {(c["reply"], c["error"]) for c in store.calls()} == {('{"raw": true}', ""), ("", "ChatTimeout")}
+
+
+def test_reads_are_in_order_and_within_their_bounds(store: Store) -> None:
+    attempt = begin(store)
+    store.append_rollouts(attempt, [record(s, p) for s in (2, 0, 1) for p in (1, 0)])
+    store.append_rollouts(attempt, [record(1, 0, Split.EVAL)])
+    read = [(r.rollout.step, r.rollout.position) for r in store.rollouts(from_step=1, to_step=3)]
+    assert read == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert [r.rollout.split for r in store.rollouts(split=Split.EVAL)] == [Split.EVAL]
+
+
+def test_a_revision_is_written_once_and_read_back_whole(store: Store) -> None:
+    store.append_revision(FIRST)
+    store.append_revision(FIRST)
+    store.append_revision(CHILD)
+    assert store.revision(CHILD.id) == CHILD
+    assert store.find_revision(CHILD.id[:8]) == CHILD
+    with pytest.raises(StoreError, match="0 revisions start with 'zzz'"):
+        store.find_revision("zzz")
+    with pytest.raises(StoreError, match="2 revisions start with ''"):
+        store.find_revision("")
+    with pytest.raises(LineageError, match="no revision 'zzz'"):
+        store.revision("zzz")
+
+
+def test_a_revision_needs_its_parents(store: Store) -> None:
+    with pytest.raises(StoreError, match="FOREIGN KEY"):
+        store.append_revision(CHILD)
+    assert store.verify() == 0, "half a revision was written"
+
+
+def test_a_meta_step_keeps_every_text_and_adopts_in_the_same_transaction(store: Store) -> None:
+    attempt = begin(store)
+    store.append_rollouts(attempt, [record(3)])
+    store.append_meta_step(attempt, meta_step(4, CHILD), adopted=True)
+    assert store.meta_steps() == [meta_step(4, CHILD)]
+    assert store.lineage() == [(0, FIRST), (4, CHILD)]
+    assert store.verify() == 2
+
+
+def test_a_rejected_proposal_is_kept_but_not_in_force(store: Store) -> None:
+    attempt = begin(store)
+    store.append_meta_step(attempt, meta_step(4, CHILD, "rejected"), adopted=False)
+    assert store.lineage() == [(0, FIRST)]
+    assert store.revision(CHILD.id) == CHILD
+
+
+def test_resuming_supersedes_what_came_after_the_checkpoint(store: Store) -> None:
+    """The checkpoint after 4 steps holds training steps 0-3, the meta step and the evaluation at 4."""
+    attempt = begin(store)
+    store.append_rollouts(attempt, [record(s) for s in range(4)] + [record(4, 0, Split.EVAL)])
+    store.append_meta_step(attempt, meta_step(4, CHILD), adopted=True)
+    store.append_rollouts(attempt, [record(s, by=CHILD) for s in range(4, 7)] + [record(6, 0, Split.EVAL, CHILD)])
+    lost = CHILD.model_copy(update={"parents": (CHILD.id,), "step": 6})
+    store.append_meta_step(attempt, meta_step(6, lost), adopted=True)
+
+    again = begin(store, resumed_step=4)
+    assert [r.rollout.step for r in store.rollouts()] == [0, 1, 2, 3]
+    assert [r.rollout.step for r in store.rollouts(split=Split.EVAL)] == [4]
+    assert [m.step for m in store.meta_steps()] == [4]
+    assert store.lineage() == [(0, FIRST), (4, CHILD)]
+    store.append_rollouts(again, [record(4, by=CHILD)])
+    assert [r.rollout.step for r in store.rollouts()] == [0, 1, 2, 3, 4]
+    assert store.verify() == 3, "the lost revision stays, as a branch that nothing uses"
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(store: Store) -> None:
+    attempt = begin(store)
+    store.append_rollouts(attempt, [record(0), record(1), record(0, 0, Split.EVAL)])
+    begin(store, resumed_step=0)
+    assert store.rollouts() == []
+    assert store.rollouts(split=Split.EVAL) == []
+    assert store.lineage() == [(0, FIRST)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("UPDATE rubric SET body = REPLACE(body, 'worth 5', 'worth 50')", "was changed after it was written"),
+        ("UPDATE revision SET reason = 'better' WHERE step = 4", "was changed after it was written"),
+        ("UPDATE revision SET step = 9 WHERE step = 4", "was changed after it was written"),
+        ("DELETE FROM revision_parent", "was changed after it was written"),
+        ("UPDATE adoption SET step = 3 WHERE step = 4", "not in force at that step"),
+        ("DELETE FROM adoption WHERE step = 0", "not in force at that step"),
+        (f"UPDATE rollout SET revision_id = '{CHILD.id}' WHERE step = 3", "not in force at that step"),
+    ],
+)
+def test_verify_finds_what_was_tampered_with(store: Store, damage: str, message: str) -> None:
+    attempt = begin(store)
+    store.append_rollouts(attempt, [record(s) for s in range(4)])
+    store.append_meta_step(attempt, meta_step(4, CHILD), adopted=True)
+    assert store.verify() == 2
+    with sqlite3.connect(store.path) as db:
+        db.execute(damage)
+    with pytest.raises(LineageError, match=message):
+        store.verify()
+
+
+def test_verify_finds_a_broken_chain(store: Store) -> None:
+    attempt = begin(store)
+    stranger = Revision(rubric=rubric(), reason="from elsewhere", proposer="person", step=2)
+    store.adopt(attempt, 2, stranger)
+    with pytest.raises(LineageError, match="is no child of"):
+        store.verify()
+
+
+def test_a_full_disk_writes_nothing_and_says_what_to_do(store: Store) -> None:
+    """SQLite itself reports the disk as full once the database may not grow by another page."""
+    attempt = begin(store)
+    pages = 0
+
+    def limit(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    with sqlite3.connect(store.path) as db:
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+    store._engine.dispose()
+    sa.event.listen(store._engine, "connect", limit)
+    with pytest.raises(StoreError, match="disk is full.*Nothing of this step was written. Free some space"):
+        store.append_rollouts(attempt, [record(0, p) for p in range(500)])
+    assert store.rollouts() == []
+
+
+def test_a_file_that_is_no_store_is_said_to_be_none(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_text("not a database, but long enough to be taken for one" * 20)
+    with pytest.raises(StoreError, match="not a database.*damaged"):
+        Store(path)
+
+
+def test_a_newer_store_is_refused(store: Store) -> None:
+    with sqlite3.connect(store.path) as db:
+        db.execute("INSERT INTO migration VALUES (99, 'from_the_future')")
+    with pytest.raises(StoreError, match="has schema 99, this version of metapo knows up to 1"):
+        Store(store.path)
+
+
+def test_migrations_leave_the_tables_that_the_code_expects(store: Store) -> None:
+    inspector = sa.inspect(store._engine)
+    for table in metadata.sorted_tables:
+        found = {c["name"]: c for c in inspector.get_columns(table.name)}
+        assert found.keys() == {c.name for c in table.columns}, table.name
+        for column in table.columns:
+            if not column.primary_key:
+                assert found[column.name]["nullable"] == column.nullable, f"{table.name}.{column.name}"
+        assert inspector.get_pk_constraint(table.name)["constrained_columns"] == [c.name for c in table.primary_key]
+
+
+def test_the_views_answer_without_us(store: Store) -> None:
+    attempt = begin(store)
+    failed = Unscored(criterion_id="depth", reason=Reason.TIMEOUT)
+    store.append_rollouts(
+        attempt,
+        [record(0, 0), RolloutRecord(record(0, 1).rollout, FIRST.id, None, None, None, (failed,))],
+    )
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT n_rollouts, n_unscored, normalized FROM reward_by_step").fetchall() == [(2, 1, 1.0)]
+        assert db.execute("SELECT criterion_id, points, n_unscored FROM points_by_criterion").fetchall() == [
+            ("depth", 5.0, 1)
+        ]
+        assert db.execute("SELECT reason, n_verdicts FROM unscored_by_reason").fetchall() == [("timeout", 1)]
+        assert db.execute("SELECT from_step, id FROM lineage").fetchall() == [(0, FIRST.id)]
