@@ -65,7 +65,10 @@ def criteria(
     )
 
 
-def rubrics(criterion_from: st.SearchStrategy[Criterion] = criteria()) -> st.SearchStrategy[Rubric]:  # noqa: B008
+any_criteria = criteria()
+
+
+def rubrics(criterion_from: st.SearchStrategy[Criterion] = any_criteria) -> st.SearchStrategy[Rubric]:
     """Any valid rubric of up to four criteria."""
     unique = st.lists(criterion_from, min_size=1, max_size=4, unique_by=lambda c: c.id)
     return unique.map(lambda cs: Rubric(criteria=tuple(cs)))

@@ -29,7 +29,9 @@ def test_order_is_kept_and_duplicates_go() -> None:
 def test_pinned_criteria_survive_unchanged_and_nobody_else_can_pin() -> None:
     parent = rubric(pinned("core"), criterion("depth"))
     imitation = criterion("core", (0, 1))
-    kept, _ = tidy(parent, [criterion("style", (0, 3)), imitation, pinned("mine").model_copy(update={"name": "M"})], 12, 1500)
+    kept, _ = tidy(
+        parent, [criterion("style", (0, 3)), imitation, pinned("mine").model_copy(update={"name": "M"})], 12, 1500
+    )
     assert kept.criterion("core") == parent.criterion("core")
     assert [c.id for c in kept.criteria if c.pinned] == ["core"]
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from metapo.errors import ChatError
 from metapo.rollout import Message
-from metapo.rubric import Frozen
+from metapo.rubric import Frozen, Text
 
 
 class ChatRequest(Frozen):
@@ -26,7 +26,7 @@ class ChatRequest(Frozen):
 class ChatReply(Frozen):
     """What the model wrote, why it stopped, and what it cost (tokens None where the server doesn't say)."""
 
-    text: str
+    text: Text
     model: str = ""
     finish_reason: str = "stop"
     prompt_tokens: int | None = None
@@ -45,10 +45,11 @@ class Transport(Protocol):
 class ScriptedTransport:
     """Replays replies in order, raising those that are errors; the seam for tests and examples.
 
-    Raises ChatError when asked more often than the script is long. `requests` keeps what was asked.
+    A reply that is only a text counts as complete. Raises ChatError when asked more often than the script is long.
+    `requests` keeps what was asked.
     """
 
-    def __init__(self, replies: Iterable[str | ChatError]) -> None:
+    def __init__(self, replies: Iterable[str | ChatReply | ChatError]) -> None:
         self._replies = iter(replies)
         self.requests: list[ChatRequest] = []
 
@@ -61,7 +62,7 @@ class ScriptedTransport:
             )
         if isinstance(reply, ChatError):
             raise reply
-        return ChatReply(text=reply, model="scripted")
+        return reply if isinstance(reply, ChatReply) else ChatReply(text=reply, model="scripted")
 
     async def aclose(self) -> None:
         pass

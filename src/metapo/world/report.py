@@ -63,7 +63,6 @@ def write_report(out: Path) -> Path:
         seeds=sorted({run.seed for run in runs}),
         outcome=describe_outcome(arms),
         answers=compare_answers(arms),
-        last_steps=LAST_STEPS,
         version=version("metapo"),
         commands=commands(arms, out),
     )

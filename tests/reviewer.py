@@ -1,0 +1,49 @@
+"""A scripted meta model behind the chat seam: replies by the "Stage:" line of the newest message."""
+
+import re
+from collections.abc import Callable
+
+from metapo.errors import ChatError
+from metapo.judge.transport import ChatReply, ChatRequest
+from metapo.rubric import Criterion
+from metapo.rubric_text import render_criterion
+
+Reply = str | ChatError | Callable[[ChatRequest], str]
+
+
+class Reviewer:
+    """Answers each stage as told; by default every refinement and the merge write the given criteria."""
+
+    def __init__(self, *criteria: Criterion, **replies: Reply) -> None:
+        """`replies` override a stage: analysis, refine_count, refine, merge_count or merge."""
+        self.criteria = criteria
+        self.replies = replies
+        self.requests: list[ChatRequest] = []
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        self.requests.append(request)
+        stage, number = _stage(request)
+        reply = self.replies[stage] if stage in self.replies else self._default(stage, number)
+        if isinstance(reply, ChatError):
+            raise reply
+        return ChatReply(text=reply if isinstance(reply, str) else reply(request), model="reviewer")
+
+    async def aclose(self) -> None:
+        pass
+
+    def asked(self, stage: str) -> list[ChatRequest]:
+        return [r for r in self.requests if _stage(r)[0] == stage]
+
+    def _default(self, stage: str, number: int) -> str:
+        if stage == "analysis":
+            return "The score is inflated."
+        if stage.endswith("count"):
+            return f"I need {len(self.criteria)} criteria."
+        return render_criterion(self.criteria[number - 1])
+
+
+def _stage(request: ChatRequest) -> tuple[str, int]:
+    match = re.search(r"^Stage: (\w+)(?:, (number of criteria|criterion (\d+) of \d+))?$", request.last, re.MULTILINE)
+    assert match is not None, request.last
+    verb = {"analysis": "analysis", "refinement": "refine", "merging": "merge"}[match[1]]
+    return (f"{verb}_count", 0) if match[2] == "number of criteria" else (verb, int(match[3] or 0))
