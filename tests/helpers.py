@@ -4,7 +4,18 @@ import re
 
 from hypothesis import strategies as st
 
-from metapo.rubric import MAX_ABS_POINTS, Criterion, Level, Outcome, Polarity, Reason, Rubric, Unscored, Verdict
+from metapo.rubric import (
+    MAX_ABS_POINTS,
+    MAX_WEIGHT,
+    Criterion,
+    Level,
+    Outcome,
+    Polarity,
+    Reason,
+    Rubric,
+    Unscored,
+    Verdict,
+)
 
 
 def criterion(criterion_id: str = "depth", points: tuple[int, ...] = (0, 2, 5), weight: float = 1.0) -> Criterion:
@@ -36,21 +47,20 @@ line_texts = odd_texts.filter(lambda t: t.strip() and not markup.search(t))
 examples = line_texts.filter(lambda t: not re.search(r"\(\s*Example:", " ".join(t.split())))
 ids = st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,8}\Z")
 all_points = st.integers(-MAX_ABS_POINTS, MAX_ABS_POINTS)
+all_weights = st.just(1.0) | st.floats(1e-6, MAX_WEIGHT)
 
 
 @st.composite
 def levels(draw: st.DrawFn, points: st.SearchStrategy[int] = all_points) -> tuple[Level, ...]:
     on_offer = sorted(draw(st.sets(points, min_size=2, max_size=5)))
-    return tuple(
-        Level(points=p, description=draw(line_texts), example=draw(st.just("") | examples)) for p in on_offer
-    )
+    return tuple(Level(points=p, description=draw(line_texts), example=draw(st.just("") | examples)) for p in on_offer)
 
 
 @st.composite
 def criteria(
     draw: st.DrawFn,
     points: st.SearchStrategy[int] = all_points,
-    weights: st.SearchStrategy[float] = st.just(1.0) | st.floats(1e-6, 1e6),
+    weights: st.SearchStrategy[float] = all_weights,
 ) -> Criterion:
     """Any valid criterion; `negative` is drawn only where no level adds points."""
     drawn = draw(levels(points))

@@ -1,7 +1,6 @@
 """A real chat server on loopback whose behaviour is a function: one request in, one answer out.
 
-    with ChatServer(in_turn(status(503), verdicts())) as server:
-        OpenAITransport(EndpointSettings(url=server.url, model="judge"))
+`with ChatServer(in_turn(status(503), verdicts())) as server:` serves at `server.url` until the block ends.
 """
 
 import json
@@ -127,12 +126,17 @@ def offered(prompt: str) -> dict[str, list[int]]:
 
 
 class ChatServer:
-    """Serves `behaviour` at `url` while the context is open; `asks` keeps what came, `most_in_flight` how much at once."""
+    """Serves `behaviour` at `url` while the context is open.
+
+    `asks` keeps the requests in order of arrival, `most_in_flight` how many were under way at once; `asked` is set
+    from the first request on.
+    """
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.asks: list[Ask] = []
         self.most_in_flight = 0
+        self.asked = threading.Event()
         self.stopping = threading.Event()
         self._in_flight = 0
         # Guards asks, most_in_flight and _in_flight: each connection has its own thread.
@@ -168,6 +172,7 @@ class ChatServer:
             self.asks.append(ask)
             self._in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        self.asked.set()
         # The count goes down before the first byte goes out, as the client may ask again once it has the last.
         try:
             answer = self.behaviour(ask)

@@ -5,7 +5,6 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest import approx
 
 from metapo.reward import AGGREGATES, Part, normalized, raw_sum
 from metapo.rubric import Outcome, Reason, Rubric, Verdict
@@ -29,11 +28,11 @@ TWO = rubric(criterion("depth", (0, 2, 5), weight=2.0), criterion("flattery", (-
 def test_by_hand(depth: int, flattery: int, raw: float, in_range: float) -> None:
     outcomes = [verdict("depth", depth), verdict("flattery", flattery)]
     reward = normalized(TWO, outcomes)
-    assert (reward.raw, reward.normalized) == (approx(raw), approx(in_range))
+    assert (reward.raw, reward.normalized) == (pytest.approx(raw), pytest.approx(in_range))
     assert reward.value == reward.normalized
     assert reward.parts == (
-        Part("depth", depth, approx(depth / 5)),
-        Part("flattery", flattery, approx((flattery + 4) / 4)),
+        Part("depth", depth, pytest.approx(depth / 5)),
+        Part("flattery", flattery, pytest.approx((flattery + 4) / 4)),
     )
     assert raw_sum(TWO, outcomes) == reward._replace(value=reward.raw)
 
@@ -41,7 +40,7 @@ def test_by_hand(depth: int, flattery: int, raw: float, in_range: float) -> None
 def test_aggregates_by_name() -> None:
     outcomes = [verdict("depth", 2), verdict("flattery", 0)]
     values = {name: aggregate(TWO, outcomes).value for name, aggregate in AGGREGATES.items()}
-    assert values == {"normalized": approx(8 / 14), "raw_sum": approx(4.0)}
+    assert values == {"normalized": pytest.approx(8 / 14), "raw_sum": pytest.approx(4.0)}
 
 
 # --- an independent witness
@@ -64,8 +63,8 @@ def test_the_arithmetic_agrees_with_a_naive_twin(case: tuple[Rubric, list[Verdic
     r, verdicts = case
     raw, in_range = twin(r, verdicts)
     reward = normalized(r, verdicts)
-    assert reward.raw == approx(float(raw), abs=1e-9)
-    assert reward.normalized == approx(float(in_range), abs=1e-9)
+    assert reward.raw == pytest.approx(float(raw), abs=1e-9)
+    assert reward.normalized == pytest.approx(float(in_range), abs=1e-9)
 
 
 # --- properties
@@ -127,15 +126,15 @@ def test_rescaled_points_change_no_normalized_reward(
         for c, shift in zip(r.criteria, shifts, strict=False)
     )
     again = [verdict(v.criterion_id, factor * v.points + s) for v, s in zip(verdicts, shifts, strict=False)]
-    assert normalized(Rubric(criteria=moved), again).value == approx(normalized(r, verdicts).value, abs=1e-9)
+    assert normalized(Rubric(criteria=moved), again).value == pytest.approx(normalized(r, verdicts).value, abs=1e-9)
 
 
 @given(judged(), st.floats(0.1, 10))
 def test_only_relative_weights_matter_when_normalized(case: tuple[Rubric, list[Verdict]], factor: float) -> None:
     r, verdicts = case
     heavier = Rubric(criteria=tuple(c.model_copy(update={"weight": c.weight * factor}) for c in r.criteria))
-    assert normalized(heavier, verdicts).value == approx(normalized(r, verdicts).value, abs=1e-9)
-    assert raw_sum(heavier, verdicts).value == approx(raw_sum(r, verdicts).value * factor, abs=1e-6)  # type: ignore[operator]
+    assert normalized(heavier, verdicts).value == pytest.approx(normalized(r, verdicts).value, abs=1e-9)
+    assert raw_sum(heavier, verdicts).value == pytest.approx(raw_sum(r, verdicts).value * factor, abs=1e-6)  # type: ignore[operator]
 
 
 @given(judged(), st.data())

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from metapo.errors import RubricError
 from metapo.rubric import Criterion, Level, Polarity, Revision, Rubric, digest, slug
-from tests.helpers import criterion, line_texts, odd_texts, rubric, rubrics
+from tests.helpers import criterion, line_texts, markup, odd_texts, rubric, rubrics
 
 LEVELS = ({"points": 0, "description": "bad"}, {"points": 1, "description": "good"})
 
@@ -56,20 +56,20 @@ def test_an_example_inside_an_example_is_refused(example: str) -> None:
 
 @given(odd_texts)
 def test_texts_are_one_line_or_refused(text: str) -> None:
-    try:
-        level = Level(points=0, description=text)
-    except ValidationError as e:
-        assert not text.split() or "markup" in str(e) or "an example" in str(e)
-    else:
-        for kept in (level.description, level.example):
-            assert len(kept.splitlines()) <= 1
-            assert kept == " ".join(kept.split())
-            assert kept.encode().decode() == kept
+    if not text.split() or markup.search(text):
+        with pytest.raises(ValidationError):
+            Level(points=0, description=text)
+        return
+    level = Level(points=0, description=text)
+    for kept in (level.description, level.example):
+        assert len(kept.splitlines()) <= 1
+        assert kept == " ".join(kept.split())
+        assert kept.encode().decode() == kept
 
 
 @pytest.mark.parametrize("markup", ["</item>", "a <rubric> b", "< ITEM id=1", "</ rubric"])
 def test_the_rubrics_own_markup_is_refused_inside_a_text(markup: str) -> None:
-    with pytest.raises(ValidationError, match="can't stand inside a text"):
+    with pytest.raises(ValidationError, match="is the rubric's own markup"):
         a_criterion(instruction=markup)
     assert a_criterion(instruction="<items> and <rubrics> are words").instruction
 

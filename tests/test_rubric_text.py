@@ -123,13 +123,17 @@ SHAPES = {
     "a range that deducts": Shape(
         item("0: none\n-1: some\n-3 to -2 points: much"), {"Depth": {-3: "much", -2: "much", -1: "some", 0: "none"}}
     ),
-    "deductions": Shape(item("- **0**: none\n- **-2**: some\n−5 points: much"), {"Depth": {-5: "much", -2: "some", 0: "none"}}),
-    "a level over two lines": Shape(item("5: deep\nand wide\n0: shallow"), {"Depth": {0: "shallow", 5: "deep and wide"}}),
+    "deductions": Shape(
+        item("- **0**: none\n- **-2**: some\n−5 points: much"), {"Depth": {-5: "much", -2: "some", 0: "none"}}
+    ),
+    "a level over two lines": Shape(
+        item("5: deep\nand wide\n0: shallow"), {"Depth": {0: "shallow", 5: "deep and wide"}}
+    ),
     "bold heading": Shape("**Depth**\n5: deep\n0: shallow", LOW_HIGH),
     "numbered bold heading with its scale": Shape("**2. Depth (0-5 points)**\n5: deep\n0: shallow", LOW_HIGH),
     "number before the bold": Shape("2. **Depth (0–5):**\n5: deep\n0: shallow", LOW_HIGH),
     "bold heading with a colon": Shape("__Depth__:\n5: deep\n0: shallow", LOW_HIGH),
-    "hash heading": Shape("## 1) Depth [max 5 points] ##\n5: deep\n0: shallow".replace("[max 5 points]", "[5 points]"), LOW_HIGH),
+    "hash heading": Shape("## 1) Depth [5 points] ##\n5: deep\n0: shallow", LOW_HIGH),
     "Criterion 1:": Shape("Criterion 1: Depth\n5: deep\n0: shallow", LOW_HIGH),
     "### Criterion 1: **Depth**": Shape("### Criterion 1: **Depth**\n5: deep\n0: shallow", LOW_HIGH),
     "a plain name in an item": Shape("<item>\nDepth (0-5 points):\n5: deep\n0: shallow\n</item>", LOW_HIGH),
@@ -300,6 +304,11 @@ def test_a_range_that_overlaps_keeps_its_free_points() -> None:
     ]
 
 
+def test_problems_come_in_the_order_of_the_lines() -> None:
+    parsed = parse_rubric("<item>\n### Depth\n5: deep\n2.5: half\n</item>\nBye.")
+    assert [p.line for p in parsed.problems] == [2, 4, 6]
+
+
 def test_a_problem_shortens_its_text() -> None:
     [problem] = parse_rubric("x" * 500).problems
     assert len(str(problem)) < 130
@@ -310,10 +319,11 @@ def test_a_problem_shortens_its_text() -> None:
 LEFT_OUT = ("no valid criterion", "a second criterion", "the text ends inside this item")
 MARK = re.compile(r"qq\d+")
 LINES = (
-    *("<rubric>", "</rubric>", "<item>", '<item id="a" weight="2">', '<item id="b">', "</item>", "<item {}", "</item {}"),
+    *("<rubric>", "</rubric>", "<item>", '<item id="a" weight="2">', '<item id="b">', "</item>"),
+    *("<item {}", "</item {}", "weight: {}", "plain {}", "- {}", "`{}`", ""),
     *("### {}", "**{}**", "**1. {} (0-5 points)**", "Criterion 2: {}", "## {} ##", "2. **{}**"),
-    *("- **0**: {}", "- **5**: {} (Example: x)", "Score 1: {}", "[2] {}", "3-4 points - {}", "2.5: {}", "5: {}", "-1: {}"),
-    *("Example: {}", "(Example: {})", "Examples: {}", "Instruction: {}", "weight: {}", "plain {}", "- {}", "`{}`", ""),
+    *("- **0**: {}", "- **5**: {} (Example: x)", "Score 1: {}", "[2] {}", "3-4 points - {}", "2.5: {}"),
+    *("5: {}", "-1: {}", "Example: {}", "(Example: {})", "Examples: {}", "Instruction: {}"),
 )
 documents = st.lists(st.sampled_from(LINES), max_size=14).map(
     lambda lines: "\n".join(line.format(f"qq{n}") for n, line in enumerate(lines, 1))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+SEED = click.IntRange(0, 2**32 - 1)  # what Settings.seed takes
 
 
 class _Group(click.Group):
@@ -78,8 +79,8 @@ def _task(path: Path) -> str:
 
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return "generic"
+    except (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+        return "generic"  # reading the file as settings will say what is wrong with it
     return str(data.get("task", "generic")) if isinstance(data, dict) else "generic"
 
 
@@ -109,14 +110,19 @@ def score(
     source: str, rollouts: Path, url: str, model: str, api_key_env: str | None, task_description: str, out: Path
 ) -> None:
     """Judge the rollouts in a file under a rubric. A rollout that could not be judged gets a reward of null."""
+    from pydantic import ValidationError
+
     from metapo.files import write_whole
     from metapo.judge.openai import EndpointSettings, OpenAITransport
-    from metapo.rubric import Revision
+    from metapo.rubric import Revision, describe
     from metapo.run import Scorer, summarize
     from metapo.settings import Settings
 
-    endpoint = EndpointSettings(url=url, model=model, api_key_env=api_key_env)
-    settings = Settings(rubric=load_rubric(source), judge=endpoint, task_description=task_description)
+    try:
+        endpoint = EndpointSettings(url=url, model=model, api_key_env=api_key_env)
+        settings = Settings(rubric=load_rubric(source), judge=endpoint, task_description=task_description)
+    except ValidationError as e:
+        raise SettingsError(f"an option is empty or wrong:\n{describe(e)}") from e
     rows, batch = _read_rollouts(rollouts)
     revision = Revision(rubric=settings.rubric, reason="given", proposer="person", step=0)
 
@@ -137,7 +143,7 @@ def score(
         }
         for row, s in zip(rows, scored, strict=True)
     ]
-    write_whole(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_whole(out, "".join(json.dumps(line) + "\n" for line in lines))
     figures = summarize(scored)
     mean = f"mean reward {figures['reward']:.3f}" if "reward" in figures else "no reward"
     click.echo(f"{len(scored)} rollouts, {mean}, {figures['unscored']:.1%} unscored; written to {out}")
@@ -156,9 +162,8 @@ def _read_rollouts(path: Path) -> tuple[list[dict[str, Any]], list[Any]]:
         completion = row.get("completion", row.get("response"))
         if not isinstance(row.get("prompt"), str) or not isinstance(completion, str):
             raise DataError(f"{path}, row {number}: expected texts 'prompt' and 'completion'; it has {', '.join(row)}")
-        batch.append(
-            Rollout(prompt=row["prompt"], completion=completion, reference=row.get("reference"), position=number)
-        )
+        reference = None if row.get("reference") is None else str(row["reference"])
+        batch.append(Rollout(prompt=row["prompt"], completion=completion, reference=reference, position=number))
     if not batch:
         raise DataError(f"{path} holds no rollouts")
     return rows, batch
@@ -197,14 +202,15 @@ def diff(before: str, after: str) -> None:
     """Print what changed between two rubrics, criterion by criterion."""
     from metapo.rubric_diff import Change, diff_rubrics
 
-    changed = [d for d in diff_rubrics(load_rubric(before), load_rubric(after)) if d.changed]
+    old, new = load_rubric(before), load_rubric(after)
+    changed = [d for d in diff_rubrics(old, new) if d.changed]
     words = {Change.ADDED: "added", Change.REMOVED: "removed", Change.SAME: "changed"}
     for part in changed:
         click.echo(f"{part.criterion_id}: {words[part.change]}")
         for line in part.lines:
             click.secho(f"  {line.change.value} {line.text}", fg={"+": "green", "-": "red"}.get(line.change.value))
     if not changed:
-        click.echo("no difference")
+        click.echo("no difference" if old == new else "the same criteria in another order")
 
 
 @rubric.command()
@@ -248,7 +254,10 @@ def load_rubric(source: str) -> "Rubric":
     if path.suffix in (".txt", ".md"):
         if not path.is_file():
             raise RubricError(f"there is no file {path}")
-        parsed = parse_rubric(path.read_text(encoding="utf-8"))
+        try:
+            parsed = parse_rubric(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as e:
+            raise RubricError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
         for problem in parsed.problems:
             click.echo(f"{path}, {problem}", err=True)
         if parsed.rubric is None:
@@ -256,10 +265,17 @@ def load_rubric(source: str) -> "Rubric":
         return parsed.rubric
     if path.is_file() or path.suffix in (".yaml", ".yml", ".json"):
         return Rubric.load(path)
-    folder, _, revision = source.partition("@")
+    folder, at, revision = source.rpartition("@")
+    if not at or path.is_dir():
+        folder, revision = source, ""
     store = _open_store(Path(folder))
     try:
-        return store.find_revision(revision).rubric if revision else store.lineage()[-1][1].rubric
+        if revision:
+            return store.find_revision(revision).rubric
+        lineage = store.lineage()
+        if not lineage:
+            raise RubricError(f"the run in {path} has no revision yet: it stopped before its first step. Resume it.")
+        return lineage[-1][1].rubric
     finally:
         store.close()
 
@@ -277,12 +293,22 @@ def world() -> None:
     """The offline world: watch reward hacking happen and stop, without key, GPU or download."""
 
 
-_steps = click.option("--steps", default=150, show_default=True, help="Optimizer steps per run.")
+_steps = click.option(
+    "--steps", type=click.IntRange(min=1), default=150, show_default=True, help="Optimizer steps per run."
+)
 _sway = click.option(
-    "--sway", default=0.25, show_default=True, help="How often a remark to the grader sways a vague criterion."
+    "--sway",
+    type=click.FloatRange(0, 1),
+    default=0.25,
+    show_default=True,
+    help="How often a remark to the grader sways a vague criterion.",
 )
 _processes = click.option(
-    "--processes", default=os.cpu_count() or 1, show_default="one per core", help="Runs at the same time."
+    "--processes",
+    type=click.IntRange(min=1),
+    default=os.cpu_count() or 1,
+    show_default="one per core",
+    help="Runs at the same time.",
 )
 
 
@@ -290,7 +316,7 @@ _processes = click.option(
 @click.option(
     "--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Folder for the runs and the report."
 )
-@click.option("--seed", default=1, show_default=True, help="Seed of both runs.")
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of both runs.")
 @_steps
 @_processes
 def demo(out: Path, seed: int, steps: int, processes: int) -> None:
@@ -315,12 +341,12 @@ def demo(out: Path, seed: int, steps: int, processes: int) -> None:
 def compare(arms: str, seeds: str, out: Path, steps: int, sway: float, processes: int) -> None:
     """Run arms under several seeds in parallel, resume what was begun, and write one table and a report."""
     try:
-        numbers = [int(seed) for seed in seeds.split(",")]
-    except ValueError as e:
+        numbers = [SEED(seed) for seed in seeds.split(",")]
+    except click.BadParameter as e:
         raise click.BadParameter(
-            f"expected whole numbers separated by commas, got {seeds!r}", param_hint="--seeds"
+            f"expected whole numbers from 0 on, separated by commas; got {seeds!r}", param_hint="--seeds"
         ) from e
-    _compare([arm.strip() for arm in arms.split(",")], numbers, out, steps, sway, processes)
+    _compare([arm.strip() for arm in arms.split(",")], list(dict.fromkeys(numbers)), out, steps, sway, processes)
 
 
 def _compare(arms: Sequence[str], seeds: Sequence[int], out: Path, steps: int, sway: float, processes: int) -> None:
@@ -349,7 +375,7 @@ def _compare(arms: Sequence[str], seeds: Sequence[int], out: Path, steps: int, s
 
 @world.command()
 @click.argument("arm")
-@click.option("--seed", default=1, show_default=True, help="Seed of the run.")
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the run.")
 @click.option("--out", type=FOLDER, required=True, help="The run's folder; an interrupted run in it is resumed.")
 @_steps
 @_sway
@@ -374,7 +400,9 @@ def report(folder: Path) -> None:
 
 @world.command("make-policy")
 @click.option("--out", type=FILE, required=True, help="The safetensors file to write.")
-@click.option("--seed", default=0, show_default=True, help="Seed of corpus and training; 0 made the shipped weights.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Seed of corpus and training; 0 made the shipped weights."
+)
 def make_policy(out: Path, seed: int) -> None:
     """Train the world's starting policy anew (about two minutes on one core)."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -13,11 +13,11 @@
         LineageError            the lineage doesn't verify
       ChatError               one call to a chat endpoint failed
         ChatUnreachable         refused, reset, DNS, TLS          (retryable)
-        ChatTimeout             no answer in time                 (retryable)
-        ChatOverloaded          429, 500, 502, 503, 504           (retryable)
+        ChatTimeout             no answer in time, 408            (retryable)
+        ChatOverloaded          429 and 5xx                       (retryable)
         ChatBadResponse         an answer that is no chat reply   (retryable)
-        ChatRejected            the server refuses this one request (400, 413, 422)
-        ChatMisconfigured       wrong key, address or model: no request will ever succeed
+        ChatRejected            the server refuses this one request (400, 413, 422 and other 4xx)
+        ChatMisconfigured       wrong key, address or model (401, 403, 404, 405, 3xx): no request will ever succeed
       JudgeFailureLimit       too many rollouts went unscored; the run stops
 
 A message says what came, what was allowed and what to do.

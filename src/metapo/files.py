@@ -9,14 +9,15 @@ from typing import Any
 from metapo.errors import RunError
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file in one step: a reader sees the old text or the new, also after a crash. Raises RunError."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace a file in one step: a reader sees the old content or the new, also after a crash. Raises RunError."""
+    data = content.encode() if isinstance(content, str) else content
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with draft.open("w", encoding="utf-8") as f:
-                f.write(text)
+            with draft.open("wb") as f:
+                f.write(data)
                 f.flush()
                 os.fsync(f.fileno())
             draft.replace(path)

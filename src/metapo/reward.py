@@ -83,4 +83,4 @@ def _measure(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
         return Reward(None, None, None, tuple(parts))
     raw = math.fsum(weighted)
     fraction = (raw - rubric.min_points) / (rubric.max_points - rubric.min_points)
-    return Reward(None, min(1.0, max(0.0, fraction)), raw, tuple(parts))
+    return Reward(None, fraction, raw, tuple(parts))

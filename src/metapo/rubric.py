@@ -46,7 +46,7 @@ def slug(name: str) -> str:
 
 
 def _well_formed(text: str) -> str:
-    """Replace halves of surrogate pairs: JSON escapes can bring them in, but no file, request or database takes them."""
+    """Replace halves of surrogate pairs: JSON escapes can bring them in, but no file or database can hold them."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 

@@ -60,7 +60,8 @@ def _lines(criterion: Criterion | None) -> dict[tuple[int, int], str]:
     """A criterion as text lines, keyed by what they say: fields first, then levels by points."""
     if criterion is None:
         return {}
-    flags = f"weight {criterion.weight:g}, {criterion.polarity.value}{', pinned' if criterion.pinned else ''}"
+    weight = repr(criterion.weight).removesuffix(".0")
+    flags = f"weight {weight}, {criterion.polarity.value}{', pinned' if criterion.pinned else ''}"
     lines = {(0, 0): f"{criterion.name} ({flags})"}
     if criterion.instruction:
         lines[(0, 1)] = criterion.instruction

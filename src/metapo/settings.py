@@ -40,7 +40,7 @@ class Settings(Frozen):
     meta: MetaSchedule = MetaSchedule()
     reward: Literal["normalized", "raw_sum"] = "normalized"
     max_unscored: float = Field(default=0.1, ge=0, le=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -48,7 +48,9 @@ class Settings(Frozen):
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as e:
-            raise SettingsError(f"can't read the settings {path}: {e.strerror}") from e
+            raise SettingsError(f"can't read the settings {path}: {e.strerror}. Give the path of a YAML file.") from e
+        except UnicodeDecodeError as e:
+            raise SettingsError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
         return cls.from_yaml(text, folder=path.parent, source=str(path))
 
     @classmethod
@@ -56,7 +58,8 @@ class Settings(Frozen):
         """Read YAML; relative paths in it start at `folder`. Raises SettingsError."""
         try:
             data = yaml.safe_load(text)
-        except yaml.YAMLError as e:
+        # PyYAML lets Python's own errors through where a value doesn't fit its tag, and where nesting is too deep.
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as e:
             raise SettingsError(f"{source} is not YAML: {e}") from e
         if not isinstance(data, dict):
             raise SettingsError(f"{source} must hold fields, like 'rubric: rubric.yaml'; got {str(data)[:80]!r}")

@@ -5,13 +5,15 @@ rank writes them and runs the meta step when it is due, and its answer (revision
 ranks score the next step under the same revision, or all stop.
 """
 
+import math
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from metapo.engines.bridge import Bridge
-from metapo.errors import ChatMisconfigured, MetapoError, MissingExtra, ModelError, SettingsError
+from metapo.errors import ChatMisconfigured, MetapoError, MissingExtra, ModelError, RunError, SettingsError
 from metapo.judge.openai import OpenAITransport
 from metapo.judge.transport import ChatRequest, Transport
 from metapo.reward import Scored
@@ -24,6 +26,7 @@ try:
     import torch
     from accelerate.utils import broadcast_object_list, gather_object
     from datasets import Dataset
+    from safetensors import SafetensorError
     from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
     from transformers.utils.logging import disable_progress_bar
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
@@ -32,6 +35,7 @@ except ImportError as e:
 
 T = TypeVar("T")
 POLICY = "policy"
+NEARLY_FULL_BYTES = 64 * 2**20
 _PING = ChatRequest(messages=(Message(role="user", content="Answer with the word yes."),), max_tokens=1)
 
 
@@ -244,6 +248,15 @@ def train(
         if eval_rows:
             trainer.evaluate()
         trainer.save_model(str(folder / POLICY))
+    except (OSError, RuntimeError, SafetensorError) as e:
+        # Each writer reports a full disk in its own words, so the disk itself is asked.
+        n_free = shutil.disk_usage(folder).free
+        if n_free > NEARLY_FULL_BYTES:
+            raise
+        raise RunError(
+            f"the disk that holds {folder} has only {n_free / 1e6:.1f} MB left, and writing failed: {e}. "
+            "Free some space, then resume the run."
+        ) from e
     finally:
         reward.close()
 
@@ -255,16 +268,13 @@ def load_tokenizer(model: str) -> Any:
         raise ModelError(
             f"{model} is no model folder: it has no config.json. Give a folder written by save_pretrained."
         )
+    advice = f"Save the right one there with tokenizer.save_pretrained({model!r})."
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError, KeyError, ImportError) as e:
-        raise ModelError(
-            f"can't load a tokenizer from {model}: {e}. Save one there with tokenizer.save_pretrained({model!r})."
-        ) from e
+        raise ModelError(f"can't load a tokenizer from {model}: {e}. {advice}") from e
     if len(tokenizer) == 0 or not tokenizer("a b", add_special_tokens=False)["input_ids"]:
-        raise ModelError(
-            f"the tokenizer in {model} gives no tokens: its vocabulary files are missing or of another class."
-        )
+        raise ModelError(f"the tokenizer in {model} gives no tokens: its vocabulary files are missing. {advice}")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -318,13 +328,11 @@ def _config(settings: TrainSettings, folder: Path) -> Any:
 
 
 def _log(log_metric: Callable[[str, float], None], scored: Sequence[Scored]) -> None:
+    """Show a batch in the trainer's own log. Every rank logs the same names, since TRL gathers name by name."""
     log_metric("judge/unscored", sum(s.reward.value is None for s in scored) / len(scored))
-    points: dict[str, list[int]] = {}
-    for part in (p for s in scored for p in s.reward.parts):
-        if part.points is not None:
-            points.setdefault(part.criterion_id, []).append(part.points)
-    for criterion_id, values in points.items():
-        log_metric(f"criterion/{criterion_id}", sum(values) / len(values))
+    for i, part in enumerate(scored[0].reward.parts):
+        points = [p for s in scored if (p := s.reward.parts[i].points) is not None]
+        log_metric(f"criterion/{part.criterion_id}", sum(points) / len(points) if points else math.nan)
 
 
 def _rank() -> int:

@@ -59,7 +59,7 @@ class Assessment:
 
 
 class Judge:
-    """Asks for all criteria in one request; those without a clear verdict are asked again, a bounded number of times."""
+    """Asks for all criteria in one request; those without a clear verdict are asked again, within limits."""
 
     def __init__(self, transport: Transport, *, task: str, settings: JudgeSettings | None = None) -> None:
         """`task` says in a sentence or two what the policy is asked to do."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import ssl
 import time
 from typing import Any
 
@@ -29,6 +28,7 @@ _STATUS: dict[int, type[ChatError]] = {
     403: ChatMisconfigured,
     404: ChatMisconfigured,
     405: ChatMisconfigured,
+    408: ChatTimeout,
     413: ChatRejected,
     422: ChatRejected,
     429: ChatOverloaded,
@@ -56,14 +56,13 @@ class OpenAITransport:
     def __init__(self, endpoint: EndpointSettings) -> None:
         self.endpoint = endpoint
         self._in_flight = asyncio.Semaphore(endpoint.max_in_flight)
-        self._url = f"{endpoint.url.rstrip('/')}/chat/completions"
-        try:
-            self._client = httpx2.AsyncClient(headers=_headers(endpoint), timeout=endpoint.timeout_s)
-            httpx2.URL(self._url)
-        except httpx2.InvalidURL as e:
-            raise SettingsError(
-                f"judge url {endpoint.url!r} is no URL: {e}. Give one like http://localhost:8000/v1"
-            ) from e
+        self._url = f"{_checked(endpoint.url).rstrip('/')}/chat/completions"
+        self._client = httpx2.AsyncClient(
+            headers=_headers(endpoint),
+            timeout=endpoint.timeout_s,
+            # The semaphore is the only bound: requests that wait for a connection would count as timed out.
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=endpoint.max_in_flight),
+        )
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Send, and send again while that can help and the deadline has not passed. Raises ChatError."""
@@ -88,8 +87,8 @@ class OpenAITransport:
         }
         started = time.monotonic()
         response = await self._post(body)
-        if response.status_code != 200:
-            kind = _STATUS.get(response.status_code, ChatOverloaded if response.status_code >= 500 else ChatRejected)
+        if not response.is_success:
+            kind = _kind(response.status_code)
             raise kind(f"{self._url} answered {response.status_code}: {response.text[:300]}{_advice(kind)}")
         return _reply(response, time.monotonic() - started, self._url)
 
@@ -104,8 +103,21 @@ class OpenAITransport:
             raise ChatMisconfigured(f"{where}: {e}. Give a URL like http://localhost:8000/v1") from e
         except httpx2.DecodingError as e:
             raise ChatBadResponse(f"{where} sent a body that can't be decoded: {e}") from e
-        except (httpx2.TransportError, ssl.SSLError, OSError) as e:
-            raise ChatUnreachable(f"{where} can't be reached: {e or type(e).__name__}. Is the server running?") from e
+        except (httpx2.RequestError, OSError) as e:
+            raise ChatUnreachable(f"{where} can't be reached: {str(e) or type(e).__name__}. Is the server running?") from e
+
+
+def _checked(url: str) -> str:
+    """The URL itself. Raises SettingsError unless it names a server over HTTP."""
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as e:
+        raise SettingsError(f"url {url!r} is no URL: {e}. Give one like http://localhost:8000/v1") from e
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise SettingsError(f"url {url!r} names no server over HTTP. Give one like http://localhost:8000/v1")
+    if parsed.port is not None and not 0 < parsed.port < 2**16:
+        raise SettingsError(f"url {url!r} has a port outside 1 to 65535. Give one like http://localhost:8000/v1")
+    return url
 
 
 def _headers(endpoint: EndpointSettings) -> dict[str, str]:
@@ -117,7 +129,19 @@ def _headers(endpoint: EndpointSettings) -> dict[str, str]:
             f"api_key_env names the environment variable {endpoint.api_key_env!r}, which is not set. "
             "Set it, or leave api_key_env out for a server without keys."
         )
+    if not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise SettingsError(
+            f"the environment variable {endpoint.api_key_env!r} holds characters that no key has, such as a line end, "
+            "a space around it or a letter with an accent. Set it to the key alone."
+        )
     return {"Authorization": f"Bearer {key}"}
+
+
+def _kind(status_code: int) -> type[ChatError]:
+    """What an answer other than 2xx means. A redirect means a wrong address: none is followed."""
+    if status_code >= 500:
+        return ChatOverloaded
+    return ChatMisconfigured if status_code < 400 else _STATUS.get(status_code, ChatRejected)
 
 
 def _advice(kind: type[ChatError]) -> str:
@@ -136,5 +160,6 @@ def _reply(response: httpx2.Response, latency_s: float, url: str) -> ChatReply:
             completion_tokens=usage.get("completion_tokens"),
             latency_s=latency_s,
         )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
-        raise ChatBadResponse(f"{url} answered 200, but with no chat completion: {response.text[:300]!r}") from e
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as e:
+        answered = f"{url} answered {response.status_code}, but with no chat completion"
+        raise ChatBadResponse(f"{answered}: {response.text[:300]!r}") from e

@@ -62,7 +62,8 @@ def _read(data: DataSettings, source: str) -> Iterable[Mapping[str, Any]]:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """One object per line, empty lines left out. Raises DataError that names the line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # not splitlines(): a JSON string may hold U+2028 and its like as they are
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as e:
         raise DataError(f"can't read {path}: {e.strerror}") from e
     except UnicodeDecodeError as e:
@@ -73,8 +74,9 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as e:
-            raise DataError(f"{path}, line {number}: not JSON ({e.msg}): {line[:80]!r}") from e
+        except (ValueError, RecursionError) as e:
+            why = e.msg if isinstance(e, json.JSONDecodeError) else e
+            raise DataError(f"{path}, line {number}: not JSON ({why}): {line[:80]!r}") from e
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: expected an object with columns; got {line[:80]!r}")
         rows.append(row)

@@ -1,7 +1,7 @@
 """One run of one arm in the offline world: real GRPO on a real (tiny) policy, with gold quality as an observer."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,7 +12,7 @@ from metapo.reward import Scored
 from metapo.run import METRICS, STORE
 from metapo.store import Store
 from metapo.world import corpus
-from metapo.world.essay import Role, essay_of
+from metapo.world.essay import Essay, Role, essay_of
 from metapo.world.gold import gold
 from metapo.world.judge import WorldJudge
 from metapo.world.meta import WorldMeta
@@ -22,7 +22,7 @@ from metapo.world.presets import RESULT, WorldSettings
 LAST_STEPS = 10
 START = "start"
 
-HACKS = {
+HACKS: dict[str, Callable[[Essay], bool]] = {
     "no reasons": lambda e: not e.of(Role.EVIDENCE),
     "remark to the grader": lambda e: bool(e.of(Role.REMARK)),
     "repeats itself": lambda e: e.n_repeats > 1,

@@ -4,14 +4,14 @@ A `Series` holds one measure of one run as (step, value) pairs, steps rising. Va
 charts share their axes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
 Series = Sequence[tuple[int, float]]
 
-WIDTH = 380
+WIDTH = 360
 SMOOTHED_STEPS = 5
 MAX_TICKS = 6
 LABEL_GAP = 17
@@ -20,16 +20,16 @@ STRIP_HEIGHT = 50
 
 @dataclass(frozen=True)
 class Frame:
-    """The plot's place in the drawing, in its units, and the last step on the x axis (at least 1)."""
+    """The plot's place in the drawing, in its units, and the end of its x axis (at least 1)."""
 
     left: float
     top: float
     right: float
     bottom: float
-    last_step: int
+    n_steps: int
 
     def x(self, step: float) -> float:
-        return round(self.left + (self.right - self.left) * step / self.last_step, 1)
+        return round(self.left + (self.right - self.left) * step / self.n_steps, 1)
 
     def y(self, value: float) -> float:
         return round(self.bottom - (self.bottom - self.top) * value, 1)
@@ -99,10 +99,15 @@ class StripChart:
     width: int = WIDTH
 
 
-def line_chart(measures: dict[str, Sequence[Series]], last_step: int, marks: Sequence[int]) -> LineChart:
-    """`measures` holds, per name, one series for each run; its order gives the curves' styles. `marks` are steps."""
-    frame = Frame(left=32, top=12, right=WIDTH - 46, bottom=196, last_step=max(1, last_step))
-    means = {name: smooth(mean(series)) for name, series in measures.items()}
+def line_chart(
+    measures: Mapping[str, Sequence[Series]], n_steps: int, *, marks: Sequence[int], jumps: Iterable[int]
+) -> LineChart:
+    """`measures` holds, per name, one series for each run; its order gives the curves' styles.
+
+    `marks` are the steps of vertical lines; at `jumps` a measure changes its meaning, so no mean reaches across.
+    """
+    frame = Frame(left=28, top=12, right=WIDTH - 54, bottom=196, n_steps=max(1, n_steps))
+    means = {name: smooth(mean(series), jumps) for name, series in measures.items()}
     labels = spread_out([frame.y(line[-1][1]) if line else frame.bottom for line in means.values()], frame)
     curves = tuple(
         Curve(name, f"curve-{i}", tuple(frame.line(s) for s in measures[name]), frame.line(means[name]), labels[i])
@@ -112,12 +117,12 @@ def line_chart(measures: dict[str, Sequence[Series]], last_step: int, marks: Seq
     return LineChart(frame, curves, x_ticks(frame), y_ticks, tuple(frame.x(step) for step in marks))
 
 
-def strip_chart(shares: dict[str, Sequence[Series]], figures: dict[str, str], last_step: int) -> StripChart:
+def strip_chart(shares: Mapping[str, Sequence[Series]], figures: Mapping[str, str], n_steps: int) -> StripChart:
     """`shares` and `figures` hold, per name, one series for each run and the words that stand beside the name."""
     strips = []
     for i, (name, series) in enumerate(shares.items()):
         top = i * STRIP_HEIGHT
-        frame = Frame(left=4, top=top + 21, right=WIDTH - 12, bottom=top + 45, last_step=max(1, last_step))
+        frame = Frame(left=4, top=top + 21, right=WIDTH - 12, bottom=top + 45, n_steps=max(1, n_steps))
         line = smooth(mean(series))
         thin = tuple(frame.line(s) for s in series)
         strips.append(Strip(name, figures[name], frame, thin, frame.line(line), frame.area(line)))
@@ -132,20 +137,25 @@ def mean(series: Sequence[Series]) -> list[tuple[int, float]]:
     return [(step, fmean(values)) for step, values in sorted(at.items())]
 
 
-def smooth(series: Series) -> list[tuple[int, float]]:
-    """Each value as the mean of the SMOOTHED_STEPS around it; of fewer at both ends, as many on either side."""
+def smooth(series: Series, jumps: Iterable[int] = ()) -> list[tuple[int, float]]:
+    """Each value as the mean of the SMOOTHED_STEPS around it.
+
+    Near an end, and near a step in `jumps`, it is the mean of fewer, as many on either side.
+    """
     smoothed = []
-    for i, (step, _) in enumerate(series):
-        reach = min(SMOOTHED_STEPS // 2, i, len(series) - 1 - i)
-        smoothed.append((step, fmean(value for _, value in series[i - reach : i + reach + 1])))
+    starts = sorted({0, len(series), *(sum(step < jump for step, _ in series) for jump in jumps)})
+    for first, end in pairwise(starts):
+        for i in range(first, end):
+            reach = min(SMOOTHED_STEPS // 2, i - first, end - 1 - i)
+            smoothed.append((series[i][0], fmean(value for _, value in series[i - reach : i + reach + 1])))
     return smoothed
 
 
 def x_ticks(frame: Frame) -> tuple[Tick, ...]:
     """Round steps, at most MAX_TICKS of them, 0 included."""
     sizes = (factor * 10**power for power in range(9) for factor in (1, 2, 5))
-    size = next(s for s in sizes if frame.last_step // s < MAX_TICKS)
-    return tuple(Tick(frame.x(step), str(step)) for step in range(0, frame.last_step + 1, size))
+    size = next(s for s in sizes if frame.n_steps // s < MAX_TICKS)
+    return tuple(Tick(frame.x(step), str(step)) for step in range(0, frame.n_steps + 1, size))
 
 
 def spread_out(places: Sequence[float], frame: Frame) -> list[float]:

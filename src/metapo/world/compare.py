@@ -61,7 +61,7 @@ def compare(
     Raises RunError for an arm that failed (its log stands in its folder), after the others have ended, and for a
     folder whose runs have other settings.
     """
-    jobs = [Job(arm, seed, out / f"{arm}-{seed}") for seed in seeds for arm in arms]
+    jobs = list(dict.fromkeys(Job(arm, seed, out / f"{arm}-{seed}") for seed in seeds for arm in arms))
     for job in jobs:
         _check_settings(job, steps, sway)
     failed = _run_all([j for j in jobs if j.result is None], jobs, steps, sway, n_processes, watch)
@@ -128,7 +128,10 @@ def _run_all(
 
 
 def _start(job: Job, steps: int, sway: float) -> subprocess.Popen[bytes]:
-    job.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise RunError(f"can't make the folder {job.folder}: {e.strerror}. Choose another with --out.") from e
     command = [sys.executable, "-m", "metapo", "world", "run", job.arm, "--seed", str(job.seed), "--steps", str(steps)]
     command += ["--sway", str(sway), "--out", str(job.folder)]
     with (job.folder / LOG).open("ab") as log:

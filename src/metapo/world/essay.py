@@ -68,7 +68,7 @@ class Essay:
 
     @property
     def n_repeats(self) -> int:
-        """How many claims (evidence or rebuttal) use a noun that an earlier claim used."""
+        """How often a reason (evidence, rebuttal or run-on) uses a noun that stood in one before."""
         nouns = [n for s in self.of(Role.EVIDENCE, Role.REBUTTAL, Role.RUN_ON) for n in s.nouns]
         return len(nouns) - len(set(nouns))
 
@@ -158,9 +158,9 @@ def _sentence(role: Role, match: re.Match[str], text: str, n_tokens: int) -> Sen
         about = NOUNS[found["noun"]]
         if found["verb"] not in VERBS[about.side]:
             return Sentence(Role.BROKEN, (about,), (found["noun"],), n_tokens, text)
-        if found["subject"] not in ("they", about.topic):
-            about = Assignment(found["subject"], about.side)
-        return Sentence(role, (about,), (found["noun"],), n_tokens, text)
+        # A noun tells topic and side; a subject that names another topic makes the claim speak to both.
+        other = () if found["subject"] in ("they", about.topic) else (Assignment(found["subject"], about.side),)
+        return Sentence(role, (about, *other), (found["noun"],), n_tokens, text)
     stance = next(found[k] for k in ("stand", "act", "effect", "verdict") if k in found)
     side = Side.FOR if stance in _FOR_WORDS else Side.AGAINST
     topic = found.get("topic") or found["topic2"]

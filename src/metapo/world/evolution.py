@@ -1,14 +1,17 @@
 """A rubric's evolution as the report shows it: each revision against the one before, with the words that differ."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
 
-from metapo.rubric import Revision, Rubric
-from metapo.rubric_diff import Change, CriterionDiff, diff_rubrics
+from metapo.rubric import Criterion, Polarity, Revision, Rubric
+from metapo.rubric_diff import Change, CriterionDiff, Line, diff_rubrics
 from metapo.rubric_text import render_rubric
 from metapo.world.runs import Arm
+
+_LEVEL = re.compile(r"^([+-]\d+)  ")
 
 
 @dataclass(frozen=True)
@@ -21,22 +24,24 @@ class LineView:
 
 @dataclass(frozen=True)
 class CriterionView:
-    """A criterion that was added, removed or changed."""
+    """A criterion that was added, removed or changed, or stands in a first revision; `note` says what it has besides
+    levels."""
 
     name: str
     what: str
+    note: str
     lines: tuple[LineView, ...]
 
 
 @dataclass(frozen=True)
 class RevisionView:
-    """A revision as adopted: its number from 1, the step from which it scores, and what it changed."""
+    """A revision as adopted: its number from 1, the step from which it scores, and the criteria that it changed."""
 
     number: int
     step: int
     revision: Revision
     text: str
-    changed: tuple[CriterionView, ...]
+    criteria: tuple[CriterionView, ...]
     unchanged: tuple[str, ...]
 
 
@@ -51,36 +56,53 @@ class DecisionView:
 
 
 def view_revisions(lineage: Sequence[tuple[int, Revision]]) -> tuple[RevisionView, ...]:
-    """The revisions in order, each against the one before; the first one has nothing to differ from."""
-    rubrics = [None, *(revision.rubric for _, revision in lineage)]
+    """The revisions in order, each against the one before. The first one shows all of its criteria."""
     views = []
-    for number, ((before, after), (step, revision)) in enumerate(zip(pairwise(rubrics), lineage, strict=True), 1):
-        diffs = diff_rubrics(before, after) if before and after else []
-        changed = tuple(view_criterion(d, before, after) for d in diffs if before and after and d.changed)
-        unchanged = tuple(_name(d, after) for d in diffs if after and not d.changed)
-        views.append(RevisionView(number, step, revision, render_rubric(revision.rubric), changed, unchanged))
+    for i, (step, revision) in enumerate(lineage):
+        before, after = lineage[max(0, i - 1)][1].rubric, revision.rubric
+        diffs = diff_rubrics(before, after)
+        shown = [view_criterion(d, before, after) for d in diffs if i == 0 or d.changed]
+        unchanged = [_find(d, after).name for d in diffs if i > 0 and not d.changed]
+        views.append(RevisionView(i + 1, step, revision, render_rubric(after), tuple(shown), tuple(unchanged)))
     return tuple(views)
 
 
 def view_criterion(diff: CriterionDiff, before: Rubric, after: Rubric) -> CriterionView:
     """A difference with its words marked where a line replaces another."""
-    what = {Change.ADDED: "added", Change.REMOVED: "removed", Change.SAME: "changed"}[diff.change]
-    rubric = before if diff.change is Change.REMOVED else after
-    return CriterionView(_name(diff, rubric), what, tuple(_mark_lines(diff)))
+    what = {Change.ADDED: "added", Change.REMOVED: "removed"}.get(diff.change, "changed" if diff.changed else "")
+    criterion = _find(diff, before if diff.change is Change.REMOVED else after)
+    # The first line holds the name and what `note` says: it is news only where it differs between the two.
+    is_news = diff.change is Change.SAME and diff.lines[0].change is not Change.SAME
+    lines = _mark_lines(diff.lines if is_news else diff.lines[1:])
+    return CriterionView(criterion.name, what, _note(criterion), tuple(lines))
 
 
-def _name(diff: CriterionDiff, rubric: Rubric) -> str:
-    criterion = rubric.criterion(diff.criterion_id)
-    return criterion.name if criterion else diff.criterion_id
+def _find(diff: CriterionDiff, rubric: Rubric) -> Criterion:
+    return next(c for c in rubric.criteria if c.id == diff.criterion_id)
 
 
-def _mark_lines(diff: CriterionDiff) -> Iterable[LineView]:
-    lines = [LineView(line.change, ((line.text, False),)) for line in diff.lines]
-    for i, (old, new) in enumerate(pairwise(diff.lines)):
+def _note(criterion: Criterion) -> str:
+    notes = {
+        "only takes points off": criterion.polarity is Polarity.NEGATIVE,
+        f"counts {criterion.weight:g} times": criterion.weight != 1,
+        "pinned: no meta step may change it": criterion.pinned,
+    }
+    return ", ".join(note for note, holds in notes.items() if holds)
+
+
+def _mark_lines(lines: Sequence[Line]) -> list[LineView]:
+    texts = [_LEVEL.sub(_points, line.text) for line in lines]
+    views = [LineView(line.change, ((text, False),)) for line, text in zip(lines, texts, strict=True)]
+    for i, (old, new) in enumerate(pairwise(lines)):
         if (old.change, new.change) == (Change.REMOVED, Change.ADDED):
-            before, after = mark_words(old.text, new.text)
-            lines[i : i + 2] = [LineView(old.change, before), LineView(new.change, after)]
-    return lines
+            before, after = mark_words(texts[i], texts[i + 1])
+            views[i : i + 2] = [LineView(Change.REMOVED, before), LineView(Change.ADDED, after)]
+    return views
+
+
+def _points(match: re.Match[str]) -> str:
+    points = int(match[1])
+    return f"{points} point{'s' * (abs(points) != 1)}: ".replace("-", "−")
 
 
 def mark_words(old: str, new: str) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool], ...]]:

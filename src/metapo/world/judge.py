@@ -14,8 +14,7 @@ from metapo.judge.template import unfence
 from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rubric import Criterion, digest
 from metapo.rubric_text import parse_rubric
-from metapo.world.essay import Essay, Role, parse_essay
-from metapo.world.language import read_ask
+from metapo.world.essay import Essay, Role, essay_of
 from metapo.world.phrases import requirements
 
 IMPRESSION = {
@@ -52,7 +51,10 @@ class WorldJudge:
         criteria = parse_rubric(_rubric_block(request.last)).criteria
         if prompt is None or completion is None or not criteria:
             raise ChatRejected("the offline world's judge needs a rubric, a fenced prompt and a fenced completion")
-        essay = parse_essay(completion, read_ask(prompt))
+        try:
+            essay = essay_of(prompt, completion)
+        except ValueError as e:
+            raise ChatRejected(str(e)) from e
         rng = Random(digest([self._seed, prompt, completion, [c.model_dump(mode="json") for c in criteria]]))
         verdicts = [self._verdict(criterion, essay, rng) for criterion in criteria]
         return ChatReply(text=json.dumps({"verdicts": verdicts}), model="world-judge")

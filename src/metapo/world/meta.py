@@ -2,8 +2,8 @@
 
 It never sees gold. Per completion it names symptoms, says whether the score is inflated, and refines the rubric by
 the criteria that would have caught them; a merge adds what enough refinements ask for. What the current rubric
-already covers it reads back from its text. Each ladder grows by one level beyond what the essays reach, so a rubric
-follows the policy. It has no symptom for the title, broken or run-on sentences and too many sentences.
+already covers it reads back from its text. A ladder grows by one level beyond what the essays reach, and a criterion
+whose symptom most essays still show gets twice the points, so a rubric follows the policy. It has no symptom for the title, broken or run-on sentences and too many sentences.
 """
 
 import re
@@ -15,13 +15,13 @@ from metapo.judge.template import unfence
 from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rubric import Criterion, Level, Polarity
 from metapo.rubric_text import parse_rubric, render_criterion
-from metapo.world.essay import Essay, Role, parse_essay
-from metapo.world.language import read_ask
+from metapo.world.essay import Essay, Role, essay_of
 from metapo.world.phrases import requirements
 
 MAX_REASONS = 4
 INFLATED_BY = 0.15
 QUORUM = 0.15
+MAX_SHARP_POINTS = 12
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,14 @@ class _Case:
     @classmethod
     def read(cls, prompt: str) -> "_Case":
         asked, completion = unfence("prompt", prompt), unfence("completion", prompt)
-        score = re.search(r"^Score: .* That is ([\d.]+) of its range\.$", prompt, re.MULTILINE)
-        if asked is None or completion is None or score is None:
+        # The last one: a completion, which stands above, may hold such a line of its own.
+        scores = re.findall(r"^Score: .* That is ([\d.]+) of its range\.$", prompt, re.MULTILINE)
+        if asked is None or completion is None or not scores:
             raise ChatRejected("an analysis needs a fenced prompt, a fenced completion and a score")
-        return cls(parse_essay(completion, read_ask(asked)), _rubric_in(prompt), float(score[1]))
+        try:
+            return cls(essay_of(asked, completion), _rubric_in(prompt), float(scores[-1]))
+        except ValueError as e:
+            raise ChatRejected(str(e)) from e
 
     @property
     def symptoms(self) -> list[Symptom]:
@@ -83,7 +87,7 @@ class _Case:
     @property
     def inflated(self) -> bool:
         """Is the judge's score clearly above what the meta model would give?"""
-        return self.score - (1 - sum(s.severity for s in self.symptoms)) > INFLATED_BY
+        return self.score - max(0.0, 1 - sum(s.severity for s in self.symptoms)) > INFLATED_BY
 
 
 def _symptoms(essay: Essay) -> list[Symptom]:
@@ -198,7 +202,9 @@ def _refine(case: _Case) -> tuple[Criterion, ...]:
     """The rubric in use, sharpened by what would have caught this completion."""
     kept = {_kind(c) or c.id: c for c in case.rubric if _kind(c) or not case.inflated}
     for symptom in case.symptoms:
-        if symptom.kind not in kept and case.inflated:
+        if symptom.kind in kept:
+            kept[symptom.kind] = _sharper(kept[symptom.kind])
+        elif case.inflated:
             kept[symptom.kind] = LADDERS[symptom.kind]
     reached = len(set(case.essay.right_nouns))
     if "reasons" in kept and _top(kept["reasons"]) <= reached:
@@ -206,24 +212,46 @@ def _refine(case: _Case) -> tuple[Criterion, ...]:
     return tuple(kept.values()) or case.rubric
 
 
+def _sharper(criterion: Criterion) -> Criterion:
+    """The same levels with twice the points, as long as none exceeds the limit."""
+    if _reach(criterion) * 2 > MAX_SHARP_POINTS:
+        return criterion
+    levels = tuple(level.model_copy(update={"points": 2 * level.points}) for level in criterion.levels)
+    return criterion.model_copy(update={"levels": levels})
+
+
+def _reach(criterion: Criterion) -> int:
+    return max(abs(level.points) for level in criterion.levels)
+
+
 def _merge(prompt: str) -> tuple[Criterion, ...]:
-    """What a quorum of proposals wants, in the order of first mention; ladders as long as the longest wanted by it."""
+    """What a quorum of proposals wants, in the order of first mention.
+
+    Ladders get as long as a quorum wants them, points as many as most proposals want.
+    """
     proposals = list(_proposals(prompt))
     quorum = max(2, round(QUORUM * len(proposals)))
     votes: dict[str, list[Criterion]] = {}
     for criterion in (c for proposal in proposals for c in proposal):
         votes.setdefault(_kind(criterion) or criterion.id, []).append(criterion)
     merged = [
-        _longest(wanted, quorum)
+        _agreed(wanted, quorum, len(proposals))
         for wanted in votes.values()
         if len(wanted) >= quorum and (_kind(wanted[0]) or len(wanted) > len(proposals) / 2)
     ]
     return tuple(merged) or _rubric_in(prompt)
 
 
-def _longest(wanted: Sequence[Criterion], quorum: int) -> Criterion:
-    ordered = sorted(wanted, key=lambda c: (_top(c), len(c.levels)), reverse=True)
-    return ordered[min(quorum, len(ordered)) - 1]
+def _agreed(wanted: Sequence[Criterion], quorum: int, n_proposals: int) -> Criterion:
+    longest = sorted(map(_length, wanted), reverse=True)[min(quorum, len(wanted)) - 1]
+    as_long = [c for c in wanted if _length(c) == longest]
+    sharpest = max(map(_reach, as_long))
+    sharp = [c for c in as_long if _reach(c) == sharpest]
+    return sharp[0] if len(sharp) > n_proposals / 2 else min(as_long, key=_reach)
+
+
+def _length(criterion: Criterion) -> tuple[int, int]:
+    return _top(criterion), len(criterion.levels)
 
 
 def _proposals(prompt: str) -> Iterable[tuple[Criterion, ...]]:

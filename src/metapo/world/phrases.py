@@ -23,7 +23,7 @@ class Phrase:
     test: Test
 
 
-_NUMBER = r"(?:at least )?(?P<n>\d+)(?: or more)?"
+_NUMBER = r"(?<!at most )\b(?:at least )?(?P<n>\d+)(?: or more)?"
 
 
 def _phrase(kind: str, pattern: str, test: Test) -> Phrase:

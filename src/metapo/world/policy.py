@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from metapo.files import write_whole
 from metapo.world.corpus import write_example
 from metapo.world.language import WORDS
 
@@ -78,7 +79,7 @@ def train_policy(out: Path, *, seed: int = 0, n_essays: int = N_ESSAYS, epochs: 
     About two minutes on one core. The same seed gives the same corpus; weights agree to rounding.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     torch.manual_seed(seed)
     torch.set_num_threads(1)
@@ -97,7 +98,8 @@ def train_policy(out: Path, *, seed: int = 0, n_essays: int = N_ESSAYS, epochs: 
     for epoch in range(epochs):
         rng.shuffle(rows)
         # batches of like length waste no padding; their order stays random
-        batches = [sorted(rows, key=len)[i : i + batch_size] for i in range(0, len(rows) - batch_size + 1, batch_size)]
+        by_length = sorted(rows, key=len)
+        batches = [by_length[i : i + batch_size] for i in range(0, len(rows) - batch_size + 1, batch_size)]
         rng.shuffle(batches)
         for batch in batches:
             ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(r) for r in batch], batch_first=True)
@@ -111,5 +113,5 @@ def train_policy(out: Path, *, seed: int = 0, n_essays: int = N_ESSAYS, epochs: 
             schedule.step()
         print(json.dumps({"epoch": epoch, "loss": round(loss.item(), 4)}), flush=True)
     state = {k: v.to(torch.float16).contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
-    save_file(state, out)
+    write_whole(out, save(state))
     return float(loss.item())

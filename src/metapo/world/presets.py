@@ -3,11 +3,13 @@
 from importlib.resources import files
 from typing import Literal
 
+from pydantic import Field
+
 from metapo.judge.openai import EndpointSettings
 from metapo.rubric import Rubric
 from metapo.settings import DataSettings, EngineSettings, MetaSchedule, PolicySettings, TrainSettings
 
-STEPS = 150
+STEPS = 180
 SWAY = 0.25
 META_EVERY = 10
 MAX_COMPLETION_TOKENS = 104
@@ -22,7 +24,7 @@ class WorldSettings(TrainSettings):
 
     task: Literal["generic", "world"] = "world"
     arm: str
-    sway: float = SWAY
+    sway: float = Field(default=SWAY, ge=0, le=1)
 
 
 def preset_rubric(name: str) -> Rubric:
@@ -49,7 +51,7 @@ def arm_settings(arm: str, *, seed: int, steps: int = STEPS, sway: float = SWAY)
             steps=steps,
             batch_size=64,
             num_generations=8,
-            learning_rate=1e-3,
+            learning_rate=4e-4,
             kl=0.02,
             max_completion_tokens=MAX_COMPLETION_TOKENS,
             save_every=50,

@@ -8,7 +8,6 @@ Everything is read first (`ArmRun`, `Arm`), then turned into what the page says;
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,21 +18,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metapo.errors import RunError
 from metapo.files import write_whole
-from metapo.run import STORE
-from metapo.store import RolloutRecord, Store
+from metapo.world.answers import compare_answers
 from metapo.world.charts import LineChart, StripChart, line_chart, strip_chart
-from metapo.world.essay import essay_of
 from metapo.world.evolution import DecisionView, RevisionView, view_decisions, view_revisions
-from metapo.world.gold import gold
-from metapo.world.language import NEWLINE
 from metapo.world.presets import SWAY, preset_rubric
 from metapo.world.runs import Arm, ArmRun, Figure, group_arms, read_runs
 
 REPORT = "report.html"
-LATE_STEPS = 20
 TABLE_EVERY = 10
 NOTICEABLE = 0.03
 FALL_FROM_PEAK = 0.1
+SPREADS = 0.15
 STARTS = {
     "iter0": "one vague criterion",
     "expert": "the six general traits of essay-scoring guides",
@@ -58,7 +53,7 @@ def write_report(out: Path) -> Path:
         lstrip_blocks=True,
     )
     page = environment.get_template(REPORT).render(
-        arms=[view_arm(arm, max(a.last_step for a in arms)) for arm in arms],
+        arms=[view_arm(arm, max(a.n_steps for a in arms)) for arm in arms],
         unfinished=unfinished,
         seeds=sorted({run.seed for run in runs}),
         outcome=describe_outcome(arms),
@@ -87,23 +82,24 @@ class ArmView:
     table: tuple[tuple[str, ...], ...]
 
 
-def view_arm(arm: Arm, last_step: int) -> ArmView:
-    """Everything about one arm; `last_step` ends the x axis of all arms' charts."""
+def view_arm(arm: Arm, n_steps: int) -> ArmView:
+    """Everything about one arm; `n_steps` ends the x axis of all arms' charts."""
     names = ("judge_start", "judge_final", "gold_start", "gold_peak", "gold_final", "gold_held_out", "revisions")
     figures = {name: arm.figure(name) for name in names}
     measures = {"judge": [r.series("normalized") for r in arm.runs], "gold": [r.series("gold") for r in arm.runs]}
-    rewrites = [step for step, _ in arm.lineage[1:]]
+    rewrites = arm.first.rewrites
+    jumps = {step for run in arm.runs for step in run.rewrites}
     rates = hack_rates(arm)
     in_words = {kind: f"{before:.0%} → {after:.0%}" for kind, (before, after) in rates.items()}
     shares = {kind: [r.series(f"hack/{kind}") for r in arm.runs] for kind in rates}
     return ArmView(
         arm=arm,
         about=describe_arm(arm),
-        story=tell(arm, figures),
+        story=tell(figures, rates),
         figures=figures,
-        scores=line_chart(measures, last_step, rewrites),
+        scores=line_chart(measures, n_steps, marks=rewrites, jumps=jumps),
         scores_in_words=_scores_in_words(arm, figures, rewrites),
-        hacks=strip_chart(shares, in_words, last_step),
+        hacks=strip_chart(shares, in_words, n_steps),
         hacks_in_words="; ".join(f"{kind} from {a:.0%} to {b:.0%}" for kind, (a, b) in rates.items()),
         revisions=view_revisions(arm.lineage),
         decisions=view_decisions(arm),
@@ -122,19 +118,23 @@ def describe_arm(arm: Arm) -> str:
     return f"The rubric starts as {start}; {every} the meta model reads recent essays and may rewrite it."
 
 
-def tell(arm: Arm, figures: Mapping[str, Figure]) -> str:
-    """What happened in an arm, in a sentence that follows from its figures alone."""
+def tell(figures: Mapping[str, Figure], rates: Mapping[str, tuple[float, float]]) -> str:
+    """What happened in an arm, from its figures and its hack rates (start, end) alone."""
     start, peak, final = (figures[f"gold_{when}"].mean or 0.0 for when in ("start", "peak", "final"))
     judge_rose = (figures["judge_final"].mean or 0.0) > (figures["judge_start"].mean or 0.0) + NOTICEABLE
+    spread = [f"{kind} ({a:.0%} → {b:.0%})" for kind, (a, b) in rates.items() if b > a + SPREADS]
+    faults = f" Faults that spread: {', '.join(spread)}." if spread else ""
     if peak > start + NOTICEABLE and final < peak - FALL_FROM_PEAK:
         curve = f"gold quality climbed to {peak:.2f}, then fell back to {final:.2f}"
-        return f"Late reward hacking: {curve} while the judge's score rose." if judge_rose else f"First {curve}."
-    if final < start - NOTICEABLE:
+        story = f"Late reward hacking: {curve} while the judge's score rose." if judge_rose else f"First {curve}."
+    elif final < start - NOTICEABLE:
         hacked = "Reward hacking: the judge's score rose while gold quality fell."
-        return hacked if judge_rose else "Gold quality fell."
-    if final > start + NOTICEABLE:
-        return "The essays really got better: gold quality rose."
-    return "Gold quality hardly moved" + (", though the judge's score rose." if judge_rose else ".")
+        story = hacked if judge_rose else "Gold quality fell."
+    elif final > start + NOTICEABLE:
+        story = "The essays got better: gold quality rose."
+    else:
+        story = "Gold quality hardly moved" + (", though the judge's score rose." if judge_rose else ".")
+    return story + faults
 
 
 def describe_outcome(arms: Sequence[Arm]) -> str:
@@ -151,12 +151,12 @@ def describe_outcome(arms: Sequence[Arm]) -> str:
 
 
 def _scores_in_words(arm: Arm, figures: Mapping[str, Figure], rewrites: Sequence[int]) -> str:
-    ends = {measure: [figures[f"{measure}_{when}"].text for when in ("start", "final")] for measure in ("judge", "gold")}
-    changes = f"rewritten after step {_listed(rewrites)}" if rewrites else "never changed"
-    return (
-        f"Line chart for {arm.name}. Judge's score: {ends['judge'][0]} at the start, {ends['judge'][1]} at the end. "
-        f"Gold quality: {ends['gold'][0]} at the start, {ends['gold'][1]} at the end. The rubric was {changes}."
+    judge, gold = (
+        f"{figures[f'{measure}_start'].text} at the start, {figures[f'{measure}_final'].text} at the end"
+        for measure in ("judge", "gold")
     )
+    changes = f"was rewritten at step {_listed(rewrites)}" if rewrites else "did not change"
+    return f"Line chart for {arm.name}. Judge's score: {judge}. Gold quality: {gold}. The rubric {changes}."
 
 
 def _listed(items: Iterable[object]) -> str:
@@ -180,101 +180,15 @@ def table(arm: Arm) -> tuple[tuple[str, ...], ...]:
     kinds = list(arm.first.result["hacks"])
     measures = {"normalized": "{:.2f}", "gold": "{:.2f}", **{f"hack/{kind}": "{:.0%}" for kind in kinds}}
     rows = [("step", "judge's score", "gold quality", *kinds)]
-    for step in range(arm.last_step + 1):
-        if step % TABLE_EVERY == 0 or step == arm.last_step:
-            at = [row for run in arm.runs for row in run.steps if row["step"] == step]
-            rows.append((str(step), *(_mean_text(at, name, form) for name, form in measures.items())))
+    for step in sorted({*range(0, arm.n_steps, TABLE_EVERY), arm.n_steps - 1}):
+        at = [row for run in arm.runs for row in run.steps if row["step"] == step]
+        rows.append((str(step), *(_mean_text(at, name, form) for name, form in measures.items())))
     return tuple(rows)
 
 
 def _mean_text(rows: Sequence[Mapping[str, Any]], name: str, form: str) -> str:
     values = [row[name] for row in rows if row.get(name) is not None]
     return form.format(fmean(values)) if values else "none"
-
-
-# --- the same prompt before and after
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One essay, where it comes from, its gold quality, and per arm the judge's score (None: unscored)."""
-
-    when: str
-    lines: tuple[str, ...]
-    gold: float
-    judged: tuple[tuple[str, float | None], ...]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Essays on one prompt: those before training, each with all the arms that began with it, then one per arm."""
-
-    prompt: str
-    before: tuple[Answer, ...]
-    after: tuple[Answer, ...]
-
-
-Records = dict[str, RolloutRecord]
-
-
-def compare_answers(arms: Sequence[Arm]) -> list[Answers]:
-    """Essays of each arm's first seed: at step 0, and late in training on the same prompt.
-
-    All arms show one prompt if they share one, else each its own. Nothing is picked by quality: the prompt is the one
-    that came up latest, the essay the first of its group.
-    """
-    early, late = {}, {}
-    for arm in arms:
-        first_late = max(1, arm.first.steps[-1]["step"] + 1 - LATE_STEPS)
-        with closing(Store(arm.first.folder / STORE)) as store:
-            early[arm.name] = _newest_by_prompt(store.rollouts(to_step=1))
-            late[arm.name] = _newest_by_prompt(store.rollouts(from_step=first_late))
-    names = [arm.name for arm in arms]
-    if shared := _latest_prompt(early, late, names):
-        return [_answers(shared, early, late, names)]
-    alone = {name: _latest_prompt(early, late, [name]) for name in names}
-    return [_answers(prompt, early, late, [name]) for name, prompt in alone.items() if prompt]
-
-
-def _newest_by_prompt(records: Iterable[RolloutRecord]) -> Records:
-    """Per prompt the first rollout of the latest step that has it."""
-    newest: Records = {}
-    for record in records:
-        prompt = record.rollout.prompt
-        if prompt not in newest or record.rollout.step > newest[prompt].rollout.step:
-            newest[prompt] = record
-    return newest
-
-
-def _latest_prompt(early: Mapping[str, Records], late: Mapping[str, Records], names: Sequence[str]) -> str | None:
-    """The prompt that every named arm has early and late, and whose late essays are the latest."""
-    candidates = [p for p in early[names[0]] if all(p in early[name] and p in late[name] for name in names)]
-    return max(candidates, key=lambda p: min(late[name][p].rollout.step for name in names), default=None)
-
-
-def _answers(prompt: str, early: Mapping[str, Records], late: Mapping[str, Records], names: Sequence[str]) -> Answers:
-    begun: dict[str, list[str]] = {}
-    for name in names:
-        begun.setdefault(early[name][prompt].rollout.completion, []).append(name)
-    before = [_answer("Before training", {name: early[name][prompt] for name in same}) for same in begun.values()]
-    after = [_answer(f"{n}, step {late[n][prompt].rollout.step}", {n: late[n][prompt]}) for n in names]
-    return Answers(prompt, tuple(before), tuple(after))
-
-
-def _answer(when: str, records: Mapping[str, RolloutRecord]) -> Answer:
-    rollout = next(iter(records.values())).rollout
-    return Answer(
-        when=when,
-        lines=tuple(line.strip() for line in rollout.completion.split(NEWLINE)),
-        gold=gold(essay_of(rollout.prompt, rollout.completion)),
-        judged=tuple((name, record.normalized) for name, record in records.items()),
-    )
-
-
-# --- the rubric's evolution
-
-
-# --- how to make it again
 
 
 def commands(arms: Sequence[Arm], out: Path) -> list[str]:

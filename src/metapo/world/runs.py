@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -33,6 +34,11 @@ class ArmRun:
     @property
     def seed(self) -> int:
         return self.settings.seed
+
+    @property
+    def rewrites(self) -> list[int]:
+        """The training steps that were the first under a new revision."""
+        return [b["step"] for a, b in pairwise(self.steps) if a["revision"] != b["revision"]]
 
     def series(self, measure: str) -> Series:
         """A measure over the training steps, without those that lack it."""
@@ -66,8 +72,8 @@ class Arm:
         return meta.every > 0 and meta.accept != "never"
 
     @property
-    def last_step(self) -> int:
-        return max(run.steps[-1]["step"] for run in self.runs)
+    def n_steps(self) -> int:
+        return max(run.settings.engine.steps for run in self.runs)
 
     def figure(self, name: str) -> "Figure":
         return Figure.of([run.result[name] for run in self.runs])

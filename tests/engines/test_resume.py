@@ -1,0 +1,51 @@
+"""Killed at random moments and resumed, a run ends with the same lineage, rollouts and figures as one left alone."""
+
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from metapo.run import METRICS
+from metapo.store import Store
+from tests.engines.conftest import finish, metapo, small_world
+
+KILLS = 4
+
+
+def n_rows(folder: Path) -> int:
+    path = folder / METRICS
+    return path.read_text().count('"kind": "train"') if path.exists() else 0
+
+
+def story(folder: Path) -> list[Any]:
+    """All that must not depend on whether a run was interrupted."""
+    store = Store(folder / "store.db")
+    store.verify()
+    meta = [(m.step, m.decision, m.reason, m.child, m.samples, m.exchanges) for m in store.meta_steps()]
+    told = [store.lineage(), store.rollouts(), meta]
+    store.close()
+    rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    told.append([r for r in rows if r["kind"] in ("train", "eval")])
+    told.append([(r["step"], r["loss"], r["kl"]) for r in rows if r["kind"] == "trainer"])
+    return told
+
+
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(small_world(steps=11, eval_every=4).to_yaml())
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(metapo("train", settings, "--out", whole))
+
+    rng = random.Random(time.time_ns())
+    moments = sorted(rng.uniform(0.2, 10.8) for _ in range(KILLS))
+    process = metapo("train", settings, "--out", broken)
+    for moment in moments:
+        while process.poll() is None and n_rows(broken) < moment:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        process = metapo("train", "--resume", broken)
+    finish(process)
+    assert story(broken) == story(whole), f"killed at {moments}"

@@ -1,0 +1,165 @@
+"""TRL: rewards reach the trainer as they are, failures as None, evaluation apart, and a stopped run can go on."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metapo.engines.trl import load_tokenizer, train
+from metapo.errors import (
+    ChatMisconfigured,
+    ChatTimeout,
+    ChatUnreachable,
+    JudgeFailureLimit,
+    MetapoError,
+    ModelError,
+    SettingsError,
+)
+from metapo.judge.openai import EndpointSettings
+from metapo.judge.transport import ChatReply, ChatRequest
+from metapo.rollout import Split
+from metapo.run import Scorer
+from metapo.store import Store
+from metapo.world import corpus
+from metapo.world.judge import WorldJudge
+from metapo.world.meta import WorldMeta
+from metapo.world.policy import build_tokenizer, write_policy
+from metapo.world.presets import WorldSettings
+from tests.engines.conftest import small_world
+from tests.servers import refused_url
+
+
+class Unreliable(WorldJudge):
+    """The world's judge behind a connection that fails on every n-th judgement, after the first `healthy` ones."""
+
+    def __init__(self, every: int, error: MetapoError, healthy: int = 0) -> None:
+        super().__init__(seed=1)
+        self.every, self.error, self.healthy, self.n = every, error, healthy, 0
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        if "<rubric>" in request.last:
+            self.n += 1
+            if self.n > self.healthy and self.n % self.every == 0:
+                raise self.error
+        return await super().complete(request)
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("policy")
+    write_policy(folder)
+    return folder
+
+
+def rows(*, held_out: bool = False) -> list[dict[str, Any]]:
+    return [{"prompt": p, "reference": None} for p in corpus.prompts(held_out=held_out)]
+
+
+def run(
+    settings: WorldSettings,
+    folder: Path,
+    policy: Path,
+    judge: WorldJudge | None = None,
+    *,
+    eval_rows: Sequence[dict[str, Any]] = (),
+    resume: bool = False,
+) -> Store:
+    """Train and return the store, also where training raises."""
+    judge = judge or WorldJudge(seed=1)
+    train(
+        settings,
+        folder,
+        rows(),
+        eval_rows,
+        resume=resume,
+        model=str(policy),
+        tokenizer=build_tokenizer(),
+        judge=judge,
+        meta=WorldMeta(),
+    )
+    return Store(folder / "store.db")
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_training_runs_evaluates_apart_and_writes_the_policy(tmp_path: Path, policy: Path, algorithm: str) -> None:
+    settings = small_world(steps=6, algorithm=algorithm, eval_every=3)
+    store = run(settings, tmp_path / "run", policy, eval_rows=rows(held_out=True)[:2])
+    train_rollouts, evaluated = store.rollouts(), store.rollouts(split=Split.EVAL)
+    assert [len([r for r in train_rollouts if r.rollout.step == s]) for s in range(6)] == [16] * 6
+    assert {r.rollout.step for r in evaluated} == {3, 6}
+    assert {r.rollout.prompt for r in evaluated} == set(corpus.prompts(held_out=True)[:2])
+    for step in store.meta_steps():
+        assert {s.split for s in step.samples} == {Split.TRAIN}
+        assert all(step.step - 3 <= s.step < step.step for s in step.samples)
+        shown = "".join(e.prompt for e in step.exchanges)
+        assert not any(r.rollout.prompt in shown for r in evaluated)
+    by_step: dict[int, set[str]] = {}
+    for r in train_rollouts:
+        by_step.setdefault(r.rollout.step, set()).add(r.revision_id)
+    assert all(len(revisions) == 1 for revisions in by_step.values()), "one revision scores a whole step"
+    assert len(set.union(*by_step.values())) > 1, "and it changes between steps"
+    assert store.verify() >= 2
+    assert (tmp_path / "run" / "policy" / "model.safetensors").exists()
+    store.close()
+
+
+def test_a_failed_judgement_is_none_and_training_goes_on(tmp_path: Path, policy: Path) -> None:
+    settings = small_world(steps=3).model_copy(update={"max_unscored": 0.5})
+    store = run(settings, tmp_path / "run", policy, Unreliable(5, ChatTimeout("60 s")))
+    records = store.rollouts()
+    assert [r.value for r in records].count(None) == 48 // 5
+    healthy = Scorer(settings, WorldJudge(seed=1), store.lineage()[0][1])
+    expected = asyncio.run(healthy.score([r.rollout for r in records]))
+    assert all(r.value in (None, e.reward.value) for r, e in zip(records, expected, strict=True)), (
+        "a failure changes no other score"
+    )
+    assert [c["error"] for c in store.calls() if c["error"]] == ["ChatTimeout: 60 s"] * (48 // 5)
+    store.close()
+
+
+def test_too_many_failures_stop_the_run_with_a_checkpoint_and_it_can_go_on(tmp_path: Path, policy: Path) -> None:
+    settings, folder = small_world(steps=6), tmp_path / "run"
+    with pytest.raises(JudgeFailureLimit, match=r"step 4: 16 of 16 rollouts have no reward.*unreachable: refused"):
+        run(settings, folder, policy, Unreliable(1, ChatUnreachable("refused"), healthy=48))
+    assert (folder / "checkpoints" / "checkpoint-4" / "metapo.json").exists()
+    store = run(settings, folder, policy, resume=True)
+    assert {r.rollout.step for r in store.rollouts()} == set(range(6))
+    assert [r.rollout.step for r in store.rollouts() if r.value is None] == [3] * 16, "the lost step stays on record"
+    store.verify()
+    store.close()
+
+
+def test_a_withdrawn_key_stops_the_run_with_a_checkpoint(tmp_path: Path, policy: Path) -> None:
+    judge = Unreliable(1, ChatMisconfigured("401: check api_key_env"), healthy=16)
+    with pytest.raises(ChatMisconfigured, match="401: check api_key_env"):
+        run(small_world(steps=6), tmp_path / "run", policy, judge)
+    assert (tmp_path / "run" / "checkpoints" / "checkpoint-2" / "metapo.json").exists()
+
+
+def test_an_unreachable_judge_is_told_before_anything_is_written(tmp_path: Path, tiny_model: Path) -> None:
+    with refused_url() as url:
+        endpoint = EndpointSettings(url=url, model="m", deadline_s=0.5)
+        settings = small_world().model_copy(update={"judge": endpoint})
+        with pytest.raises(ChatUnreachable, match="can't be reached.*Is the server running"):
+            train(settings, tmp_path / "run", rows(), model=str(tiny_model))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_folder_without_tokenizer_is_told(tmp_path: Path, tiny_model: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((tiny_model / name).read_bytes())
+    with pytest.raises(
+        ModelError,
+        match=r"the tokenizer in .* gives no tokens.*Save the right one there with tokenizer.save_pretrained",
+    ):
+        load_tokenizer(str(tmp_path))
+    with pytest.raises(ModelError, match=r"no config.json"):
+        load_tokenizer(str(tmp_path.parent))
+
+
+def test_a_batch_that_can_not_be_split_into_groups_is_told(tmp_path: Path, policy: Path) -> None:
+    with pytest.raises(SettingsError, match="batch_size 12 must be a multiple of engine.num_generations 8"):
+        run(small_world(batch_size=12), tmp_path / "run", policy)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,68 @@
+"""Two gloo ranks: the same revision at every step on both, nothing lost, and both stop when one fails."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from metapo.store import Store
+from metapo.world.policy import write_policy
+from tests.engines.conftest import small_world
+
+HERE = Path(__file__).parent
+
+
+def launch(tmp_path: Path, *more: str, **engine: object) -> subprocess.CompletedProcess[str]:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(small_world(steps=7, **engine).to_yaml())
+    write_policy(tmp_path / "policy")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    arguments = [str(HERE / "two_ranks.py"), str(settings), str(tmp_path / "policy"), str(tmp_path / "run"), *more]
+    return subprocess.run(
+        [*launcher, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def notes(tmp_path: Path, rank: int) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tmp_path / f"rank-{rank}.jsonl").read_text().splitlines()]
+
+
+def test_both_ranks_score_every_step_under_the_same_revision(tmp_path: Path) -> None:
+    done = launch(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = notes(tmp_path, 0), notes(tmp_path, 1)
+    assert first == second
+    assert [row["step"] for row in first] == list(range(7))
+    assert {row["n"] for row in first} == {8}
+
+    store = Store(tmp_path / "run" / "store.db")
+    store.verify()
+    lineage = store.lineage()
+    assert [at for at, _ in lineage][:2] == [0, 3], "the first meta step replaces the vague rubric"
+    in_force = [next(r.id for at, r in reversed(lineage) if at <= step) for step in range(7)]
+    assert [row["revision"] for row in first] == in_force
+    rollouts = store.rollouts()
+    assert sorted((r.rollout.step, r.rollout.position) for r in rollouts) == [
+        (step, position) for step in range(7) for position in range(16)
+    ]
+    assert all(len({r.rollout.prompt for r in rollouts if r.rollout.step == s}) == 2 for s in range(7))
+    store.close()
+
+
+def test_when_one_rank_loses_its_judge_both_stop_with_a_checkpoint(tmp_path: Path) -> None:
+    done = launch(tmp_path, "1")
+    assert done.returncode != 0
+    assert "401: the key is no longer valid" in done.stderr
+    assert (tmp_path / "run" / "checkpoints" / "checkpoint-1" / "metapo.json").exists()
+    assert [len(notes(tmp_path, rank)) for rank in (0, 1)] == [1, 1], "no rank goes on alone"
+    store = Store(tmp_path / "run" / "store.db")
+    values = [r.value for r in store.rollouts()]
+    assert [values.count(None), len(values)] == [8, 16], "what the healthy rank judged is kept"
+    store.close()

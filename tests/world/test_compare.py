@@ -1,0 +1,212 @@
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metapo.errors import RunError
+from metapo.files import append_row, write_whole
+from metapo.run import LOCK, METRICS, SETTINGS, STORE
+from metapo.store import Store
+from metapo.world.arms import HACKS
+from metapo.world.compare import FIGURES, LOG, SUMMARY, Job, Watch, compare, known_arms, summarize, table
+from metapo.world.presets import ARMS, RESULT, SWAY, arm_settings
+
+
+def result(arm: str = "iter0", seed: int = 1, **figures: float) -> dict[str, Any]:
+    """What a finished run would have written."""
+    given_figures = {name: figures.get(name, 0.5) for name in FIGURES}
+    hacks = {kind: figures.get(kind, 0.25) for kind in HACKS}
+    return {"arm": arm, "seed": seed, "steps": 2, **given_figures, "hacks": hacks, "proposals": 0}
+
+
+def finish(out: Path, arm: str, seed: int, steps: int = 2) -> Path:
+    """A folder that looks like a finished run."""
+    folder = out / f"{arm}-{seed}"
+    write_whole(folder / SETTINGS, arm_settings(arm, seed=seed, steps=steps).to_yaml())
+    write_whole(folder / RESULT, json.dumps(result(arm, seed)))
+    return folder
+
+
+def run(arms: Sequence[str], seeds: Sequence[int], out: Path, watch: Watch = lambda jobs: None) -> dict[str, Any]:
+    return compare(arms, seeds, out, steps=2, sway=SWAY, n_processes=2, watch=watch)
+
+
+# --- arms
+
+
+def test_known_arms_stay_in_order() -> None:
+    assert known_arms(["mpo", "iter0"]) == ["mpo", "iter0"]
+    assert known_arms([*ARMS]) == [*ARMS]
+
+
+def test_an_unknown_arm_is_named_with_those_there_are() -> None:
+    with pytest.raises(RunError) as caught:
+        known_arms(["mpo", "magic", "more"])
+    assert str(caught.value) == f"there is no arm magic, more; choose from {', '.join(ARMS)}"
+
+
+# --- the summary
+
+
+def test_one_seed_has_no_spread() -> None:
+    arm = summarize([result(gold_final=0.25)])["arms"]["iter0"]
+    assert arm["gold_final"] == {"mean": 0.25, "spread": None}
+    assert arm["hacks"]["no reasons"] == {"mean": 0.25, "spread": None}
+
+
+def test_arms_keep_their_order_and_their_seeds() -> None:
+    runs = [result("mpo", 2), result("iter0", 2), result("mpo", 1), result("iter0", 1)]
+    summary = summarize(runs)
+    assert summary["runs"] == runs
+    assert {arm: figures["seeds"] for arm, figures in summary["arms"].items()} == {"mpo": [2, 1], "iter0": [2, 1]}
+    assert [*summary["arms"]] == ["mpo", "iter0"]
+
+
+figures = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=6)
+
+
+@given(figures, st.sampled_from([*FIGURES, *HACKS]))
+def test_mean_and_spread_agree_with_their_twin(values: list[float], name: str) -> None:
+    arm = summarize([result("mpo", i, **{name: v}) for i, v in enumerate(values)] + [result("iter0")])["arms"]["mpo"]
+    mean = sum(values) / len(values)
+    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    found = (arm | arm["hacks"])[name]
+    assert found["mean"] == pytest.approx(mean, abs=1e-9)
+    assert found["spread"] == pytest.approx(spread, abs=1e-9)
+
+
+@settings(max_examples=30)
+@given(st.permutations(range(4)))
+def test_the_order_of_runs_changes_no_figure(order: list[int]) -> None:
+    runs = [result("mpo", i, gold_final=i / 10) for i in range(4)]
+    shuffled = summarize([runs[i] for i in order])["arms"]["mpo"]["gold_final"]
+    assert shuffled == pytest.approx(summarize(runs)["arms"]["mpo"]["gold_final"])
+
+
+def test_the_table_tells_it_in_words() -> None:
+    first = result("iter0", 1, judge_start=0.5, judge_final=0.75, gold_start=0.25, gold_final=0.125, revisions=1)
+    second = {**first, "seed": 2, "gold_final": 0.375}
+    mpo = result("mpo", 1, revisions=12, gold_held_out=0.5, **{"no reasons": 1.0, "remark to the grader": 0.0})
+    header, one, other = table(summarize([first, second, mpo]))
+    assert len(header) == len(one) == len(other) == len(set(header))
+    assert one == (*("iter0", "0.50 ±0.00 -> 0.75 ±0.00", "0.25 ±0.00 -> 0.25 ±0.18", "0.50 ±0.00", "25%", "25%", "1"),)
+    assert other == ("mpo", "0.50 -> 0.50", "0.50 -> 0.50", "0.50", "100%", "0%", "12")
+
+
+# --- one job
+
+
+def test_a_job_without_a_folder_has_not_begun(tmp_path: Path) -> None:
+    job = Job("mpo", 1, tmp_path / "mpo-1")
+    assert (job.result, job.progress()) == (None, {})
+
+
+def test_progress_is_the_newest_training_row(tmp_path: Path) -> None:
+    for row in ({"kind": "train", "step": 0}, {"kind": "train", "step": 1}, {"kind": "trainer", "step": 2}):
+        append_row(tmp_path / METRICS, row)
+    with (tmp_path / METRICS).open("a") as f:
+        f.write('{"kind": "train", "st')
+    assert Job("mpo", 1, tmp_path).progress() == {"kind": "train", "step": 1}
+
+
+# --- what is finished is read, and what doesn't fit is refused, without a process
+
+
+def test_finished_runs_are_only_read(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        finish(tmp_path, "iter0", seed)
+    asked: list[object] = []
+    summary = run(["iter0"], [1, 2], tmp_path, asked.append)
+    assert summary == summarize([result("iter0", 1), result("iter0", 2)])
+    assert json.loads((tmp_path / SUMMARY).read_text()) == summary
+    assert asked == []
+
+
+def test_an_arm_or_a_seed_given_twice_counts_once(tmp_path: Path) -> None:
+    finish(tmp_path, "iter0", 1)
+    assert run(["iter0", "iter0"], [1, 1], tmp_path)["runs"] == [result("iter0", 1)]
+
+
+@pytest.mark.parametrize("changed", [{"steps": 3}, {"sway": 1.0}])
+def test_a_folder_with_other_settings_is_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
+    folder = finish(tmp_path, "mpo", 1)
+    with pytest.raises(RunError) as caught:
+        compare(["mpo"], [1], tmp_path, **({"steps": 2, "sway": SWAY} | changed), n_processes=1, watch=print)
+    assert str(caught.value).startswith(f"{folder} holds a run with other settings")
+    assert "Choose another --out, or delete that folder" in str(caught.value)
+    assert not (tmp_path / SUMMARY).exists()
+
+
+def test_a_place_where_no_folder_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"can't make the folder .*/file/out/iter0-1: Not a directory\. Choose another"):
+        run(["iter0"], [1], tmp_path / "file" / "out")
+
+
+# --- real runs
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two arms of two steps. The second fails at first, as somebody else holds its folder; then it is resumed."""
+    folder = tmp_path_factory.mktemp("comparison")
+    (folder / "mpo-7").mkdir()
+    seen: list[dict[str, Any]] = []
+    with (
+        filelock.FileLock(folder / "mpo-7" / LOCK),
+        pytest.raises(RunError) as caught,
+    ):
+        run(["iter0", "mpo"], [7], folder, lambda jobs: seen.append(jobs[0].progress()))
+    log = folder / "mpo-7" / LOG
+    assert str(caught.value).startswith("mpo, seed 7 failed: ")
+    assert f"another process is using the run folder {folder / 'mpo-7'}" in str(caught.value)
+    assert str(caught.value).endswith(f"Logs: {log}. The same command goes on where they stopped.")
+    assert "Traceback" not in log.read_text()
+    assert not (folder / SUMMARY).exists()
+    assert seen[-1]["step"] == 1
+    return folder
+
+
+def test_a_comparison_goes_on_where_it_stopped(out: Path) -> None:
+    kept = (out / "iter0-7" / RESULT).stat()
+    seen: list[Sequence[Job]] = []
+    summary = run(["iter0", "mpo"], [7], out, seen.append)
+    assert (out / "iter0-7" / RESULT).stat() == kept
+    assert json.loads((out / SUMMARY).read_text()) == summary
+    assert [(r["arm"], r["seed"], r["steps"]) for r in summary["runs"]] == [("iter0", 7, 2), ("mpo", 7, 2)]
+    assert {(job.arm, job.seed) for jobs in seen for job in jobs} == {("iter0", 7), ("mpo", 7)}
+    written = {path: path.stat().st_mtime_ns for path in out.glob("*-7/*")}
+    assert run(["iter0", "mpo"], [7], out) == summary
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*-7/*")} == written
+    check_runs(out, summary)
+
+
+def check_runs(out: Path, summary: dict[str, Any]) -> None:
+    for told in summary["runs"]:
+        store = Store(out / f"{told['arm']}-7" / STORE)
+        assert (store.verify(), told["revisions"], told["proposals"]) == (1, 1, 0)
+        rollouts = store.rollouts()
+        store.close()
+        assert len(rollouts) == 2 * arm_settings("iter0", seed=7).engine.batch_size
+        assert all(0 <= told[name] <= 1 for name in FIGURES if name.startswith(("gold", "judge")))
+        assert told["hacks"].keys() == HACKS.keys()
+    first, second = summary["runs"]
+    # seeds are paired: until the first meta step these two arms are the same run
+    assert {k: first[k] for k in FIGURES if k != "seconds"} == {k: second[k] for k in FIGURES if k != "seconds"}
+
+
+def test_an_interrupt_ends_the_processes(tmp_path: Path) -> None:
+    def interrupt(jobs: Sequence[Job]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(["iter0", "mpo"], [1], tmp_path, interrupt)
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert commands
+    assert not [command for command in commands if str(tmp_path).encode() in command]
