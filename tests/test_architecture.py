@@ -24,6 +24,8 @@ ORDER = (
     "files",
     "rubric",
     "rubric_text",
+    "rubric_diff",
+    "rubric_lint",
     "rollout",
     "store",
     "judge",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metapo.errors import ChatMisconfigured, ChatTimeout, JudgeFailureLimit, LineageError, RunError, RunExists, RunInUse
+from metapo.errors import ChatMisconfigured, ChatTimeout, JudgeFailureLimit, LineageError, RunError, RunExists
 from metapo.judge.judge import Assessment
 from metapo.judge.openai import EndpointSettings
 from metapo.judge.transport import ScriptedTransport
@@ -189,7 +189,7 @@ async def test_an_unfinished_checkpoint_is_passed_over_and_a_foreign_one_refused
 
 def test_a_folder_holds_one_run(tmp_path: Path) -> None:
     create(tmp_path).close()
-    with pytest.raises(RunExists, match="holds a run already. Resume it with --resume"):
+    with pytest.raises(RunExists, match=r"holds a run already. Resume it with --resume"):
         create(tmp_path)
     with pytest.raises(RunError, match="holds no run to resume"):
         Run.resume(tmp_path / "elsewhere", SETTINGS_OF_RUN, Reviewer())
@@ -218,7 +218,7 @@ def test_another_process_can_not_use_the_folder_and_may_once_it_is_closed(tmp_pa
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="can't make the run folder .*file/run: Not a directory"):
+    with pytest.raises(RunError, match=r"can't make the run folder .*file/run: Not a directory"):
         create(tmp_path / "file" / "run")
 
 

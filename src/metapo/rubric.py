@@ -199,10 +199,10 @@ class Rubric(Frozen):
             raise RubricError(f"{source} is neither YAML nor JSON: {e}") from e
 
     @classmethod
-    def load(cls, path: Path) -> "Rubric":
+    def load(cls, path: str | Path) -> "Rubric":
         """Read a .yaml or .json file. Raises RubricError."""
         try:
-            return cls.from_yaml(path.read_text(encoding="utf-8"), source=str(path))
+            return cls.from_yaml(Path(path).read_text(encoding="utf-8"), source=str(path))
         except OSError as e:
             message = f"can't read the rubric {path}: {e.strerror}. Give the path of a .yaml or .json file."
             raise RubricError(message) from e

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metapo.store import Store
-from tests.engines.conftest import finish, metapo
+from tests.engines.parts import finish, metapo
 from tests.servers import ChatServer, verdicts
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ def test_an_unreachable_judge_ends_with_advice_and_without_a_run(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount the small file system that fills up")
 def test_a_full_disk_ends_with_advice_and_the_run_can_go_on(tmp_path: Path) -> None:
     """A real file system of 9 MB, too small for the second checkpoint."""
-    from tests.engines.conftest import small_world
+    from tests.engines.parts import small_world
 
     disk = tmp_path / "disk"
     disk.mkdir()

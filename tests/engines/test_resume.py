@@ -8,7 +8,7 @@ from typing import Any
 
 from metapo.run import METRICS
 from metapo.store import Store
-from tests.engines.conftest import finish, metapo, small_world
+from tests.engines.parts import finish, metapo, small_world
 
 KILLS = 4
 

@@ -27,7 +27,7 @@ from metapo.world.judge import WorldJudge
 from metapo.world.meta import WorldMeta
 from metapo.world.policy import build_tokenizer, write_policy
 from metapo.world.presets import WorldSettings
-from tests.engines.conftest import small_world
+from tests.engines.parts import small_world
 from tests.servers import refused_url
 
 
@@ -142,7 +142,7 @@ def test_an_unreachable_judge_is_told_before_anything_is_written(tmp_path: Path,
     with refused_url() as url:
         endpoint = EndpointSettings(url=url, model="m", deadline_s=0.5)
         settings = small_world().model_copy(update={"judge": endpoint})
-        with pytest.raises(ChatUnreachable, match="can't be reached.*Is the server running"):
+        with pytest.raises(ChatUnreachable, match=r"can't be reached.*Is the server running"):
             train(settings, tmp_path / "run", rows(), model=str(tiny_model))
     assert not (tmp_path / "run").exists()
 
@@ -160,6 +160,6 @@ def test_a_model_folder_without_tokenizer_is_told(tmp_path: Path, tiny_model: Pa
 
 
 def test_a_batch_that_can_not_be_split_into_groups_is_told(tmp_path: Path, policy: Path) -> None:
-    with pytest.raises(SettingsError, match="batch_size 12 must be a multiple of engine.num_generations 8"):
+    with pytest.raises(SettingsError, match=r"batch_size 12 must be a multiple of engine\.num_generations 8"):
         run(small_world(batch_size=12), tmp_path / "run", policy)
     assert not (tmp_path / "run").exists()

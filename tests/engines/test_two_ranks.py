@@ -9,7 +9,7 @@ from typing import Any
 
 from metapo.store import Store
 from metapo.world.policy import write_policy
-from tests.engines.conftest import small_world
+from tests.engines.parts import small_world
 
 HERE = Path(__file__).parent
 

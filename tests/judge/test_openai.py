@@ -333,6 +333,7 @@ def waits_for(n: int, server_of: Callable[[], ChatServer]) -> Behaviour:
         until = time.monotonic() + 5
         while server_of().most_in_flight < n and time.monotonic() < until:
             time.sleep(0.005)
+        time.sleep(0.05)  # so that one too many would be seen
         return says("x")(ask) if server_of().most_in_flight >= n else status(500, "too few at once")(ask)
 
     return behave

@@ -62,7 +62,7 @@ def test_one_bad_entry_spoils_no_other() -> None:
     assert style == Verdict(criterion_id="style", points=1, rationale="because")
 
 
-OFF_MENU = [4, -1, 5.5, "5", "five", True, False, None, [5], {"points": 5}, 1e400, float("nan"), 10**30]
+OFF_MENU = [4, -1, 5.5, "5", "five", True, False, None, [5], {"points": 5}, 1e400, float("nan"), 10**30, "x" * 9999]
 
 
 @pytest.mark.parametrize("points", OFF_MENU)
@@ -71,7 +71,8 @@ def test_points_that_are_no_level_are_off_menu(points: Any) -> None:
     assert isinstance(outcome, Unscored)
     assert outcome.reason is Reason.OFF_MENU
     assert outcome.detail.endswith("; the levels offer -2, 0, 5")
-    assert outcome.detail.startswith("points ")
+    assert outcome.detail.startswith(f"points {points!r}"[:100])
+    assert len(outcome.detail) < 150
 
 
 def test_true_is_not_one_point() -> None:
@@ -82,6 +83,7 @@ def test_true_is_not_one_point() -> None:
 
 
 TWO_POINTS = '{"verdicts": [{"criterion": "depth", "points": 0, "points": 5}]}'
+TWO_LONG_KEYS = f'{{"{"x" * 999}": 1, "{"x" * 999}": 2}}'
 TWO_LISTS = '{"verdicts": [], "verdicts": [{"criterion": "depth", "points": 5}]}'
 
 
@@ -107,6 +109,7 @@ TWO_LISTS = '{"verdicts": [], "verdicts": [{"criterion": "depth", "points": 5}]}
         ('{"verdicts": null}', Reason.UNPARSABLE),
         (TWO_POINTS, Reason.UNPARSABLE),
         (TWO_LISTS, Reason.UNPARSABLE),
+        (TWO_LONG_KEYS, Reason.UNPARSABLE),
         ("[" * 100_000, Reason.UNPARSABLE),
         ('{"verdicts": [{"criterion": "depth", "points": ' + "9" * 5000 + "}]}", Reason.UNPARSABLE),
         (reply(), Reason.MISSING),

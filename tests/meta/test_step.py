@@ -139,7 +139,8 @@ async def test_never_keeps_the_first_rubric_but_records_the_proposal() -> None:
     done = await run(Reviewer(STYLE), accept=never)
     assert done.decision is Decision.REJECTED
     assert done.child is not None
-    assert always(PARENT.rubric, done.child.rubric) and not never(PARENT.rubric, done.child.rubric)
+    assert always(PARENT.rubric, done.child.rubric)
+    assert not never(PARENT.rubric, done.child.rubric)
 
 
 async def test_rollouts_without_a_reward_are_never_shown() -> None:

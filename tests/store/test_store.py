@@ -175,7 +175,7 @@ def test_a_full_disk_writes_nothing_and_says_what_to_do(store: Store) -> None:
         pages = db.execute("PRAGMA page_count").fetchone()[0]
     store._engine.dispose()
     sa.event.listen(store._engine, "connect", limit)
-    with pytest.raises(StoreError, match="disk is full.*Nothing of this step was written. Free some space"):
+    with pytest.raises(StoreError, match=r"disk is full.*Nothing of this step was written. Free some space"):
         store.append_rollouts(attempt, [record(0, p) for p in range(500)])
     assert store.rollouts() == []
 
@@ -183,7 +183,7 @@ def test_a_full_disk_writes_nothing_and_says_what_to_do(store: Store) -> None:
 def test_a_file_that_is_no_store_is_said_to_be_none(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.write_text("not a database, but long enough to be taken for one" * 20)
-    with pytest.raises(StoreError, match="not a database.*damaged"):
+    with pytest.raises(StoreError, match=r"not a database.*damaged"):
         Store(path)
 
 

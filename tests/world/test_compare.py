@@ -1,17 +1,20 @@
+import contextlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metapo.errors import RunError
 from metapo.files import append_row, write_whole
-from metapo.run import LOCK, METRICS, SETTINGS, STORE
+from metapo.run import METRICS, SETTINGS, STORE
 from metapo.store import Store
 from metapo.world.arms import HACKS
 from metapo.world.compare import FIGURES, LOG, SUMMARY, Job, Watch, compare, known_arms, summarize, table
@@ -149,38 +152,91 @@ def test_a_place_where_no_folder_can_be_made(tmp_path: Path) -> None:
         run(["iter0"], [1], tmp_path / "file" / "out")
 
 
+# --- processes, with a program in Python's place that ends at once
+
+FAKE = """#!/bin/sh
+echo "$OMP_NUM_THREADS $*" >> "{calls}"
+case "$*" in *" 3 "*) echo "Traceback: a lot"; echo "Error: seed 3 brings bad luck." >&2; exit 1;; esac
+for out; do :; done
+{busy}
+cp "{results}/$(basename "$out").json" "$out/result.json"
+"""
+# Fails where a second process is at work.
+ALONE = 'mkdir "{folder}/busy" || exit 1; sleep 0.1; rmdir "{folder}/busy"'
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Puts the program in place; returns a function that lists the commands it was started with."""
+    program, record = tmp_path / "python", tmp_path / "calls"
+    for arm in ("iter0", "mpo"):
+        for seed in (1, 2, 3):
+            write_whole(tmp_path / "results" / f"{arm}-{seed}.json", json.dumps(result(arm, seed)))
+    busy = ALONE.format(folder=tmp_path)
+    program.write_text(FAKE.format(calls=record, results=tmp_path / "results", busy=busy))
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return lambda: record.read_text().splitlines()
+
+
+def test_each_arm_and_seed_is_a_process_of_its_own(tmp_path: Path, calls: Callable[[], list[str]]) -> None:
+    out = tmp_path / "out"
+    seen: list[Sequence[Job]] = []
+    compared = compare(["iter0", "mpo"], [2, 1], out, steps=2, sway=0.5, n_processes=1, watch=seen.append)
+    order = [("iter0", 2), ("mpo", 2), ("iter0", 1), ("mpo", 1)]
+    assert calls() == [
+        f"1 -m metapo world run {arm} --seed {seed} --steps 2 --sway 0.5 --out {out}/{arm}-{seed}"
+        for arm, seed in order
+    ]
+    assert [(r["arm"], r["seed"]) for r in compared["runs"]] == order
+    assert [[(job.arm, job.seed) for job in jobs] for jobs in seen] == [order] * len(seen)
+    assert len(seen) >= 4
+
+
+def test_the_others_end_when_one_fails_and_it_is_run_again(tmp_path: Path, calls: Callable[[], list[str]]) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):
+        with pytest.raises(RunError) as caught:
+            compare(["iter0"], [3, 1], out, steps=2, sway=SWAY, n_processes=1, watch=lambda jobs: None)
+        assert str(caught.value) == (
+            f"iter0, seed 3 failed: Error: seed 3 brings bad luck. Logs: {out}/iter0-3/{LOG}. "
+            "The same command goes on where they stopped."
+        )
+    assert [line.split()[7] for line in calls()] == ["3", "1", "3"]
+    assert (out / "iter0-3" / LOG).read_text() == "Traceback: a lot\nError: seed 3 brings bad luck.\n" * 2
+    assert not (out / SUMMARY).exists()
+
+
 # --- real runs
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Two arms of two steps. The second fails at first, as somebody else holds its folder; then it is resumed."""
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two arms of two steps, of which one was killed and the other is finished."""
     folder = tmp_path_factory.mktemp("comparison")
     (folder / "mpo-7").mkdir()
+    (folder / "mpo-7" / LOG).write_text("what an earlier attempt wrote\n")
     seen: list[dict[str, Any]] = []
-    with (
-        filelock.FileLock(folder / "mpo-7" / LOCK),
-        pytest.raises(RunError) as caught,
-    ):
-        run(["iter0", "mpo"], [7], folder, lambda jobs: seen.append(jobs[0].progress()))
-    log = folder / "mpo-7" / LOG
-    assert str(caught.value).startswith("mpo, seed 7 failed: ")
-    assert f"another process is using the run folder {folder / 'mpo-7'}" in str(caught.value)
-    assert str(caught.value).endswith(f"Logs: {log}. The same command goes on where they stopped.")
-    assert "Traceback" not in log.read_text()
-    assert not (folder / SUMMARY).exists()
+
+    def kill(jobs: Sequence[Job]) -> None:
+        seen.append(jobs[0].progress())
+        for pid in processes(folder / "mpo-7"):
+            os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(RunError, match=r"^mpo, seed 7 failed: it was ended by signal 9\. Logs: \S+/mpo-7/log\.txt\."):
+        run(["iter0", "mpo"], [7], folder, kill)
     assert seen[-1]["step"] == 1
+    assert not (folder / SUMMARY).exists()
     return folder
 
 
 def test_a_comparison_goes_on_where_it_stopped(out: Path) -> None:
-    kept = (out / "iter0-7" / RESULT).stat()
-    seen: list[Sequence[Job]] = []
-    summary = run(["iter0", "mpo"], [7], out, seen.append)
-    assert (out / "iter0-7" / RESULT).stat() == kept
+    kept = (out / "iter0-7" / RESULT).stat().st_mtime_ns
+    summary = run(["iter0", "mpo"], [7], out)
+    assert (out / "iter0-7" / RESULT).stat().st_mtime_ns == kept
     assert json.loads((out / SUMMARY).read_text()) == summary
     assert [(r["arm"], r["seed"], r["steps"]) for r in summary["runs"]] == [("iter0", 7, 2), ("mpo", 7, 2)]
-    assert {(job.arm, job.seed) for jobs in seen for job in jobs} == {("iter0", 7), ("mpo", 7)}
+    assert "Traceback" not in (out / "iter0-7" / LOG).read_text()
     written = {path: path.stat().st_mtime_ns for path in out.glob("*-7/*")}
     assert run(["iter0", "mpo"], [7], out) == summary
     assert {path: path.stat().st_mtime_ns for path in out.glob("*-7/*")} == written
@@ -202,11 +258,23 @@ def check_runs(out: Path, summary: dict[str, Any]) -> None:
 
 
 def test_an_interrupt_ends_the_processes(tmp_path: Path) -> None:
+    seen: list[int] = []
+
     def interrupt(jobs: Sequence[Job]) -> None:
+        seen.extend(processes(tmp_path))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(["iter0", "mpo"], [1], tmp_path, interrupt)
-    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    assert commands
-    assert not [command for command in commands if str(tmp_path).encode() in command]
+    assert len(seen) == 2
+    assert processes(tmp_path) == []
+
+
+def processes(out: Path) -> list[int]:
+    """The processes on this machine whose command names the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # one that ended while we looked
+            if str(out).encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found

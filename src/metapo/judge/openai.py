@@ -104,7 +104,9 @@ class OpenAITransport:
         except httpx2.DecodingError as e:
             raise ChatBadResponse(f"{where} sent a body that can't be decoded: {e}") from e
         except (httpx2.RequestError, OSError) as e:
-            raise ChatUnreachable(f"{where} can't be reached: {str(e) or type(e).__name__}. Is the server running?") from e
+            raise ChatUnreachable(
+                f"{where} can't be reached: {str(e) or type(e).__name__}. Is the server running?"
+            ) from e
 
 
 def _checked(url: str) -> str:

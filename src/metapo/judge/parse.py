@@ -58,7 +58,7 @@ def _outcome(criterion: Criterion, entries: list[dict[str, object]], raw: str) -
         points = int(points)
     if isinstance(points, bool) or not isinstance(points, int) or criterion.level(points) is None:
         offered = ", ".join(str(level.points) for level in criterion.levels)
-        return _unscored(criterion, Reason.OFF_MENU, f"points {points!r}; the levels offer {offered}", raw)
+        return _unscored(criterion, Reason.OFF_MENU, f"points {points!r:.100}; the levels offer {offered}", raw)
     return Verdict(criterion_id=criterion.id, points=points, rationale=str(rationale))
 
 

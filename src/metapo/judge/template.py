@@ -50,6 +50,6 @@ def unfence(label: str, prompt: str) -> str | None:
         position = opening.end()
         if closing := re.compile(rf"^{opening['line']}$", re.MULTILINE).search(prompt, position):
             if opening["label"] == label:
-                found = prompt[position : max(closing.start() - 1, position)]
+                found = prompt[position : closing.start() - 1]
             position = closing.end()
     return found

@@ -141,7 +141,7 @@ class MetaModel:
         self._accept = accept
 
     async def step(self, parent: Revision, recent: Sequence[Scored], *, step: int, rng: Random) -> MetaStep:
-        """Propose a child of `parent` from `recent` rollouts. Raises ChatMisconfigured; other failures become a reason."""
+        """Propose a child of `parent` from `recent` rollouts. Raises ChatMisconfigured; other failures are a reason."""
         samples = self._select([j for j in recent if j.reward.value is not None], self.settings.samples, rng)
         log: list[Exchange] = []
 

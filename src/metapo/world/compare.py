@@ -67,7 +67,7 @@ def compare(
     failed = _run_all([j for j in jobs if j.result is None], jobs, steps, sway, n_processes, watch)
     if failed:
         raise RunError(
-            "; ".join(f"{j.arm}, seed {j.seed} failed: {_last_line(j.folder / LOG)}" for j in failed)
+            "; ".join(f"{j.arm}, seed {j.seed} failed: {why}" for j, why in failed.items())
             + f". Logs: {', '.join(str(j.folder / LOG) for j in failed)}. The same command goes on where they stopped."
         )
     summary = summarize([j.result for j in jobs if j.result])
@@ -103,9 +103,9 @@ def _check_settings(job: Job, steps: int, sway: float) -> None:
 
 def _run_all(
     todo: list[Job], jobs: Sequence[Job], steps: int, sway: float, n_processes: int, watch: Watch
-) -> list[Job]:
-    """Run jobs, a bounded number at once; returns those that failed. On an interrupt all are ended first."""
-    waiting, failed = list(todo), list[Job]()
+) -> dict[Job, str]:
+    """Run jobs, a bounded number at once; returns those that failed and why. On an interrupt all are ended first."""
+    waiting, failed = list(todo), dict[Job, str]()
     running: dict[Job, subprocess.Popen[bytes]] = {}
     try:
         while waiting or running:
@@ -116,8 +116,10 @@ def _run_all(
             for job, process in list(running.items()):
                 if process.poll() is not None:
                     del running[job]
-                    if process.returncode != 0:
-                        failed.append(job)
+                    if process.returncode < 0:
+                        failed[job] = f"it was ended by signal {-process.returncode}"
+                    elif process.returncode > 0:
+                        failed[job] = _last_line(job.folder / LOG)
             watch(jobs)
     finally:
         for process in running.values():
@@ -142,7 +144,7 @@ def _start(job: Job, steps: int, sway: float) -> subprocess.Popen[bytes]:
 
 def _last_line(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines() if path.exists() else []
-    return lines[-1][:300] if lines else "it wrote nothing"
+    return lines[-1][:300].rstrip(".") if lines else "it wrote nothing"
 
 
 def table(summary: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -3,7 +3,8 @@
 It never sees gold. Per completion it names symptoms, says whether the score is inflated, and refines the rubric by
 the criteria that would have caught them; a merge adds what enough refinements ask for. What the current rubric
 already covers it reads back from its text. A ladder grows by one level beyond what the essays reach, and a criterion
-whose symptom most essays still show gets twice the points, so a rubric follows the policy. It has no symptom for the title, broken or run-on sentences and too many sentences.
+whose symptom most essays still show gets twice the points, so a rubric follows the policy. It has no symptom for the
+title, broken or run-on sentences and too many sentences.
 """
 
 import re
@@ -21,7 +22,7 @@ from metapo.world.phrases import requirements
 MAX_REASONS = 4
 INFLATED_BY = 0.15
 QUORUM = 0.15
-MAX_SHARP_POINTS = 12
+MAX_SHARP_POINTS = 6
 
 
 @dataclass(frozen=True)
