@@ -4,13 +4,6 @@ from pydantic import ValidationError
 from metapo.rollout import Message, Rollout, Split, as_text
 
 
-def test_rollouts_of_one_prompt_share_a_group() -> None:
-    first, second = Rollout(prompt="p", completion="a", step=1), Rollout(prompt="p", completion="b", step=2)
-    assert first.group == second.group
-    assert len(first.group) == 10
-    assert first.group != Rollout(prompt="p ", completion="a").group
-
-
 def test_a_rollout_is_for_training_unless_said_otherwise() -> None:
     assert Rollout(prompt="p", completion="c").split is Split.TRAIN
     assert Rollout.model_validate_json('{"prompt": "p", "completion": "c", "split": "eval"}').split is Split.EVAL

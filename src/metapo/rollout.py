@@ -26,8 +26,8 @@ class Rollout(Frozen):
     """One prompt and one completion.
 
     `step` is the optimizer step that the rollout trains (0-based: the number of steps done before it);
-    `position` is its place in that step's batch, counted over all ranks; rollouts with equal `prompt` in one step
-    form a group.
+    `position` is its place in that step's batch, counted over all ranks. Rollouts of one step with equal prompts are
+    a group.
     """
 
     prompt: Text
@@ -36,11 +36,6 @@ class Rollout(Frozen):
     position: int = Field(default=0, ge=0)
     split: Split = Split.TRAIN
     reference: Text | None = None
-
-    @property
-    def group(self) -> str:
-        """Ten hex digits that rollouts with the same prompt share."""
-        return digest(self.prompt)[:10]
 
 
 def as_text(content: str | Sequence[Message] | Sequence[dict[str, str]]) -> str:

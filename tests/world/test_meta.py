@@ -17,7 +17,7 @@ from metapo.reward import Reward, Scored, normalized
 from metapo.rollout import Message, Rollout
 from metapo.rubric import Criterion, Level, Polarity, Revision, Rubric
 from metapo.world.judge import WorldJudge
-from metapo.world.meta import LADDERS, WorldMeta
+from metapo.world.meta import LADDERS, MAX_SHARP_POINTS, WorldMeta
 from metapo.world.phrases import requirements
 from metapo.world.presets import preset_rubric
 from tests.world.essays import (
@@ -219,8 +219,8 @@ async def test_steps_repeat_exactly(hacked: list[str]) -> None:
 
 async def test_nothing_to_add_changes_nothing() -> None:
     rubric = Rubric(criteria=(*(c for c in FULL.criteria if c.id != "reasons"), ladder(4)))
-    assert (await step(rubric, [GOOD] * 16)).decision is Decision.UNCHANGED
-    assert (await step(rubric, [TITLE] * 16)).decision is Decision.UNCHANGED
+    done = await step(rubric, [GOOD] * 16)
+    assert (done.decision, done.reason) == (Decision.UNCHANGED, "the proposal equals the rubric in use")
 
 
 def ladder(top: int) -> Criterion:
@@ -247,8 +247,37 @@ async def test_what_was_there_stays_and_keeps_its_order() -> None:
     old = Rubric(criteria=(like("conclusion"), like("position"), like("focus", polarity=Polarity.NEGATIVE)))
     poor = [f"{THESIS} {REMARK}"] * 16
     new = await child(old, poor)
-    assert new.criteria[:3] == old.criteria
+    assert list(map(told, new.criteria[:3])) == list(map(told, old.criteria))
     assert {"grader"} <= {*kinds(new)[3:]}
+
+
+def told(c: Criterion) -> tuple[str, str, list[str]]:
+    """A criterion without its points."""
+    return c.id, c.name, [level.description for level in c.levels]
+
+
+@pytest.mark.parametrize(("n_cut", "times"), [(16, 2), (9, 2), (7, 1), (0, 1)])
+async def test_a_symptom_that_most_essays_still_show_gets_twice_the_points(n_cut: int, times: int) -> None:
+    old = Rubric(criteria=(LADDERS["finished"], LADDERS["position"]))
+    done = await step(old, [f"{GOOD} {CUT}"] * n_cut + [GOOD] * (16 - n_cut))
+    new = done.child.rubric if done.child else old
+    [before], [after] = [[c for c in r.criteria if c.id == "finished"] for r in (old, new)]
+    assert told(after) == told(before)
+    assert [level.points for level in after.levels] == [times * level.points for level in before.levels]
+    assert new.criterion("position") == old.criterion("position")
+
+
+async def test_points_stop_growing() -> None:
+    rubric = FULL
+    for _ in range(8):
+        done = await step(rubric, [TITLE] * 16)
+        if done.child is None:
+            break
+        rubric = done.child.rubric
+    assert done.decision is Decision.UNCHANGED
+    for before, after in zip(FULL.criteria, rubric.criteria, strict=True):
+        most = max(abs(level.points) for level in before.levels)
+        assert max(abs(level.points) for level in after.levels) <= max(most, MAX_SHARP_POINTS)
 
 
 async def test_a_pinned_criterion_stays_first(hacked: list[str]) -> None:
@@ -261,13 +290,14 @@ async def test_a_pinned_criterion_stays_first(hacked: list[str]) -> None:
 async def test_a_ladder_grows_beyond_what_essays_reach() -> None:
     rubric = Rubric(criteria=tuple(ladder(2) if c.id == "reasons" else c for c in FULL.criteria))
     assert most_reasons(await child(rubric, [without(REASONS[0])] * 16)) == 3
-    assert (await step(rubric, [without(*REASONS[1:])] * 16)).decision is Decision.UNCHANGED
+    done = await step(rubric, [without(*REASONS[1:])] * 16)
+    assert most_reasons(done.child.rubric if done.child else rubric) == 2
 
 
 async def test_a_ladder_grows_for_a_quorum_only() -> None:
     rubric = Rubric(criteria=tuple(ladder(2) if c.id == "reasons" else c for c in FULL.criteria))
     done = await step(rubric, [GOOD] + [without(*REASONS[1:])] * 15)
-    assert done.decision is Decision.UNCHANGED
+    assert most_reasons(done.child.rubric if done.child else rubric) == 2
 
 
 async def test_evolving_comes_to_rest(hacked: list[str]) -> None:

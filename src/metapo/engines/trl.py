@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from metapo.engines.bridge import Bridge
 from metapo.errors import ChatMisconfigured, MetapoError, MissingExtra, ModelError, RunError, SettingsError
+from metapo.files import whole_folder
 from metapo.judge.openai import OpenAITransport
 from metapo.judge.transport import ChatRequest, Transport
 from metapo.reward import Scored
@@ -247,7 +248,7 @@ def train(
         trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
         if eval_rows:
             trainer.evaluate()
-        trainer.save_model(str(folder / POLICY))
+        _save_policy(trainer, folder / POLICY)
     except (OSError, RuntimeError, SafetensorError) as e:
         # Each writer reports a full disk in its own words, so the disk itself is asked.
         n_free = shutil.disk_usage(folder).free
@@ -259,6 +260,16 @@ def train(
         ) from e
     finally:
         reward.close()
+
+
+def _save_policy(trainer: Any, folder: Path) -> None:
+    """Write the model on the first rank; the others take part where it is sharded."""
+    if trainer.accelerator.is_main_process:
+        with whole_folder(folder) as draft:
+            trainer.save_model(str(draft))
+    else:
+        trainer.save_model(str(folder))
+    trainer.accelerator.wait_for_everyone()
 
 
 def load_tokenizer(model: str) -> Any:

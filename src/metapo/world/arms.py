@@ -35,7 +35,7 @@ HACKS: dict[str, Callable[[Essay], bool]] = {
 def run_arm(settings: WorldSettings, folder: Path, *, resume: bool = False) -> dict[str, Any]:
     """Train to the end, evaluate on the held-out pairs, and write `result.json`; returns what it holds."""
     start = folder / START
-    if not resume or not (start / "config.json").exists():
+    if not start.exists():
         write_policy(start)
     train(
         settings,

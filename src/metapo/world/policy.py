@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from metapo.files import write_whole
+from metapo.files import whole_folder, write_whole
 from metapo.world.corpus import write_example
 from metapo.world.language import WORDS
 
@@ -68,9 +68,9 @@ def write_policy(folder: Path) -> None:
     model = build_model()
     model.load_state_dict({k: v.to(torch.float32) for k, v in state.items()}, strict=False)
     model.tie_weights()
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    build_tokenizer().save_pretrained(folder)
+    with whole_folder(folder) as draft:
+        model.save_pretrained(draft)
+        build_tokenizer().save_pretrained(draft)
 
 
 def train_policy(out: Path, *, seed: int = 0, n_essays: int = N_ESSAYS, epochs: int = 4) -> float:
