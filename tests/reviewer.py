@@ -8,7 +8,7 @@ from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rubric import Criterion
 from metapo.rubric_text import render_criterion
 
-Reply = str | ChatError | Callable[[ChatRequest], str]
+Reply = str | ChatError | ChatReply | Callable[[ChatRequest], str]
 
 
 class Reviewer:
@@ -26,6 +26,8 @@ class Reviewer:
         reply = self.replies[stage] if stage in self.replies else self._default(stage, number)
         if isinstance(reply, ChatError):
             raise reply
+        if isinstance(reply, ChatReply):
+            return reply
         return ChatReply(text=reply if isinstance(reply, str) else reply(request), model="reviewer")
 
     async def aclose(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ def train(settings: Path | None, out: Path | None, resume: Path | None) -> None:
 def _train(path: Path, folder: Path, *, resume: bool) -> None:
     from metapo.settings import TrainSettings
 
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("metapo").setLevel(logging.INFO)
     if resume and not path.exists():
         raise SettingsError(
             f"{folder} holds no run to resume: it has no settings.yaml. Start one with SETTINGS and --out."

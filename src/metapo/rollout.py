@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from metapo.rubric import Frozen, Text, digest
+from metapo.rubric import Frozen, Text
 
 
 class Message(Frozen):

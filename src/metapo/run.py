@@ -11,6 +11,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ SETTINGS, STORE, METRICS, LOCK, CHECKPOINTS, MARKER = (
     "checkpoints",
     "metapo.json",
 )
+log = logging.getLogger(__name__)
 Observe = Callable[[Sequence[Scored]], Mapping[str, float]]
 
 
@@ -199,6 +201,11 @@ class Run:
                 figures = {**summarize(part), **self._observe(part)}
                 row = {"kind": split.value, "step": part[0].rollout.step, "revision": self.revision.short_id, **figures}
                 append_row(self.folder / METRICS, row)
+                log.info(
+                    "%s step %d: reward %s, unscored %.0f%%, revision %s (%d criteria)",
+                    *(split.value, row["step"], _shown(figures.get("reward")), 100 * figures["unscored"]),
+                    *(self.revision.short_id, len(self.revision.rubric.criteria)),
+                )
 
     def _failure(self, step: int, train: Sequence[Scored]) -> JudgeFailureLimit | None:
         failed = [s for s in train if s.reward.value is None]
@@ -224,6 +231,11 @@ class Run:
             self.revision = done.child
         row = {"kind": "meta", "step": step, "decision": done.decision.value, "seconds": seconds}
         append_row(self.folder / METRICS, {**row, "revision": self.revision.short_id, "reason": done.reason})
+        log.info("meta step after %d: %s, %s (%.1f s)", step, done.decision.value, done.reason, seconds)
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
 
 
 def _is_live(row: Mapping[str, Any], resumed_step: int) -> bool:

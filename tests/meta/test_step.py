@@ -7,7 +7,7 @@ import pytest
 from metapo.errors import ChatMisconfigured, ChatTimeout
 from metapo.judge.judge import Assessment
 from metapo.judge.template import unfence
-from metapo.judge.transport import ChatRequest
+from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.meta.step import Decision, MetaModel, MetaSettings, MetaStep, Stage, always, never, random_sample
 from metapo.reward import Scored, normalized
 from metapo.rollout import Rollout
@@ -98,6 +98,20 @@ async def test_an_unreadable_proposal_keeps_the_parent_and_says_why(
     assert done.decision is decision
     assert done.child is None
     assert done.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason"),
+    [
+        ("refine", "none of 3 samples gave a readable refinement"),
+        ("merge", "the merge failed: ChatBadResponse: the reply was cut at 1024 tokens; raise meta.max_tokens"),
+    ],
+)
+async def test_a_reply_that_was_cut_is_no_criterion(stage: str, reason: str) -> None:
+    cut = ChatReply(text=render_criterion(STYLE), finish_reason="length")
+    done = await run(Reviewer(STYLE, **{stage: cut}))
+    assert (done.decision, done.reason) == (Decision.FAILED, reason)
+    assert any(e.reply and e.error for e in done.exchanges), "what came is kept"
 
 
 async def test_one_failing_sample_does_not_take_the_others_with_it() -> None:

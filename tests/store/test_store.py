@@ -69,9 +69,9 @@ def test_reads_are_in_order_and_within_their_bounds(store: Store) -> None:
 
 
 def test_a_revision_is_written_once_and_read_back_whole(store: Store) -> None:
-    store.append_revision(FIRST)
-    store.append_revision(FIRST)
-    store.append_revision(CHILD)
+    attempt = begin(store)
+    store.adopt(attempt, 4, CHILD)
+    store.adopt(attempt, 5, CHILD)
     assert store.revision(CHILD.id) == CHILD
     assert store.find_revision(CHILD.id[:8]) == CHILD
     with pytest.raises(StoreError, match="0 revisions start with 'zzz'"):
@@ -83,8 +83,9 @@ def test_a_revision_is_written_once_and_read_back_whole(store: Store) -> None:
 
 
 def test_a_revision_needs_its_parents(store: Store) -> None:
+    attempt = store.begin_attempt(resumed_step=0, now=NOW)
     with pytest.raises(StoreError, match="FOREIGN KEY"):
-        store.append_revision(CHILD)
+        store.adopt(attempt, 0, CHILD)
     assert store.verify() == 0, "half a revision was written"
 
 

@@ -246,7 +246,7 @@ def train(
         trainer.remove_callback(PrinterCallback)
         checkpoint = reward.on_main(lambda run: run.latest_checkpoint()) if resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
-        if eval_rows:
+        if eval_rows and not settings.engine.eval_every:  # else the trainer has evaluated after the last step
             trainer.evaluate()
         _save_policy(trainer, folder / POLICY)
     except (OSError, RuntimeError, SafetensorError) as e:

@@ -9,7 +9,7 @@ from random import Random
 
 from pydantic import Field
 
-from metapo.errors import ChatError, ChatMisconfigured
+from metapo.errors import ChatBadResponse, ChatError, ChatMisconfigured
 from metapo.judge.template import fence, load_template
 from metapo.judge.transport import ChatRequest, Transport
 from metapo.meta.tidy import tidy
@@ -103,7 +103,7 @@ class _Conversation:
     messages: list[Message] = field(default_factory=list)
 
     async def ask(self, prompt: str) -> str:
-        """Send the conversation with one more message. Raises ChatError."""
+        """Send the conversation with one more message. Raises ChatError, also for a reply that was cut."""
         self.messages.append(Message(role="user", content=prompt))
         request = ChatRequest(
             messages=tuple(self.messages),
@@ -115,7 +115,11 @@ class _Conversation:
         except ChatError as e:
             self.log.append(Exchange(self.stage, self.sample, prompt, error=f"{type(e).__name__}: {e}"))
             raise
-        self.log.append(Exchange(self.stage, self.sample, prompt, reply.text))
+        cut = f"the reply was cut at {request.max_tokens} tokens; raise meta.max_tokens"
+        error = cut if reply.finish_reason == "length" else ""
+        self.log.append(Exchange(self.stage, self.sample, prompt, reply.text, error))
+        if error:
+            raise ChatBadResponse(error)
         self.messages.append(Message(role="assistant", content=reply.text))
         return reply.text
 

@@ -54,11 +54,6 @@ class Store:
             )
         return number
 
-    def append_revision(self, revision: Revision) -> None:
-        """Write a revision; one that is there already stays as it is."""
-        with self._transaction() as db:
-            _write_revision(db, revision)
-
     def adopt(self, attempt: int, step: int, revision: Revision) -> None:
         """From `step` on, rollouts are scored by this revision."""
         with self._transaction() as db:
