@@ -9,9 +9,7 @@ from hypothesis import settings
 # Before torch is imported anywhere: two threads on a busy machine are several times slower than one.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# The same examples on every run; `--hypothesis-profile explore` looks for new ones.
 settings.register_profile("metapo", deadline=None, max_examples=60, derandomize=True)
-settings.register_profile("explore", deadline=None, max_examples=3000)
 settings.load_profile("metapo")
 
 

@@ -167,8 +167,8 @@ LADDERS = {
         "repeats",
         "Repetition",
         [
-            _level(-3, "says the same again"),
-            _level(-1, "at most 1 reason is repeated"),
+            _level(-6, "says the same again"),
+            _level(-3, "at most 1 reason is repeated"),
             _level(0, "no reason is repeated"),
         ],
         Polarity.NEGATIVE,

@@ -9,7 +9,7 @@ from metapo.judge.openai import EndpointSettings
 from metapo.rubric import Rubric
 from metapo.settings import DataSettings, EngineSettings, MetaSchedule, PolicySettings, TrainSettings
 
-STEPS = 180
+STEPS = 200
 SWAY = 0.25
 META_EVERY = 10
 MAX_COMPLETION_TOKENS = 104
@@ -51,7 +51,7 @@ def arm_settings(arm: str, *, seed: int, steps: int = STEPS, sway: float = SWAY)
             steps=steps,
             batch_size=64,
             num_generations=8,
-            learning_rate=4e-4,
+            learning_rate=5e-4,
             kl=0.02,
             max_completion_tokens=MAX_COMPLETION_TOKENS,
             save_every=50,
