@@ -297,7 +297,7 @@ def world() -> None:
 
 
 _steps = click.option(
-    "--steps", type=click.IntRange(min=1), default=150, show_default=True, help="Optimizer steps per run."
+    "--steps", type=click.IntRange(min=1), default=200, show_default=True, help="Optimizer steps per run."
 )
 _sway = click.option(
     "--sway",
