@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
 
-from metapo.engines.trl import load_tokenizer, train
+from metapo.engines.trl import EvolvingReward, load_tokenizer, train
 from metapo.errors import (
     ChatMisconfigured,
     ChatTimeout,
@@ -163,3 +165,37 @@ def test_a_batch_that_can_not_be_split_into_groups_is_told(tmp_path: Path, polic
     with pytest.raises(SettingsError, match=r"batch_size 12 must be a multiple of engine\.num_generations 8"):
         run(small_world(batch_size=12), tmp_path / "run", policy)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_evaluation_before_training_is_scored_but_not_recorded(tmp_path: Path, policy: Path) -> None:
+    """The trainer can't say which step a resumed run stands at before it trains."""
+    settings, folder = small_world(steps=2), tmp_path / "run"
+    reward = EvolvingReward.open(folder, settings, judge=WorldJudge(seed=1), meta=WorldMeta())
+    data = Dataset.from_list(rows()[:2])
+    config = GRPOConfig(
+        output_dir=str(folder / "checkpoints"),
+        use_cpu=True,
+        bf16=False,
+        max_steps=2,
+        per_device_train_batch_size=8,
+        max_completion_length=8,
+        report_to=[],
+        save_strategy="no",
+    )
+    trainer = GRPOTrainer(
+        model=str(policy),
+        args=config,
+        processing_class=build_tokenizer(),
+        train_dataset=data,
+        eval_dataset=data,
+        reward_funcs=reward,
+        callbacks=[reward.callback],
+    )
+    assert 0 <= trainer.evaluate()["eval_reward"] <= 1
+    trainer.train()
+    trainer.evaluate()
+    reward.close()
+    store = Store(folder / "store.db")
+    assert len(store.rollouts()) == 16
+    assert {r.rollout.step for r in store.rollouts(split=Split.EVAL)} == {2}
+    store.close()

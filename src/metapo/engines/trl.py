@@ -92,7 +92,8 @@ class EvolvingReward:
         """Judge one batch of completions under the revision in force; one reward each, in order."""
         step = columns["trainer_state"].global_step
         references = columns.get("reference") or [None] * len(prompts)
-        split = Split.EVAL if self._policy is not None and not self._policy.training else Split.TRAIN
+        training = self._policy is not None and self._policy.training
+        split = Split.TRAIN if training else Split.EVAL
         first = self._next_position(split, step, len(prompts))
         rollouts = [
             Rollout(
@@ -139,9 +140,10 @@ class EvolvingReward:
         return boundary.error
 
     def end_evaluation(self) -> None:
-        """An evaluation is over on all ranks."""
+        """An evaluation is over on all ranks. Before training began there is no step to record it under."""
         scored = self._take()
-        self.on_main(lambda run: run.record_eval(scored))
+        if self._policy is not None:
+            self.on_main(lambda run: run.record_eval(scored))
 
     def record_trainer(self, step: int, logs: Mapping[str, Any]) -> None:
         """Keep the trainer's own figures of a step."""
