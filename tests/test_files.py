@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metapo.errors import RunError
-from metapo.files import append_row, read_rows, write_whole
+from metapo.files import append_row, read_rows, whole_folder, write_whole
 
 OLD, NEW = "old\n", "new\n" * 20_000
 
@@ -179,3 +179,30 @@ def test_a_row_needs_its_folder(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         append_row(tmp_path / "gone" / "rows.jsonl", {})
     assert str(caught.value).startswith(f"can't write {tmp_path / 'gone' / 'rows.jsonl'}: No such file or directory.")
+
+
+# --- whole_folder
+
+
+def test_a_folder_takes_its_place_when_it_is_full(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    for text in ("first", "second"):
+        with whole_folder(target) as draft:
+            (draft / "weights").write_text(text)
+            assert not target.exists() or (target / "weights").read_text() == "first"
+        assert (target / "weights").read_text() == text
+    assert [*tmp_path.iterdir()] == [target]
+
+
+def test_a_folder_that_failed_leaves_the_old_one_and_no_rest(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "weights").write_text("old")
+    (tmp_path / ".model.part").mkdir()
+    (tmp_path / ".model.part" / "half").write_text("of an earlier crash")
+    with pytest.raises(OSError, match="full"), whole_folder(target) as draft:
+        assert [*draft.iterdir()] == []
+        (draft / "weights").write_text("new")
+        raise OSError("full")
+    assert [(p.name, p.read_text()) for p in target.iterdir()] == [("weights", "old")]
+    assert [*tmp_path.iterdir()] == [target]

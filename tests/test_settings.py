@@ -46,9 +46,14 @@ def refused(text: str) -> str:
 # --- there and back
 
 
+line_ends = st.lists(
+    st.sampled_from(["a", " ", "\n", "\r", "\x85", "\u2028", "\ufeff", "'", ": ", "é"]), min_size=1
+).map("".join)
+
+
 @given(
     rubrics(),
-    st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+    line_ends | st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
     st.builds(
         EngineSettings,
         algorithm=st.sampled_from(["grpo", "rloo"]),

@@ -72,7 +72,9 @@ class Settings(Frozen):
 
     def to_yaml(self) -> str:
         """Every field as resolved, defaults included, the rubric in full."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+        # PyYAML does not read back what it writes for U+0085, unless it is escaped
+        readable = "\x85" not in self.model_dump_json()
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=readable, width=100)
 
 
 class DataSettings(Frozen):

@@ -86,6 +86,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 def _read_dataset(data: DataSettings, source: str) -> Iterable[Mapping[str, Any]]:
     try:
         from datasets import Dataset, load_dataset, load_from_disk
+        from datasets.exceptions import DatasetGenerationError
     except ImportError as e:
         raise MissingExtra("trl", f"reading {source}") from e
     path = Path(source)
@@ -95,7 +96,9 @@ def _read_dataset(data: DataSettings, source: str) -> Iterable[Mapping[str, Any]
         if (path / "dataset_info.json").exists():
             return load_from_disk(source)  # type: ignore[no-any-return]
         return load_dataset(source, split=data.hub_split)  # type: ignore[no-any-return]
-    except (OSError, ValueError) as e:
+    # IndexError is what an empty table on disk ends in; a damaged file hides its reason in the cause
+    except (OSError, ValueError, IndexError, DatasetGenerationError) as e:
+        why = str(e.__cause__ if isinstance(e, DatasetGenerationError) else e).rstrip(".")
         raise DataError(
-            f"can't load {source!r}: {e}. Give a .jsonl or .parquet file, a folder written by datasets, or a hub id."
+            f"can't load {source!r}: {why}. Give a .jsonl or .parquet file, a folder written by datasets, or a hub id."
         ) from e
