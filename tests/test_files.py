@@ -200,9 +200,14 @@ def test_a_folder_that_failed_leaves_the_old_one_and_no_rest(tmp_path: Path) -> 
     (target / "weights").write_text("old")
     (tmp_path / ".model.part").mkdir()
     (tmp_path / ".model.part" / "half").write_text("of an earlier crash")
-    with pytest.raises(OSError, match="full"), whole_folder(target) as draft:
-        assert [*draft.iterdir()] == []
-        (draft / "weights").write_text("new")
-        raise OSError("full")
+
+    def fail() -> None:
+        with whole_folder(target) as draft:
+            assert [*draft.iterdir()] == []
+            (draft / "weights").write_text("new")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
     assert [(p.name, p.read_text()) for p in target.iterdir()] == [("weights", "old")]
     assert [*tmp_path.iterdir()] == [target]

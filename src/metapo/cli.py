@@ -108,30 +108,48 @@ def _run_world(settings: Any, folder: Path, *, resume: bool) -> None:
     show_default=True,
     help="What the rollouts were asked to do, in a sentence.",
 )
+@click.option(
+    "--deadline",
+    type=click.FloatRange(0, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="Seconds for all tries of one request.",
+)
 @click.option("--out", type=FILE, required=True, help="JSON lines to write: each row with reward and verdicts.")
 def score(
-    source: str, rollouts: Path, url: str, model: str, api_key_env: str | None, task_description: str, out: Path
+    source: str,
+    rollouts: Path,
+    url: str,
+    model: str,
+    api_key_env: str | None,
+    task_description: str,
+    deadline: float,
+    out: Path,
 ) -> None:
     """Judge the rollouts in a file under a rubric. A rollout that could not be judged gets a reward of null."""
     from pydantic import ValidationError
 
     from metapo.files import write_whole
     from metapo.judge.openai import EndpointSettings, OpenAITransport
+    from metapo.judge.transport import ChatRequest
+    from metapo.rollout import Message
     from metapo.rubric import Revision, describe
     from metapo.run import Scorer, summarize
     from metapo.settings import Settings
 
     try:
-        endpoint = EndpointSettings(url=url, model=model, api_key_env=api_key_env)
+        endpoint = EndpointSettings(url=url, model=model, api_key_env=api_key_env, deadline_s=deadline)
         settings = Settings(rubric=load_rubric(source), judge=endpoint, task_description=task_description)
     except ValidationError as e:
         raise SettingsError(f"an option is empty or wrong:\n{describe(e)}") from e
     rows, batch = _read_rollouts(rollouts)
     revision = Revision(rubric=settings.rubric, reason="given", proposer="person", step=0)
+    ping = ChatRequest(messages=(Message(role="user", content="Answer with the word yes."),), max_tokens=1)
 
     async def judge_all() -> Any:
         transport = OpenAITransport(endpoint)
         try:
+            await transport.complete(ping)  # or a server that is not there costs every rollout its deadline
             return await Scorer(settings, transport, revision).score(batch)
         finally:
             await transport.aclose()
