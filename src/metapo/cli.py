@@ -131,8 +131,7 @@ def score(
 
     from metapo.files import write_whole
     from metapo.judge.openai import EndpointSettings, OpenAITransport
-    from metapo.judge.transport import ChatRequest
-    from metapo.rollout import Message
+    from metapo.judge.transport import PING
     from metapo.rubric import Revision, describe
     from metapo.run import Scorer, summarize
     from metapo.settings import Settings
@@ -144,12 +143,11 @@ def score(
         raise SettingsError(f"an option is empty or wrong:\n{describe(e)}") from e
     rows, batch = _read_rollouts(rollouts)
     revision = Revision(rubric=settings.rubric, reason="given", proposer="person", step=0)
-    ping = ChatRequest(messages=(Message(role="user", content="Answer with the word yes."),), max_tokens=1)
 
     async def judge_all() -> Any:
         transport = OpenAITransport(endpoint)
         try:
-            await transport.complete(ping)  # or a server that is not there costs every rollout its deadline
+            await transport.complete(PING)  # or a server that is not there costs every rollout its deadline
             return await Scorer(settings, transport, revision).score(batch)
         finally:
             await transport.aclose()

@@ -2,6 +2,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metapo.cli import main
 from metapo.errors import RunError
 from metapo.files import append_row, write_whole
 from metapo.run import METRICS, SETTINGS, STORE
@@ -241,6 +244,7 @@ def test_a_comparison_goes_on_where_it_stopped(out: Path) -> None:
     assert run(["iter0", "mpo"], [7], out) == summary
     assert {path: path.stat().st_mtime_ns for path in out.glob("*-7/*")} == written
     check_runs(out, summary)
+    check_what_is_printed(out, summary)
 
 
 def check_runs(out: Path, summary: dict[str, Any]) -> None:
@@ -257,6 +261,17 @@ def check_runs(out: Path, summary: dict[str, Any]) -> None:
     assert {k: first[k] for k in FIGURES if k != "seconds"} == {k: second[k] for k in FIGURES if k != "seconds"}
 
 
+def check_what_is_printed(out: Path, summary: dict[str, Any]) -> None:
+    command = ["world", "compare", "--arms", "iter0,mpo", "--seeds", "7,7", "--steps", "2", "--out", str(out)]
+    done = CliRunner().invoke(main, command, catch_exceptions=False, env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    printed = [re.split(r"  +", line.strip()) for line in done.output.splitlines()]
+    assert all([*row] in printed for row in table(summary))
+    assert "One seed; start -> mean of the last 10 steps. A model organism:" in done.output
+    assert f"Report: {out / 'report.html'}\nRubrics: metapo rubric log {out / 'mpo-7'}" in done.output
+    assert (out / "report.html").stat().st_size > 10_000
+
+
 def test_an_interrupt_ends_the_processes(tmp_path: Path) -> None:
     seen: list[int] = []
 
@@ -268,6 +283,7 @@ def test_an_interrupt_ends_the_processes(tmp_path: Path) -> None:
         run(["iter0", "mpo"], [1], tmp_path, interrupt)
     assert len(seen) == 2
     assert processes(tmp_path) == []
+    assert [*tmp_path.glob(f"*/{RESULT}")] == []
 
 
 def processes(out: Path) -> list[int]:

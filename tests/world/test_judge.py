@@ -285,7 +285,10 @@ hostile = st.lists(st.sampled_from([*FAKES, *REASONS, WRONG_SIDE]) | odd_texts, 
 @given(hostile, st.integers(0, 2**32))
 async def test_fakes_do_no_more_than_their_words(text: str, seed: int) -> None:
     assessment = await assess(STRICT, text, seed=seed)
-    assert [o.criterion_id for o in assessment.outcomes] == [c.id for c in STRICT.criteria]
+    [call] = assessment.calls
+    assert call.reply is not None
+    answered = [entry["criterion"] for entry in json.loads(call.reply.text)["verdicts"]]
+    assert answered == [o.criterion_id for o in assessment.outcomes] == [c.id for c in STRICT.criteria]
     for given_points, c in zip(points(assessment), STRICT.criteria, strict=True):
         offered = [level.points for level in c.levels]
         assert abs(offered.index(given_points) - expected(c, Rollout(prompt="", completion=text).completion)) <= 1

@@ -185,6 +185,13 @@ async def test_a_deserved_score_keeps_the_vague_criterion() -> None:
     assert (done.decision, done.child) == (Decision.UNCHANGED, None)
 
 
+@pytest.mark.parametrize(("score", "decision"), [(0.5, Decision.UNCHANGED), (1.0, Decision.ADOPTED)])
+async def test_a_symptom_brings_a_criterion_only_where_it_was_overlooked(score: float, decision: Decision) -> None:
+    scored = await judged(ITER0, [without(COUNTER, REBUTTAL)] * 16)
+    given_scores = [replace(s, reward=Reward(score, score, 5 * score, ())) for s in scored]
+    assert (await propose(ITER0, given_scores)).decision is decision
+
+
 async def test_what_one_essay_shows_is_no_reason_for_a_criterion() -> None:
     rubric = await child(ITER0, [TITLE] * 15 + [with_extra(REMARK)])
     assert "grader" not in kinds(rubric)

@@ -16,9 +16,9 @@ from metapo.engines.bridge import Bridge
 from metapo.errors import ChatMisconfigured, MetapoError, MissingExtra, ModelError, RunError, SettingsError
 from metapo.files import whole_folder
 from metapo.judge.openai import OpenAITransport
-from metapo.judge.transport import ChatRequest, Transport
+from metapo.judge.transport import PING, Transport
 from metapo.reward import Scored
-from metapo.rollout import Message, Rollout, Split, as_text
+from metapo.rollout import Rollout, Split, as_text
 from metapo.rubric import Revision
 from metapo.run import CHECKPOINTS, Boundary, Observe, Run, Scorer, observe_nothing
 from metapo.settings import Settings, TrainSettings
@@ -37,7 +37,6 @@ except ImportError as e:
 T = TypeVar("T")
 POLICY = "policy"
 NEARLY_FULL_BYTES = 64 * 2**20
-_PING = ChatRequest(messages=(Message(role="user", content="Answer with the word yes."),), max_tokens=1)
 
 
 class EvolvingReward:
@@ -82,7 +81,7 @@ class EvolvingReward:
         meta = meta or (OpenAITransport(settings.meta.endpoint) if settings.meta.endpoint else judge)
         bridge, run = Bridge(), None
         if _rank() == 0:
-            bridge.run(judge.complete(_PING))
+            bridge.run(judge.complete(PING))
             start = Run.resume if resume else Run.create
             run = start(Path(folder), settings, meta, observe=observe)
         first = Revision(rubric=settings.rubric, reason="not begun", proposer="settings", step=0)

@@ -34,6 +34,10 @@ class ChatReply(Frozen):
     latency_s: float = 0.0
 
 
+# One token: tells a wrong address, key or model before anything depends on it.
+PING = ChatRequest(messages=(Message(role="user", content="Answer with the word yes."),), max_tokens=1)
+
+
 class Transport(Protocol):
     """Sends chat requests. `complete` raises a ChatError, and nothing else, when there is no reply."""
 
