@@ -154,7 +154,7 @@ def table(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         "judge's score",
         "real quality",
         "on unseen topics",
-        "only a title",
+        "gives no reasons",
         "speaks to grader",
         "revisions",
     )

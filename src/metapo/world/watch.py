@@ -34,7 +34,7 @@ def print_table(console: Console, rows: Sequence[Sequence[str]]) -> None:
 
 
 def _progress(jobs: Sequence[Job], steps: int) -> Table:
-    shown = Table("arm", "seed", "step", "", "judge", "real quality", "only a title", box=None, pad_edge=False)
+    shown = Table("arm", "seed", "step", "", "judge", "real quality", "gives no reasons", box=None, pad_edge=False)
     for job in jobs:
         row = job.progress()
         done = row["step"] + 1 if row else 0
