@@ -13,6 +13,7 @@ _HOMES = {
     "EndpointSettings": "metapo.judge.openai",
     "Judge": "metapo.judge.judge",
     "Level": "metapo.rubric",
+    "MetaSchedule": "metapo.settings",
     "MetapoError": "metapo.errors",
     "Revision": "metapo.rubric",
     "Rollout": "metapo.rollout",

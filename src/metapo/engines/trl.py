@@ -81,9 +81,13 @@ class EvolvingReward:
         meta = meta or (OpenAITransport(settings.meta.endpoint) if settings.meta.endpoint else judge)
         bridge, run = Bridge(), None
         if _rank() == 0:
-            bridge.run(judge.complete(PING))
-            start = Run.resume if resume else Run.create
-            run = start(Path(folder), settings, meta, observe=observe)
+            try:
+                bridge.run(judge.complete(PING))
+                start = Run.resume if resume else Run.create
+                run = start(Path(folder), settings, meta, observe=observe)
+            except BaseException:
+                bridge.close()
+                raise
         first = Revision(rubric=settings.rubric, reason="not begun", proposer="settings", step=0)
         return cls(run, Scorer(settings, judge, run.revision if run else first), (judge, meta), bridge)
 
@@ -98,7 +102,7 @@ class EvolvingReward:
             Rollout(
                 prompt=as_text(prompt),
                 completion=as_text(completion),
-                reference=reference,
+                reference=None if reference is None else str(reference),
                 split=split,
                 step=step,
                 position=(first + i) * _world_size() + _rank(),
@@ -225,8 +229,7 @@ def train(
     """Train a policy to the end of its settings, then evaluate and write it to `folder`/policy.
 
     Rows hold "prompt" (text or messages) and "reference" (text or None). `model` and `tokenizer` replace those that
-    the settings name. Raises ModelError, SettingsError, RunError,
-    ChatError (no judge), JudgeFailureLimit.
+    the settings name. Raises ModelError, SettingsError, RunError, ChatError (no judge), JudgeFailureLimit.
     """
     model = model or settings.policy.model
     tokenizer = tokenizer or load_tokenizer(model)
