@@ -172,6 +172,10 @@ class Run:
         """Write evaluation rollouts outside of a step; the meta model never reads them."""
         self._record(scored)
 
+    def is_evaluated(self, step: int) -> bool:
+        """Are there evaluation rollouts of the policy after `step` steps?"""
+        return bool(self.store.rollouts(split=Split.EVAL, from_step=step))
+
     def record_trainer(self, step: int, figures: Mapping[str, float]) -> None:
         """Keep the engine's own figures (loss, KL, entropy, ...) of a step."""
         append_row(self.folder / METRICS, {"kind": "trainer", "step": step, **figures})

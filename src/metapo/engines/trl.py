@@ -5,11 +5,13 @@ rank writes them and runs the meta step when it is due, and its answer (revision
 ranks score the next step under the same revision, or all stop.
 """
 
+import logging
 import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar
 
 from metapo.engines.bridge import Bridge
@@ -28,12 +30,13 @@ try:
     from accelerate.utils import broadcast_object_list, gather_object
     from datasets import Dataset
     from safetensors import SafetensorError
-    from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
+    from transformers import AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
     from transformers.utils.logging import disable_progress_bar
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 except ImportError as e:
     raise MissingExtra("trl", "training with TRL") from e
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 POLICY = "policy"
 NEARLY_FULL_BYTES = 64 * 2**20
@@ -229,8 +232,12 @@ def train(
     """Train a policy to the end of its settings, then evaluate and write it to `folder`/policy.
 
     Rows hold "prompt" (text or messages) and "reference" (text or None). `model` and `tokenizer` replace those that
-    the settings name. Raises ModelError, SettingsError, RunError, ChatError (no judge), JudgeFailureLimit.
+    the settings name. A finished run is left as it is. Raises ModelError, SettingsError, RunError, ChatError (no
+    judge), JudgeFailureLimit.
     """
+    if resume and (folder / POLICY).exists():
+        log.info("the run in %s is finished: nothing is left to do", folder)
+        return
     model = model or settings.policy.model
     tokenizer = tokenizer or load_tokenizer(model)
     config = _config(settings, folder)
@@ -242,7 +249,7 @@ def train(
             model=model,
             args=config,
             processing_class=tokenizer,
-            train_dataset=_dataset(train_rows, tokenizer),
+            train_dataset=_dataset(train_rows, tokenizer).select(_order(settings, len(train_rows))),
             eval_dataset=_dataset(eval_rows, tokenizer) if eval_rows else None,
             reward_funcs=reward,
             callbacks=[reward.callback],
@@ -250,7 +257,8 @@ def train(
         trainer.remove_callback(PrinterCallback)
         checkpoint = reward.on_main(lambda run: run.latest_checkpoint()) if resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
-        if eval_rows and not settings.engine.eval_every:  # else the trainer has evaluated after the last step
+        if eval_rows and not reward.on_main(lambda run: run.is_evaluated(settings.engine.steps)):
+            set_seed(settings.seed)  # the same completions, whether the run went on after an interruption or not
             trainer.evaluate()
         _save_policy(trainer, folder / POLICY)
     except (OSError, RuntimeError, SafetensorError) as e:
@@ -305,6 +313,18 @@ def _dataset(rows: Sequence[dict[str, Any]], tokenizer: Any) -> Any:
     return Dataset.from_dict({"prompt": prompts, "reference": [row["reference"] for row in rows]})
 
 
+def _order(settings: TrainSettings, n_rows: int) -> list[int]:
+    """The rows that the whole run reads, in order: the data shuffled anew, again and again.
+
+    One long epoch, because a trainer that resumes in a later epoch shuffles as in its first one.
+    """
+    n_prompts = settings.engine.steps * settings.engine.batch_size // settings.engine.num_generations
+    rng, order = Random(settings.seed), list[int]()
+    while len(order) < n_prompts:
+        order += rng.sample(range(n_rows), n_rows)
+    return order[:n_prompts]
+
+
 def _config(settings: TrainSettings, folder: Path) -> Any:
     engine = settings.engine
     n_ranks = _world_size()
@@ -329,6 +349,7 @@ def _config(settings: TrainSettings, folder: Path) -> Any:
         beta=engine.kl,
         temperature=engine.temperature,
         seed=settings.seed,
+        shuffle_dataset=False,
         use_cpu=not on_gpu,
         bf16=on_gpu,
         gradient_checkpointing=on_gpu,
