@@ -85,6 +85,7 @@ class EvolvingReward:
         bridge, run = Bridge(), None
         if _rank() == 0:
             try:
+                log.info("asking the judge at %s for one token", settings.judge.url)
                 bridge.run(judge.complete(PING))
                 start = Run.resume if resume else Run.create
                 run = start(Path(folder), settings, meta, observe=observe)

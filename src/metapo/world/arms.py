@@ -62,7 +62,8 @@ def observe_gold(scored: Sequence[Scored]) -> dict[str, float]:
 
 
 def summarize_run(settings: WorldSettings, folder: Path) -> dict[str, Any]:
-    """The figures of a finished run; "final" means over its last ten steps."""
+    """The figures of a finished run: start is its first step, peak the highest mean of five steps in a row, final the
+    mean of its last ten."""
     rows = list(read_rows(folder / METRICS))
     steps = [row for row in rows if row["kind"] == "train"]
     last = steps[-LAST_STEPS:]

@@ -124,7 +124,7 @@ def _criterion(kind: str, name: str, levels: Iterable[Level], polarity: Polarity
 
 def _reasons(top: int) -> Criterion:
     steps = [
-        _level(3 * n, f"at least {n} distinct reasons about the assigned topic for the assigned side")
+        _level(3 * n, f"at least {n} distinct reason{'s' * (n > 1)} about the assigned topic for the assigned side")
         for n in range(1, top + 1)
     ]
     return _criterion("reasons", "Distinct reasons", [_level(0, "not one reason that counts"), *steps])

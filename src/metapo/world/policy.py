@@ -63,7 +63,9 @@ def write_policy(folder: Path) -> None:
     """Write the shipped policy as a Hugging Face model folder (config, weights, tokenizer)."""
     import torch
     from safetensors.torch import load
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     state = load(files("metapo.world").joinpath(WEIGHTS).read_bytes())
     model = build_model()
     model.load_state_dict({k: v.to(torch.float32) for k, v in state.items()}, strict=False)
