@@ -26,8 +26,12 @@ def watching(console: Console, steps: int) -> Iterator[Watch]:
 
 def print_table(console: Console, rows: Sequence[Sequence[str]]) -> None:
     """The final figures, header first."""
-    shown = Table(*rows[0], box=None, pad_edge=False, header_style="bold")
-    for row in rows[1:]:
+    header, *body = rows
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name, *cells in zip(header, *body, strict=True):
+        # in a narrow terminal headers wrap between words, figures don't
+        shown.add_column(name, min_width=max(map(len, [*cells, *name.split()])))
+    for row in body:
         shown.add_row(*row)
     console.print()
     console.print(shown)
