@@ -156,7 +156,7 @@ def table(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         "on unseen topics",
         "gives no reasons",
         "speaks to grader",
-        "revisions",
+        "rubrics",
     )
     rows: list[tuple[str, ...]] = [header]
     for arm, figures in summary["arms"].items():
