@@ -149,15 +149,7 @@ def _last_line(path: Path) -> str:
 
 def table(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     """The comparison as rows of text, header first, in words for people who see it for the first time."""
-    header = (
-        "arm",
-        "judge's score",
-        "real quality",
-        "on unseen topics",
-        "gives no reasons",
-        "speaks to grader",
-        "rubrics",
-    )
+    header = ("arm", "judge", "real quality", "unseen topics", "no reasons", "flattery", "rubrics")
     rows: list[tuple[str, ...]] = [header]
     for arm, figures in summary["arms"].items():
         rows.append(
