@@ -135,7 +135,7 @@ class Store:
             return [(row.step, _read_revision(db, row.revision_id)) for row in rows]
 
     def meta_steps(self) -> list[MetaStepRecord]:
-        """The live meta steps in order, with children and every text; `samples` are read by `meta_samples`."""
+        """The live meta steps in order, with samples, children and every text."""
         with self._transaction() as db:
             rows = db.execute(sa.select(_live_meta_step).order_by(_live_meta_step.c.step)).all()
             return [_read_meta_step(db, row) for row in rows]
