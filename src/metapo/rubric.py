@@ -159,8 +159,9 @@ class Rubric(Frozen):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content; equal rubrics have equal digests."""
-        return digest(self.model_dump(mode="json"))
+        """SHA-256 of the content; equal rubrics have equal digests. Fields that hold their default don't count, so
+        that a field added to the format later changes no digest."""
+        return digest(self.model_dump(mode="json", exclude_defaults=True))
 
     @property
     def min_points(self) -> float:

@@ -48,15 +48,15 @@ class WorldJudge:
         if "<rubric>" not in request.last:
             return ChatReply(text="yes", model="world-judge")
         prompt, completion = unfence("prompt", request.last), unfence("completion", request.last)
-        criteria = parse_rubric(_rubric_block(request.last)).criteria
-        if prompt is None or completion is None or not criteria:
+        rubric = parse_rubric(_rubric_block(request.last)).rubric
+        if prompt is None or completion is None or rubric is None:
             raise ChatRejected("the offline world's judge needs a rubric, a fenced prompt and a fenced completion")
         try:
             essay = essay_of(prompt, completion)
         except ValueError as e:
             raise ChatRejected(str(e)) from e
-        rng = Random(digest([self._seed, prompt, completion, [c.model_dump(mode="json") for c in criteria]]))
-        verdicts = [self._verdict(criterion, essay, rng) for criterion in criteria]
+        rng = Random(digest([self._seed, prompt, completion, rubric.digest]))
+        verdicts = [self._verdict(criterion, essay, rng) for criterion in rubric.criteria]
         return ChatReply(text=json.dumps({"verdicts": verdicts}), model="world-judge")
 
     async def aclose(self) -> None:
