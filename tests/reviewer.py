@@ -30,6 +30,9 @@ class Reviewer:
             return reply
         return ChatReply(text=reply if isinstance(reply, str) else reply(request), model="reviewer")
 
+    async def identify(self) -> str:
+        return "reviewer"
+
     async def aclose(self) -> None:
         pass
 

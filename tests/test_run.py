@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from metapo.errors import ChatMisconfigured, ChatTimeout, JudgeFailureLimit, LineageError, RunError, RunExists
+from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.judge import Assessment
-from metapo.judge.openai import EndpointSettings
 from metapo.judge.transport import ScriptedTransport
 from metapo.reward import Scored, normalized
 from metapo.rollout import Rollout, Split

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Criterion": "metapo.rubric",
-    "EndpointSettings": "metapo.judge.openai",
+    "EndpointSettings": "metapo.judge.endpoint",
     "Judge": "metapo.judge.judge",
     "Level": "metapo.rubric",
     "MetaSchedule": "metapo.settings",

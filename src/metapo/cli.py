@@ -130,7 +130,8 @@ def score(
     from pydantic import ValidationError
 
     from metapo.files import write_whole
-    from metapo.judge.openai import EndpointSettings, OpenAITransport
+    from metapo.judge.endpoint import EndpointSettings
+    from metapo.judge.openai import OpenAITransport
     from metapo.judge.transport import PING
     from metapo.rubric import Revision, describe
     from metapo.run import Scorer, summarize

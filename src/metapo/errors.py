@@ -16,12 +16,17 @@
         ChatTimeout             no answer in time, 408            (retryable)
         ChatOverloaded          429 and 5xx                       (retryable)
         ChatBadResponse         an answer that is no chat reply   (retryable)
+        ChatDown                the endpoint failed too often: nothing is sent to it for a while
         ChatRejected            the server refuses this one request (400, 413, 422 and other 4xx)
+        ChatTooLong             the request doesn't fit into the model's context
         ChatMisconfigured       wrong key, address or model (401, 403, 404, 405, 3xx): no request will ever succeed
       JudgeFailureLimit       too many rollouts went unscored; the run stops
+      BudgetSpent             the tokens or the money that the settings allow are used up; the run stops
 
 A message says what came, what was allowed and what to do.
 """
+
+from typing import Any
 
 
 class MetapoError(Exception):
@@ -74,7 +79,11 @@ class LineageError(StoreError):
 
 
 class ChatError(MetapoError):
-    """One call to a chat endpoint failed."""
+    """One call to a chat endpoint failed. `tries` holds each HTTP request that was made for it."""
+
+    retry_after_s: float | None = None
+    """How long the server asks to wait before the next try, if it says."""
+    tries: tuple[Any, ...] = ()
 
 
 class ChatUnreachable(ChatError):
@@ -101,6 +110,14 @@ class ChatBadResponse(ChatError):
     retryable = True
 
 
+class ChatDown(ChatError):
+    """The endpoint failed too often in a row: nothing is sent to it until a pause has gone by."""
+
+
+class ChatTooLong(ChatError):
+    """The request doesn't fit into the model's context."""
+
+
 class ChatRejected(ChatError):
     """The endpoint refuses this one request, and would again."""
 
@@ -111,3 +128,7 @@ class ChatMisconfigured(ChatError):
 
 class JudgeFailureLimit(MetapoError):
     """More than the allowed share of rollouts went unscored in one step; the run stopped with a checkpoint."""
+
+
+class BudgetSpent(MetapoError):
+    """The tokens or the money that the settings allow are used up; the run stopped with a checkpoint."""

@@ -7,8 +7,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from metapo.errors import SettingsError
+from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.judge import JudgeSettings
-from metapo.judge.openai import EndpointSettings
 from metapo.meta.step import MetaSettings
 from metapo.rubric import Frozen, Rubric, describe
 

@@ -19,7 +19,7 @@ from metapo.errors import (
     ModelError,
     SettingsError,
 )
-from metapo.judge.openai import EndpointSettings
+from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rollout import Split
 from metapo.run import Scorer

@@ -18,8 +18,9 @@ from metapo.errors import (
     ChatUnreachable,
     SettingsError,
 )
+from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.judge import Judge
-from metapo.judge.openai import EndpointSettings, OpenAITransport
+from metapo.judge.openai import OpenAITransport
 from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rollout import Message, Rollout
 from metapo.rubric import Verdict

@@ -356,6 +356,9 @@ async def test_it_reads_and_writes_text_alone() -> None:
             reply = await WorldJudge().complete(request(asked.last))
             return ChatReply(text=reply.text)
 
+        async def identify(self) -> str:
+            return "captive"
+
         async def aclose(self) -> None:
             pass
 

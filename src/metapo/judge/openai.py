@@ -1,102 +1,187 @@
-"""Chat over HTTP for any OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, hosted APIs."""
+"""Chat over HTTP for any OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, TGI, hosted APIs."""
 
 import asyncio
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 import tenacity
-from pydantic import Field
 
 from metapo.errors import (
     ChatBadResponse,
     ChatError,
     ChatMisconfigured,
     ChatOverloaded,
-    ChatRejected,
     ChatTimeout,
     ChatUnreachable,
     SettingsError,
 )
-from metapo.judge.transport import ChatReply, ChatRequest
-from metapo.rubric import Frozen
+from metapo.judge.breaker import Breaker
+from metapo.judge.capability import Capabilities
+from metapo.judge.endpoint import EndpointSettings
+from metapo.judge.limits import InFlight, Rates
+from metapo.judge.transport import PING, ChatReply, ChatRequest, Try
+from metapo.judge.wire import read_error, read_reply, request_body
+from metapo.rollout import Message
 
-_STATUS: dict[int, type[ChatError]] = {
-    400: ChatRejected,
-    401: ChatMisconfigured,
-    403: ChatMisconfigured,
-    404: ChatMisconfigured,
-    405: ChatMisconfigured,
-    408: ChatTimeout,
-    413: ChatRejected,
-    422: ChatRejected,
-    429: ChatOverloaded,
-}
+MAX_BAD_RESPONSES = 4  # a server that answers with garbage is asked no oftener for one request
+REST_S = 1.0  # a replica that failed gets no request for so long, times its failures in a row
+MAX_REST_S = 15.0
+_jittered = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 
 
-class EndpointSettings(Frozen):
-    """Where a model answers. `url` ends before /chat/completions; the key is read from `api_key_env` when set.
+@dataclass
+class _Replica:
+    """One URL of the endpoint, with what is known of its health."""
 
-    A request that fails in a way that may pass is sent again until `deadline_s` seconds have gone by since its
-    first try; `timeout_s` bounds one try; `max_in_flight` bounds the requests under way at once.
-    """
+    url: str
+    n_in_flight: int = 0
+    n_failures: int = 0
+    rests_until: float = 0.0
 
-    url: str = Field(min_length=1)
-    model: str = Field(min_length=1)
-    api_key_env: str | None = None
-    timeout_s: float = Field(default=60.0, gt=0)
-    deadline_s: float = Field(default=120.0, gt=0)
-    max_in_flight: int = Field(default=32, ge=1)
+    def failed(self) -> None:
+        self.n_failures += 1
+        self.rests_until = time.monotonic() + min(REST_S * self.n_failures, MAX_REST_S)
+
+    def succeeded(self) -> None:
+        self.n_failures, self.rests_until = 0, 0.0
+
+
+@dataclass
+class _Request:
+    """A request on its way: the JSON, the tries that failed, and the seconds spent on tries and pauses; those in which
+    it waits for its turn don't count against its deadline."""
+
+    body: dict[str, Any]
+    n_chars: int
+    began_at: float = field(default_factory=time.monotonic)
+    spent_s: float = 0.0
+    n_bad: int = 0
+    tries: list[Try] = field(default_factory=list)
 
 
 class OpenAITransport:
-    """One HTTP client, bound to the event loop that first uses it."""
+    """One HTTP client for all URLs of an endpoint, bound to the event loop that first uses it."""
 
     def __init__(self, endpoint: EndpointSettings) -> None:
         self.endpoint = endpoint
-        self._in_flight = asyncio.Semaphore(endpoint.max_in_flight)
-        self._url = f"{_checked(endpoint.url).rstrip('/')}/chat/completions"
+        urls = (endpoint.url, *endpoint.replicas)
+        self._replicas = [_Replica(f"{_checked(url).rstrip('/')}/chat/completions") for url in urls]
+        self._where = f"{endpoint.url} (model {endpoint.model!r})"
+        self._in_flight = InFlight(endpoint.max_in_flight * len(urls))
+        self._rates = Rates(endpoint.requests_per_minute, endpoint.tokens_per_minute)
+        self._breaker = Breaker(self._where)
+        self.capabilities = Capabilities(self._probe, self._where, endpoint.structured)
+        self._served = ""
         self._client = httpx2.AsyncClient(
             headers=_headers(endpoint),
-            timeout=endpoint.timeout_s,
-            # The semaphore is the only bound: requests that wait for a connection would count as timed out.
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=endpoint.max_in_flight),
+            timeout=httpx2.Timeout(endpoint.timeout_s, connect=endpoint.connect_timeout_s),
+            # The slots are the only bound: requests that wait for a connection would count as timed out.
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=self._in_flight.limit),
         )
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Send, and send again while that can help and the deadline has not passed. Raises ChatError."""
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, ChatError) and e.retryable),
-            wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
-            stop=tenacity.stop_before_delay(self.endpoint.deadline_s),
-            reraise=True,
-        )
-        async with self._in_flight:
-            return await retrying(self._send, request)
+        fields = await self.capabilities.fields(request.form, request.top_logprobs)
+        return await self._deliver(request_body(request, self.endpoint) | fields)
+
+    async def identify(self) -> str:
+        """The URL, the model asked for, and the name that the server gives it. Raises ChatError."""
+        if not self._served:
+            await self._deliver(request_body(PING, self.endpoint))
+        return f"{self.endpoint.url} {self.endpoint.model} {self._served}"
 
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def _send(self, request: ChatRequest) -> ChatReply:
-        body = {
-            "model": self.endpoint.model,
-            "messages": [m.model_dump() for m in request.messages],
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-        }
-        started = time.monotonic()
-        response = await self._post(body)
-        if not response.is_success:
-            kind = _kind(response.status_code)
-            raise kind(f"{self._url} answered {response.status_code}: {response.text[:300]}{_advice(kind)}")
-        return _reply(response, time.monotonic() - started, self._url)
+    async def _probe(self, prompt: str, max_tokens: int, fields: dict[str, Any]) -> ChatReply:
+        request = ChatRequest(messages=(Message(role="user", content=prompt),), max_tokens=max_tokens)
+        return await self._deliver(request_body(request, self.endpoint) | fields)
 
-    async def _post(self, body: dict[str, Any]) -> httpx2.Response:
-        where = f"{self._url} (model {self.endpoint.model!r})"
+    async def _deliver(self, body: dict[str, Any]) -> ChatReply:
+        request = _Request(body, sum(len(m["content"]) for m in body["messages"]))
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, ChatError) and e.retryable),
+            wait=_wait,
+            stop=self._stop(request),
+            sleep=self._pause(request),
+            reraise=True,
+        )
+        try:
+            reply: ChatReply = await retrying(self._try, request)
+        except ChatError as e:
+            if e.retryable:
+                self._breaker.gave_up(request.began_at, str(e))
+            e.tries = tuple(request.tries)
+            raise
+        return reply.model_copy(update={"tries": tuple(request.tries)}) if request.tries else reply
+
+    def _stop(self, request: _Request) -> Callable[[tenacity.RetryCallState], bool]:
+        def stop(state: tenacity.RetryCallState) -> bool:
+            return (
+                request.spent_s + state.upcoming_sleep >= self.endpoint.deadline_s or request.n_bad >= MAX_BAD_RESPONSES
+            )
+
+        return stop
+
+    def _pause(self, request: _Request) -> Callable[[float], Any]:
+        async def pause(seconds: float) -> None:
+            request.spent_s += seconds
+            await self._breaker.pause(seconds)
+
+        return pause
+
+    async def _try(self, request: _Request) -> ChatReply:
+        """One HTTP request, as soon as the bounds allow it. Raises ChatError."""
+        self._breaker.check()
+        await self._rates.admit(request.n_chars)
+        async with self._in_flight.slot():
+            self._breaker.check()
+            replica = min(self._replicas, key=_load)
+            started = time.monotonic()
+            replica.n_in_flight += 1
+            try:
+                reply = await self._send(request.body, replica.url, started)
+            except ChatError as e:
+                self._failed(request, replica, e, time.monotonic() - started)
+                raise
+            finally:
+                replica.n_in_flight -= 1
+                request.spent_s += time.monotonic() - started
+        self._succeeded(replica, reply)
+        return reply
+
+    def _failed(self, request: _Request, replica: _Replica, error: ChatError, seconds: float) -> None:
+        request.tries.append(Try(endpoint=replica.url, error=f"{type(error).__name__}: {error}", latency_s=seconds))
+        if isinstance(error, ChatOverloaded):
+            self._in_flight.overloaded()
+        if isinstance(error, ChatBadResponse):
+            request.n_bad += 1
+        if error.retryable:
+            replica.failed()
+
+    def _succeeded(self, replica: _Replica, reply: ChatReply) -> None:
+        replica.succeeded()
+        self._breaker.succeeded()
+        self._in_flight.succeeded()
+        self._rates.replied(reply.completion_tokens)
+        if self._served and reply.model and reply.model != self._served:
+            raise ChatMisconfigured(
+                f"{replica.url} now answers as model {reply.model!r}, before as {self._served!r}. Verdicts of two "
+                "models don't compare: serve the one that the run began with, or start a new run."
+            )
+        self._served = self._served or reply.model or self.endpoint.model
+
+    async def _send(self, body: dict[str, Any], url: str, started: float) -> ChatReply:
+        where = f"{url} (model {self.endpoint.model!r})"
         try:
             async with asyncio.timeout(self.endpoint.timeout_s):
-                return await self._client.post(self._url, json=body)
+                response = await self._client.post(url, json=body)
+        except httpx2.ConnectTimeout as e:
+            raise ChatUnreachable(f"{where} took no connection in {self.endpoint.connect_timeout_s:g} s") from e
         except (httpx2.TimeoutException, TimeoutError) as e:
             raise ChatTimeout(f"{where} gave no answer within {self.endpoint.timeout_s:g} s") from e
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as e:
@@ -107,6 +192,21 @@ class OpenAITransport:
             raise ChatUnreachable(
                 f"{where} can't be reached: {str(e) or type(e).__name__}. Is the server running?"
             ) from e
+        if not response.is_success:
+            raise read_error(response, url)
+        return read_reply(response, self.endpoint, time.monotonic() - started, url)
+
+
+def _load(replica: _Replica) -> tuple[float, int]:
+    """What makes a replica less welcome: that it rests, and for how long, then what it has to do already."""
+    return max(0.0, replica.rests_until - time.monotonic()), replica.n_in_flight
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """As long as the server asks, and a bit more so that not all come back at once; else a random time that grows."""
+    error = state.outcome.exception() if state.outcome else None
+    told = error.retry_after_s if isinstance(error, ChatError) else None
+    return _jittered(state) if told is None else told + 0.1 * _jittered(state)
 
 
 def _checked(url: str) -> str:
@@ -137,31 +237,3 @@ def _headers(endpoint: EndpointSettings) -> dict[str, str]:
             "a space around it or a letter with an accent. Set it to the key alone."
         )
     return {"Authorization": f"Bearer {key}"}
-
-
-def _kind(status_code: int) -> type[ChatError]:
-    """What an answer other than 2xx means. A redirect means a wrong address: none is followed."""
-    if status_code >= 500:
-        return ChatOverloaded
-    return ChatMisconfigured if status_code < 400 else _STATUS.get(status_code, ChatRejected)
-
-
-def _advice(kind: type[ChatError]) -> str:
-    return " (check url, model and api_key_env in the settings)" if kind is ChatMisconfigured else ""
-
-
-def _reply(response: httpx2.Response, latency_s: float, url: str) -> ChatReply:
-    try:
-        data = response.json()
-        choice, usage = data["choices"][0], data.get("usage") or {}
-        return ChatReply(
-            text=choice["message"]["content"] or "",
-            model=data.get("model") or "",
-            finish_reason=choice.get("finish_reason") or "stop",
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
-            latency_s=latency_s,
-        )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as e:
-        answered = f"{url} answered {response.status_code}, but with no chat completion"
-        raise ChatBadResponse(f"{answered}: {response.text[:300]!r}") from e

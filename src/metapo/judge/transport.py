@@ -1,7 +1,7 @@
 """The seam to the outside: one chat request in, one chat reply out. All else in metapo runs for real in tests."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import Field
 
@@ -10,12 +10,30 @@ from metapo.rollout import Message
 from metapo.rubric import Frozen, Text
 
 
+class JsonForm(Frozen):
+    """The reply is to be JSON of this JSON schema. Transports ask for it as servers allow; readers check all the same."""
+
+    spec: dict[str, Any]
+
+
+class ChoiceForm(Frozen):
+    """The reply is to be one of these texts, as it stands or as a JSON string."""
+
+    options: tuple[str, ...] = Field(min_length=1)
+
+
 class ChatRequest(Frozen):
-    """Messages in order, and how to sample the reply."""
+    """Messages in order, and how to sample the reply.
+
+    `form` is what the reply has to look like, `top_logprobs` how many alternatives to report for each token (0: none).
+    Both are wishes: a server that knows neither still gets the request.
+    """
 
     messages: tuple[Message, ...] = Field(min_length=1)
     max_tokens: int = Field(gt=0)
     temperature: float = Field(default=0.0, ge=0)
+    form: JsonForm | ChoiceForm | None = None
+    top_logprobs: int = Field(default=0, ge=0, le=20)
 
     @property
     def last(self) -> str:
@@ -23,15 +41,40 @@ class ChatRequest(Frozen):
         return self.messages[-1].content
 
 
+class Token(Frozen):
+    """One token of a reply: its text and the log-probabilities of the most likely texts in its place."""
+
+    text: Text
+    top: tuple[tuple[Text, float], ...]
+
+
+class Try(Frozen):
+    """One HTTP request that failed before a reply came: where it went, the error, seconds."""
+
+    endpoint: str
+    error: Text
+    latency_s: float
+
+
 class ChatReply(Frozen):
-    """What the model wrote, why it stopped, and what it cost (tokens None where the server doesn't say)."""
+    """What the model wrote, why it stopped, and what it cost (None where the server or the settings don't say).
+
+    `reasoning` is what the server keeps apart from the text. `prompt_tokens` counts the cached ones too.
+    `tries` are the requests that failed before this one, `latency_s` the seconds that the last one took.
+    """
 
     text: Text
     model: str = ""
     finish_reason: str = "stop"
+    reasoning: Text = ""
+    tokens: tuple[Token, ...] = ()
     prompt_tokens: int | None = None
+    cached_tokens: int | None = None
     completion_tokens: int | None = None
+    cost_usd: float | None = None
     latency_s: float = 0.0
+    endpoint: str = ""
+    tries: tuple[Try, ...] = ()
 
 
 # One token: tells a wrong address, key or model before anything depends on it.
@@ -42,6 +85,10 @@ class Transport(Protocol):
     """Sends chat requests. `complete` raises a ChatError, and nothing else, when there is no reply."""
 
     async def complete(self, request: ChatRequest) -> ChatReply: ...
+
+    async def identify(self) -> str:
+        """Who answers: the model and where it runs, as far as it can change a reply. Raises ChatError."""
+        ...
 
     async def aclose(self) -> None: ...
 
@@ -67,6 +114,9 @@ class ScriptedTransport:
         if isinstance(reply, ChatError):
             raise reply
         return reply if isinstance(reply, ChatReply) else ChatReply(text=reply, model="scripted")
+
+    async def identify(self) -> str:
+        return "scripted"
 
     async def aclose(self) -> None:
         pass

@@ -59,6 +59,9 @@ class WorldJudge:
         verdicts = [self._verdict(criterion, essay, rng) for criterion in rubric.criteria]
         return ChatReply(text=json.dumps({"verdicts": verdicts}), model="world-judge")
 
+    async def identify(self) -> str:
+        return f"world-judge sway={self._sway:g} seed={self._seed}"
+
     async def aclose(self) -> None:
         pass
 

@@ -46,6 +46,9 @@ class WorldMeta:
             raise ChatRejected("the offline world's meta model answers the meta step's prompts only")
         return ChatReply(text=_answer(stage[1], request), model="world-meta")
 
+    async def identify(self) -> str:
+        return "world-meta"
+
     async def aclose(self) -> None:
         pass
 

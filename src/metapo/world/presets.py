@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from metapo.judge.openai import EndpointSettings
+from metapo.judge.endpoint import EndpointSettings
 from metapo.rubric import Rubric
 from metapo.settings import DataSettings, EngineSettings, MetaSchedule, PolicySettings, TrainSettings
 

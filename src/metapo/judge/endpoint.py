@@ -1,0 +1,47 @@
+"""Where a model answers, within which limits, and what it costs."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from metapo.rubric import Frozen
+
+
+class Price(Frozen):
+    """US dollars per million tokens. Without `cached`, prompt tokens from the server's cache cost as much as others."""
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+    cached: float | None = Field(default=None, ge=0)
+
+    def cost(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
+        """US dollars of one reply; `cached_tokens` are among the `prompt_tokens`."""
+        cached = self.prompt if self.cached is None else self.cached
+        fresh = prompt_tokens - cached_tokens
+        return (fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
+
+
+class EndpointSettings(Frozen):
+    """An OpenAI-compatible server. `url` ends before /chat/completions; `replicas` are more URLs where the same model
+    answers, which share the load and stand in for one another. The key is read from `api_key_env` when set.
+
+    A request that fails in a way that may pass is sent again until `deadline_s` seconds have gone by since its first
+    try; `connect_timeout_s` and `timeout_s` bound one try. `max_in_flight` bounds the requests under way at once, per
+    URL; the two rates count all URLs together. `structured` says how to ask for JSON ("auto" finds out), `extra_body`
+    is added to each request as it is, such as {"chat_template_kwargs": {"enable_thinking": false}}.
+    """
+
+    url: str = Field(min_length=1)
+    replicas: tuple[str, ...] = ()
+    model: str = Field(min_length=1)
+    api_key_env: str | None = None
+    connect_timeout_s: float = Field(default=10.0, gt=0)
+    timeout_s: float = Field(default=60.0, gt=0)
+    deadline_s: float = Field(default=120.0, gt=0)
+    max_in_flight: int = Field(default=32, ge=1)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    structured: Literal["auto", "json_schema", "json_object", "none"] = "auto"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    extra_body: dict[str, Any] = Field(default={})
+    price: Price | None = None
