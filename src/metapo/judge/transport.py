@@ -11,7 +11,7 @@ from metapo.rubric import Frozen, Text
 
 
 class JsonForm(Frozen):
-    """The reply is to be JSON of this JSON schema. Transports ask for it as servers allow; readers check all the same."""
+    """The reply is to be JSON of this JSON schema. Transports ask as the server allows; readers check all the same."""
 
     spec: dict[str, Any]
 
