@@ -72,6 +72,7 @@ def criteria(
         weight=draw(weights),
         polarity=draw(st.sampled_from(Polarity)) if drawn[-1].points <= 0 else Polarity.POSITIVE,
         pinned=draw(st.booleans()),
+        evidence=draw(st.booleans()),
     )
 
 

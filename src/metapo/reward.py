@@ -18,7 +18,7 @@ class Part(NamedTuple):
     """One criterion's share of a reward: its points (None when unscored) and its place in its own range, [0, 1]."""
 
     criterion_id: str
-    points: int | None
+    points: float | None
     fraction: float | None
 
 
@@ -32,6 +32,15 @@ class Reward(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Monitored:
+    """What the monitor says of a rollout: logged, never rewarded."""
+
+    judge: str
+    assessment: Assessment
+    reward: Reward
+
+
+@dataclass(frozen=True)
 class Scored:
     """A rollout with the assessment and the reward that one revision gave it."""
 
@@ -39,6 +48,7 @@ class Scored:
     revision_id: str
     assessment: Assessment
     reward: Reward
+    monitored: Monitored | None = None
 
 
 Aggregate = Callable[[Rubric, Sequence[Outcome]], Reward]
@@ -76,9 +86,12 @@ def _measure(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
         if criterion.level(outcome.points) is None:
             offered = [level.points for level in criterion.levels]
             raise ValueError(f"criterion {criterion.id!r} has no level of {outcome.points} points; it has {offered}")
+        if not criterion.min_points <= outcome.value <= criterion.max_points:
+            span_text = f"{criterion.min_points} to {criterion.max_points}"
+            raise ValueError(f"criterion {criterion.id!r} goes from {span_text} points; expected {outcome.value}")
         span = criterion.max_points - criterion.min_points
-        parts.append(Part(criterion.id, outcome.points, (outcome.points - criterion.min_points) / span))
-        weighted.append(criterion.weight * outcome.points)
+        parts.append(Part(criterion.id, outcome.value, (outcome.value - criterion.min_points) / span))
+        weighted.append(criterion.weight * outcome.value)
     if any(part.points is None for part in parts):
         return Reward(None, None, None, tuple(parts))
     raw = math.fsum(weighted)

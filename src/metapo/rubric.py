@@ -103,7 +103,8 @@ class Criterion(Frozen):
     """One thing judged. Levels go from worst to best: points strictly rise, at least two levels.
 
     `weight` (above 0, at most a million) multiplies the points in the reward. A `negative` criterion only deducts: its
-    best level is worth at most 0. A `pinned` criterion survives every meta step unchanged.
+    best level is worth at most 0. A `pinned` criterion survives every meta step unchanged. Where `evidence` is set, a
+    verdict stands only with words that the completion really holds.
     """
 
     id: str = Field(pattern=_ID)
@@ -113,6 +114,7 @@ class Criterion(Frozen):
     weight: float = Field(default=1.0, gt=0, le=MAX_WEIGHT, allow_inf_nan=False)
     polarity: Polarity = Polarity.POSITIVE
     pinned: bool = False
+    evidence: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -139,6 +141,12 @@ class Criterion(Frozen):
     @property
     def max_points(self) -> int:
         return self.levels[-1].points
+
+    @property
+    def absent_points(self) -> int:
+        """The points of the level that needs no evidence, as it says that nothing is there: the worst one, or the best
+        of a negative criterion."""
+        return self.max_points if self.polarity is Polarity.NEGATIVE else self.min_points
 
     def level(self, points: int) -> Level | None:
         """The level worth exactly `points`, or None where the criterion offers none."""
@@ -229,21 +237,38 @@ class Reason(StrEnum):
     OVERLOADED = "overloaded"
     BAD_RESPONSE = "bad_response"
     REJECTED = "rejected"
+    TOO_LONG = "too_long"
     MISCONFIGURED = "misconfigured"
     EMPTY = "empty"
+    REFUSED = "refused"
     UNPARSABLE = "unparsable"
     TRUNCATED = "truncated"
     MISSING = "missing"
     DUPLICATE = "duplicate"
     OFF_MENU = "off_menu"
+    NO_EVIDENCE = "no_evidence"
+    NO_QUORUM = "no_quorum"
 
 
 class Verdict(Frozen):
-    """One of a criterion's own levels, by its points, and why."""
+    """One of a criterion's own levels, by its points, and why.
+
+    `expected` lies between the criterion's lowest and highest points where a mean was asked for: over the level's
+    probabilities or over several judges; `uncertainty` is then the standard deviation, in points. `quote` is what the
+    judge gave as evidence.
+    """
 
     criterion_id: str
     points: int
     rationale: Text = ""
+    quote: Text = ""
+    expected: float | None = None
+    uncertainty: float | None = None
+
+    @property
+    def value(self) -> float:
+        """What counts in the reward, in points: the expected points where there are any."""
+        return self.points if self.expected is None else self.expected
 
 
 class Unscored(Frozen):

@@ -61,7 +61,8 @@ def _lines(criterion: Criterion | None) -> dict[tuple[int, int], str]:
     if criterion is None:
         return {}
     weight = repr(criterion.weight).removesuffix(".0")
-    flags = f"weight {weight}, {criterion.polarity.value}{', pinned' if criterion.pinned else ''}"
+    marks = [name for name, is_set in (("pinned", criterion.pinned), ("evidence", criterion.evidence)) if is_set]
+    flags = ", ".join([f"weight {weight}", criterion.polarity.value, *marks])
     lines = {(0, 0): f"{criterion.name} ({flags})"}
     if criterion.instruction:
         lines[(0, 1)] = criterion.instruction

@@ -64,6 +64,8 @@ def render_criterion(criterion: Criterion) -> str:
         attributes += f' polarity="{criterion.polarity}"'
     if criterion.pinned:
         attributes += ' pinned="true"'
+    if criterion.evidence:
+        attributes += ' evidence="true"'
     head = [f"<item{attributes}>", f"### {criterion.name}"]
     if criterion.instruction:
         head.append(f"Instruction: {criterion.instruction}")
@@ -284,6 +286,7 @@ def _criterion(draft: _Draft) -> Criterion:
             "weight": draft.attributes.get("weight", 1.0),
             "polarity": draft.attributes.get("polarity", "negative" if deducts else "positive").lower(),
             "pinned": draft.attributes.get("pinned", "").lower() == "true",
+            "evidence": draft.attributes.get("evidence", "").lower() == "true",
         }
     )
 

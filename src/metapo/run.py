@@ -6,12 +6,12 @@
       metrics.jsonl          one row per step (train, eval, meta, trainer)
       checkpoints/           the engine's, each with a metapo.json that ties it to step and revision
 
-`Scorer` judges, on every rank. `Run` keeps the folder, on the first rank only.
+`Run` keeps the folder, on the first rank only; every rank judges with a `Scorer` of its own.
 """
 
-import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,16 +23,25 @@ from typing import Any, Self
 
 import filelock
 
-from metapo.errors import ChatMisconfigured, JudgeFailureLimit, LineageError, MetapoError, RunError, RunExists, RunInUse
+from metapo.errors import (
+    BudgetSpent,
+    ChatMisconfigured,
+    JudgeFailureLimit,
+    LineageError,
+    MetapoError,
+    RunError,
+    RunExists,
+    RunInUse,
+)
 from metapo.files import append_row, read_rows, write_whole
-from metapo.judge.judge import Assessment, Judge
+from metapo.judge.judge import Assessment, Call
 from metapo.judge.transport import Transport
-from metapo.meta.step import ACCEPTS, SELECTS, Decision, MetaModel, MetaStep
-from metapo.reward import AGGREGATES, Reward, Scored
-from metapo.rollout import Rollout, Split
-from metapo.rubric import Reason, Revision, Unscored
+from metapo.meta.step import ACCEPTS, SELECTS, Decision, Exchange, Explain, MetaModel, MetaStep, as_it_is
+from metapo.reward import Reward, Scored
+from metapo.rollout import Split
+from metapo.rubric import Revision, Verdict
 from metapo.settings import Settings
-from metapo.store import CallRecord, ExchangeRecord, MetaStepRecord, RolloutRecord, Store
+from metapo.store import CallRecord, ExchangeRecord, MetaStepRecord, OpinionRecord, RolloutRecord, Store
 
 SETTINGS, STORE, METRICS, LOCK, CHECKPOINTS, MARKER = (
     "settings.yaml",
@@ -49,33 +58,6 @@ Observe = Callable[[Sequence[Scored]], Mapping[str, float]]
 def observe_nothing(scored: Sequence[Scored]) -> Mapping[str, float]:
     """Adds no figure to a step's metrics."""
     return {}
-
-
-class Scorer:
-    """Judges rollouts under the revision in force. The engine swaps `revision` between steps, never within one."""
-
-    def __init__(self, settings: Settings, transport: Transport, revision: Revision) -> None:
-        self._judge = Judge(transport, task=settings.task_description, settings=settings.judging)
-        self._aggregate = AGGREGATES[settings.reward]
-        self.revision = revision
-
-    async def score(self, rollouts: Sequence[Rollout]) -> list[Scored]:
-        """One Scored per rollout, in order. Raises ChatMisconfigured; any other failure leaves a reward of None."""
-        revision = self.revision
-        assessments = await asyncio.gather(*(self._judge.assess(revision.rubric, r) for r in rollouts))
-        return [
-            Scored(rollout, revision.id, assessment, self._aggregate(revision.rubric, assessment.outcomes))
-            for rollout, assessment in zip(rollouts, assessments, strict=True)
-        ]
-
-    def unscored(self, rollouts: Sequence[Rollout], error: ChatMisconfigured) -> list[Scored]:
-        """The rollouts of a batch that could not be judged at all."""
-        rubric = self.revision.rubric
-        outcomes = tuple(
-            Unscored(criterion_id=c.id, reason=Reason.MISCONFIGURED, detail=str(error)[:500]) for c in rubric.criteria
-        )
-        reward = self._aggregate(rubric, outcomes)
-        return [Scored(r, self.revision.id, Assessment(outcomes, ()), reward) for r in rollouts]
 
 
 @dataclass(frozen=True)
@@ -139,8 +121,10 @@ class Run:
     def begin(self, step: int) -> Revision:
         """Open an attempt that goes on after `step` optimizer steps; returns the revision in force there.
 
-        What an earlier attempt wrote beyond `step` stays in the store but is no longer live.
+        What an earlier attempt wrote beyond `step` stays in the store but is no longer live. Raises BudgetSpent.
         """
+        if error := self._overspent(step):
+            raise error
         self._attempt = self.store.begin_attempt(resumed_step=step, now=datetime.now(UTC))
         lineage = self.store.lineage()
         if not lineage:
@@ -152,18 +136,21 @@ class Run:
         write_whole(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
         return self.revision
 
-    async def end_step(self, step: int, scored: Sequence[Scored], error: MetapoError | None = None) -> Boundary:
+    async def end_step(
+        self, step: int, scored: Sequence[Scored], error: MetapoError | None = None, *, explain: Explain = as_it_is
+    ) -> Boundary:
         """Close an optimizer step: `step` are done, `scored` is what all ranks judged since the last call.
 
-        Writes the rollouts, runs the meta step when it is due, and says how to go on. `error` is one that a rank met.
+        Writes the rollouts, runs the meta step when it is due, and says how to go on. `error` is one that a rank met;
+        `explain` gives the judge's reasons to the rollouts that a meta step reads.
         """
         self._record(scored)
         train = [s for s in scored if s.rollout.split is Split.TRAIN]
-        error = error or self._failure(step, train)
+        error = error or self._failure(step, train) or self._overspent(step)
         every = self.settings.meta.every
         if error is None and every and step % every == 0:
             try:
-                await self._meta_step(step)
+                await self._meta_step(step, explain)
             except ChatMisconfigured as e:
                 error = e
         return Boundary(self.revision, error)
@@ -223,10 +210,26 @@ class Run:
             f"Mend the judge, then go on with: metapo train --resume {self.folder}"
         )
 
-    async def _meta_step(self, step: int) -> None:
+    def _overspent(self, step: int) -> BudgetSpent | None:
+        budget = self.settings.budget
+        if budget.tokens is None and budget.usd is None:
+            return None
+        spent = self.store.spent()
+        too_many = budget.tokens is not None and spent.tokens >= budget.tokens
+        if not too_many and (budget.usd is None or spent.cost_usd < budget.usd):
+            return None
+        allowed = f"budget.tokens = {budget.tokens}" if too_many else f"budget.usd = {budget.usd:g}"
+        return BudgetSpent(
+            f"step {step}: the run has spent {spent.tokens} tokens and {spent.cost_usd:.2f} USD in {spent.n_calls} "
+            f"calls, which reaches {allowed}. To go on, raise it in {self.folder / SETTINGS} and then: "
+            f"metapo train --resume {self.folder}"
+        )
+
+    async def _meta_step(self, step: int, explain: Explain) -> None:
         parent, started = self.revision, time.monotonic()
         recent = [_from_record(r) for r in self.store.rollouts(from_step=self._last_meta, to_step=step)]
-        done = await self._meta.step(parent, recent, step=step, rng=Random(f"{self.settings.seed}/{step}"))
+        rng = Random(f"{self.settings.seed}/{step}")
+        done = await self._meta.step(parent, recent, step=step, rng=rng, explain=explain)
         adopted = done.decision is Decision.ADOPTED and done.child is not None
         seconds = time.monotonic() - started
         self.store.append_meta_step(self._attempt, _meta_record(done, seconds), adopted=adopted)
@@ -250,7 +253,8 @@ def _is_live(row: Mapping[str, Any], resumed_step: int) -> bool:
 
 
 def summarize(scored: Sequence[Scored]) -> dict[str, float]:
-    """Figures of one batch: mean reward, normalised and raw, share unscored, words, and mean points per criterion."""
+    """Figures of one batch: mean reward, normalised and raw, share unscored, words, mean points per criterion, what the
+    monitor says, and what judging took."""
     rewards = [s.reward for s in scored]
     figures: dict[str, float] = {
         "n_rollouts": len(scored),
@@ -268,6 +272,46 @@ def summarize(scored: Sequence[Scored]) -> dict[str, float]:
         present = [v for v in values if v is not None]
         if present:
             figures[name] = fmean(present)
+    return figures | _uncertainty(scored) | _monitoring(scored) | _effort(scored)
+
+
+def _uncertainty(scored: Sequence[Scored]) -> dict[str, float]:
+    """The mean standard deviation of a verdict, in points, where it is known."""
+    verdicts = [o for s in scored for o in s.assessment.outcomes if isinstance(o, Verdict)]
+    known = [v.uncertainty for v in verdicts if v.uncertainty is not None]
+    return {"uncertainty": fmean(known)} if known else {}
+
+
+def _monitoring(scored: Sequence[Scored]) -> dict[str, float]:
+    """The monitor's mean score, and by how much the judge's is higher on the same rollouts; both in [0, 1]."""
+    watched = [(s.reward.normalized, s.monitored.reward.normalized) for s in scored if s.monitored]
+    both = [(judge, monitor) for judge, monitor in watched if judge is not None and monitor is not None]
+    if not watched:
+        return {}
+    figures = {"monitor/unscored": sum(monitor is None for _, monitor in watched) / len(watched)}
+    if both:
+        figures["monitor/normalized"] = fmean(monitor for _, monitor in both)
+        figures["monitor/gap"] = fmean(judge - monitor for judge, monitor in both)
+    return figures
+
+
+def _effort(scored: Sequence[Scored]) -> dict[str, float]:
+    """Requests, failed tries, outcomes that were known already, tokens, and US dollars where prices are set."""
+    assessments = [a for s in scored for a in (s.assessment, *((s.monitored.assessment,) if s.monitored else ()))]
+    calls = [call for a in assessments for call in a.calls]
+    replies = [call.reply for call in calls if call.reply is not None]
+    figures: dict[str, float] = {
+        "judge/calls": len(calls),
+        "judge/failed_tries": sum(len(call.tries) for call in calls),
+        "judge/reused": sum(a.n_reused for a in assessments),
+        "judge/prompt_tokens": sum(reply.prompt_tokens or 0 for reply in replies),
+        "judge/cached_tokens": sum(reply.cached_tokens or 0 for reply in replies),
+        "judge/completion_tokens": sum(reply.completion_tokens or 0 for reply in replies),
+    }
+    if replies:
+        figures["judge/latency_s"] = fmean(reply.latency_s for reply in replies)
+    if costs := [reply.cost_usd for reply in replies if reply.cost_usd is not None]:
+        figures["judge/cost_usd"] = math.fsum(costs)
     return figures
 
 
@@ -297,29 +341,50 @@ def _meta_model(settings: Settings, transport: Transport) -> MetaModel:
 
 
 def _to_record(scored: Scored) -> RolloutRecord:
-    calls = tuple(
-        CallRecord(
-            reply=call.reply.text,
-            model=call.reply.model,
-            finish_reason=call.reply.finish_reason,
-            prompt_tokens=call.reply.prompt_tokens,
-            completion_tokens=call.reply.completion_tokens,
-            latency_s=call.reply.latency_s,
-        )
-        if call.reply
-        else CallRecord(reply="", error=call.error)
-        for call in scored.assessment.calls
-    )
-    reward = scored.reward
+    assessment, reward, monitored = scored.assessment, scored.reward, scored.monitored
+    calls = [record for call in assessment.calls for record in call_records(call, "judge")]
+    opinions = [OpinionRecord("panel", o.judge, outcome) for o in assessment.opinions for outcome in o.outcomes]
+    if monitored:
+        calls += [record for call in monitored.assessment.calls for record in call_records(call, "monitor")]
+        opinions += [OpinionRecord("monitor", monitored.judge, outcome) for outcome in monitored.assessment.outcomes]
     return RolloutRecord(
         scored.rollout,
         scored.revision_id,
         reward.value,
         reward.normalized,
         reward.raw,
-        scored.assessment.outcomes,
-        calls,
+        assessment.outcomes,
+        tuple(calls),
+        assessment.n_reused,
+        assessment.n_left_out,
+        monitored.reward.normalized if monitored else None,
+        tuple(opinions),
     )
+
+
+def call_records(call: Call, role: str) -> list[CallRecord]:
+    """One record per HTTP request: those that failed, then the reply."""
+    records = [
+        CallRecord(reply="", error=t.error, role=role, endpoint=t.endpoint, latency_s=t.latency_s) for t in call.tries
+    ]
+    if call.reply is None:
+        return records or [CallRecord(reply="", error=call.error, role=role)]
+    reply = call.reply
+    return [
+        *records,
+        CallRecord(
+            reply=reply.text,
+            model=reply.model,
+            finish_reason=reply.finish_reason,
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            latency_s=reply.latency_s,
+            role=role,
+            endpoint=reply.endpoint,
+            cached_tokens=reply.cached_tokens,
+            cost_usd=reply.cost_usd,
+        ),
+    ]
 
 
 def _from_record(record: RolloutRecord) -> Scored:
@@ -336,6 +401,22 @@ def _meta_record(done: MetaStep, seconds: float) -> MetaStepRecord:
         decision=done.decision.value,
         reason=done.reason,
         samples=tuple(s.rollout for s in done.samples),
-        exchanges=tuple(ExchangeRecord(e.stage.value, e.sample, e.prompt, e.reply, e.error) for e in done.exchanges),
+        exchanges=tuple(_exchange_record(e) for e in done.exchanges),
         seconds=seconds,
+    )
+
+
+def _exchange_record(exchange: Exchange) -> ExchangeRecord:
+    used = exchange.used
+    return ExchangeRecord(
+        exchange.stage.value,
+        exchange.sample,
+        exchange.prompt,
+        exchange.reply,
+        exchange.error,
+        model=used.model if used else "",
+        prompt_tokens=used.prompt_tokens if used else None,
+        completion_tokens=used.completion_tokens if used else None,
+        cost_usd=used.cost_usd if used else None,
+        latency_s=used.latency_s if used else 0.0,
     )

@@ -25,6 +25,32 @@ class MetaSchedule(MetaSettings):
     endpoint: EndpointSettings | None = None
 
 
+class PanelSettings(Frozen):
+    """Further judges beside the first, all under the same rubric: the reward takes the median or mean of their points.
+    A criterion needs a verdict from `quorum` of them, from all unless set."""
+
+    judges: tuple[EndpointSettings, ...] = Field(min_length=1)
+    combine: Literal["median", "mean"] = "median"
+    quorum: int | None = Field(default=None, ge=1)
+
+
+class MonitorSettings(Frozen):
+    """A judge that is logged and never rewarded, such as a stronger model. It judges the share `share` (0 to 1) of the
+    training rollouts and all of the evaluation, under `rubric` or, without one, under the rubric in force."""
+
+    judge: EndpointSettings
+    rubric: Rubric | None = None
+    share: float = Field(default=1.0, gt=0, le=1)
+
+
+class BudgetSettings(Frozen):
+    """What all calls of a run may cost, to judges, monitor and meta model together. The run ends, with a checkpoint, at
+    the end of the step that reaches either. Money is only counted for endpoints with a `price`."""
+
+    tokens: int | None = Field(default=None, ge=1)
+    usd: float | None = Field(default=None, gt=0)
+
+
 class Settings(Frozen):
     """What an evolving reward needs, whichever engine trains on it.
 
@@ -36,7 +62,10 @@ class Settings(Frozen):
     task_description: str = Field(default="Write a good response to the prompt.", min_length=1)
     rubric: Rubric
     judge: EndpointSettings
+    panel: PanelSettings | None = None
+    monitor: MonitorSettings | None = None
     judging: JudgeSettings = JudgeSettings()
+    budget: BudgetSettings = BudgetSettings()
     meta: MetaSchedule = MetaSchedule()
     reward: Literal["normalized", "raw_sum"] = "normalized"
     max_unscored: float = Field(default=0.1, ge=0, le=1)
@@ -65,6 +94,9 @@ class Settings(Frozen):
             raise SettingsError(f"{source} must hold fields, like 'rubric: rubric.yaml'; got {str(data)[:80]!r}")
         if isinstance(data.get("rubric"), str):
             data = {**data, "rubric": Rubric.load(folder / data["rubric"])}
+        monitor = data.get("monitor")
+        if isinstance(monitor, dict) and isinstance(monitor.get("rubric"), str):
+            data = {**data, "monitor": {**monitor, "rubric": Rubric.load(folder / monitor["rubric"])}}
         try:
             return cls.model_validate(data)
         except ValidationError as e:

@@ -15,15 +15,17 @@ from random import Random
 from typing import Any, TypeVar
 
 from metapo.engines.bridge import Bridge
+from metapo.engines.connect import connect
 from metapo.errors import ChatMisconfigured, MetapoError, MissingExtra, ModelError, RunError, SettingsError
 from metapo.files import whole_folder
-from metapo.judge.openai import OpenAITransport
-from metapo.judge.transport import PING, Transport
+from metapo.judge.transport import Transport
 from metapo.reward import Scored
 from metapo.rollout import Rollout, Split, as_text
 from metapo.rubric import Revision
-from metapo.run import CHECKPOINTS, Boundary, Observe, Run, Scorer, observe_nothing
+from metapo.run import CHECKPOINTS, STORE, Boundary, Observe, Run, observe_nothing
+from metapo.scorer import Connections, Scorer
 from metapo.settings import Settings, TrainSettings
+from metapo.store import KnownAnswers
 
 try:
     import torch
@@ -51,13 +53,22 @@ class EvolvingReward:
 
     __name__ = "metapo"
 
-    def __init__(self, run: Run | None, scorer: Scorer, transports: Sequence[Transport], bridge: Bridge) -> None:
-        """`run` is None on every rank but the first; `transports` are closed with the reward."""
+    def __init__(
+        self,
+        run: Run | None,
+        settings: Settings,
+        connections: Connections,
+        bridge: Bridge,
+        known: KnownAnswers | None = None,
+    ) -> None:
+        """`run` is None on every rank but the first; connections and known answers are closed with the reward."""
         self.callback = _Callback(self)
-        self.scorer = scorer
+        first = Revision(rubric=settings.rubric, reason="not begun", proposer="settings", step=0)
+        self.scorer = Scorer(settings, connections, run.revision if run else first, known)
         self._run = run
-        self._transports = transports
+        self._connections = connections
         self._bridge = bridge
+        self._known = known
         self._scored: list[Scored] = []
         self._error: MetapoError | None = None
         self._policy: Any = None
@@ -76,24 +87,23 @@ class EvolvingReward:
     ) -> "EvolvingReward":
         """Start a run in `folder`, or go on with the one in it. Call it on every rank, before the trainer is made.
 
-        The judge is asked for one token first, so that a wrong address or key shows before anything is written.
+        Each endpoint is asked for one token first, so that a wrong address or key shows before anything is written.
         `judge` and `meta` replace the transports to the endpoints in the settings; `observe` adds figures to the
         metrics of each step. Raises ChatError, RunExists, RunInUse, RunError, SettingsError.
         """
-        judge = judge or OpenAITransport(settings.judge)
-        meta = meta or (OpenAITransport(settings.meta.endpoint) if settings.meta.endpoint else judge)
+        connections = connect(settings, judge=judge, meta=meta)
         bridge, run = Bridge(), None
         if _rank() == 0:
             try:
-                log.info("asking the judge at %s for one token", settings.judge.url)
-                bridge.run(judge.complete(PING))
+                log.info("asking who answers at %s", settings.judge.url)
+                for who in bridge.run(connections.identify()):
+                    log.info("%s answers", who)
                 start = Run.resume if resume else Run.create
-                run = start(Path(folder), settings, meta, observe=observe)
+                run = start(Path(folder), settings, connections.meta, observe=observe)
             except BaseException:
                 bridge.close()
                 raise
-        first = Revision(rubric=settings.rubric, reason="not begun", proposer="settings", step=0)
-        return cls(run, Scorer(settings, judge, run.revision if run else first), (judge, meta), bridge)
+        return cls(run, settings, connections, bridge, _known_answers(Path(folder)))
 
     def __call__(self, prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
         """Judge one batch of completions under the revision in force; one reward each, in order."""
@@ -118,6 +128,9 @@ class EvolvingReward:
         except ChatMisconfigured as e:
             self._error = e
             scored = self.scorer.unscored(rollouts, e)
+        finally:
+            if self._known is not None:
+                self._known.flush()
         self._scored += scored
         if log_metric := columns.get("log_metric"):
             _log(log_metric, scored)
@@ -125,9 +138,10 @@ class EvolvingReward:
 
     def close(self) -> None:
         """Give the folder free and close the connections; call it when training is over."""
-        for transport in dict.fromkeys(self._transports):
-            self._bridge.run(transport.aclose())
+        self._bridge.run(self._connections.aclose())
         self._bridge.close()
+        if self._known is not None:
+            self._known.close()
         if self._run is not None:
             self._run.close()
 
@@ -141,7 +155,9 @@ class EvolvingReward:
         errors = [e for e in gather_object([self._error]) if e is not None]
         scored = self._take()
         boundary: Boundary = self.on_main(
-            lambda run: self._bridge.run(run.end_step(step, scored, errors[0] if errors else None))
+            lambda run: self._bridge.run(
+                run.end_step(step, scored, errors[0] if errors else None, explain=self.scorer.explain)
+            )
         )
         self.scorer.revision = boundary.revision
         return boundary.error
@@ -370,6 +386,13 @@ def _log(log_metric: Callable[[str, float], None], scored: Sequence[Scored]) -> 
     for i, part in enumerate(scored[0].reward.parts):
         points = [p for s in scored if (p := s.reward.parts[i].points) is not None]
         log_metric(f"criterion/{part.criterion_id}", sum(points) / len(points) if points else math.nan)
+
+
+def _known_answers(folder: Path) -> KnownAnswers | None:
+    """The verdict cache in the run's store, for the processes of the machine that holds the store; the others remember
+    verdicts for as long as they live."""
+    on_first_machine = os.environ.get("LOCAL_RANK", "0") == os.environ.get("RANK", "0")
+    return KnownAnswers(folder / STORE) if on_first_machine else None
 
 
 def _rank() -> int:

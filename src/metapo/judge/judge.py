@@ -1,112 +1,362 @@
 """The judge: (rubric, rollout) -> one verdict per criterion, or the reason why there is none."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
+from metapo.aio import each
 from metapo.errors import (
     ChatBadResponse,
+    ChatDown,
     ChatError,
     ChatMisconfigured,
     ChatOverloaded,
     ChatRejected,
     ChatTimeout,
+    ChatTooLong,
     ChatUnreachable,
 )
-from metapo.judge.parse import parse_verdicts
+from metapo.judge.cache import Answers, Cache, MemoryCache
+from metapo.judge.neutral import Shown, neutralize, shorten
+from metapo.judge.parse import Reading, parse_reply, without_reasoning
+from metapo.judge.question import Question, Sheet, Style
 from metapo.judge.template import fence, load_template
-from metapo.judge.transport import ChatReply, ChatRequest, Transport
+from metapo.judge.transport import ChatReply, ChatRequest, Transport, Try
 from metapo.rollout import Message, Rollout
-from metapo.rubric import Criterion, Frozen, Outcome, Reason, Rubric, Unscored
-from metapo.rubric_text import render_rubric
+from metapo.rubric import Criterion, Frozen, Outcome, Reason, Rubric, Unscored, Verdict, digest
 
 REASONS: dict[type[ChatError], Reason] = {
     ChatUnreachable: Reason.UNREACHABLE,
+    ChatDown: Reason.UNREACHABLE,
     ChatTimeout: Reason.TIMEOUT,
     ChatOverloaded: Reason.OVERLOADED,
     ChatBadResponse: Reason.BAD_RESPONSE,
     ChatRejected: Reason.REJECTED,
+    ChatTooLong: Reason.TOO_LONG,
 }
+LETTER_TOKENS = 16
+COMMIT_WORDS = 150
+MAX_SHORTENINGS = 4
+GAP_CHARS = 60  # about what the line takes that stands for the part left out
+N_ALTERNATIVES = 20
+READER = "1"  # counts up when replies are read in another way, so that no cached verdict outlives its reader
+_verdicts = TypeAdapter(tuple[Verdict, ...])
+log = logging.getLogger(__name__)
 
 
 class JudgeSettings(Frozen):
-    """How the judge asks. `max_attempts` bounds the requests per rollout when a reply is no clear verdict."""
+    """How the judge asks.
 
+    `mode` joint asks for all criteria in one request, split for each in a request of its own, expected does the same
+    and takes the mean over the levels' probabilities, as long as the probabilities of the levels' letters sum up to
+    `min_label_mass`. `rationales` says when joint requests ask for reasons: for every rollout, for those that a meta
+    step reads, or never. `max_attempts` bounds the requests per question when a reply is no clear verdict.
+    A completion of more than `max_chars` characters is shown without its middle. `commit_first` lets the judge solve
+    the prompt, or cite its reference solution, before it sees any completion. `warm_up` sends one token's request
+    before the first batch under a rubric, `cache` keeps verdicts for equal requests.
+    """
+
+    mode: Literal["joint", "split", "expected"] = "joint"
+    rationales: Literal["always", "for_meta", "never"] = "for_meta"
     max_attempts: int = Field(default=2, ge=1, le=10)
     max_tokens: int = Field(default=2048, ge=1)
     temperature: float = Field(default=0.0, ge=0)
+    max_chars: int = Field(default=40_000, ge=100)
+    min_label_mass: float = Field(default=0.5, ge=0, le=1)
+    commit_first: bool = False
+    warm_up: bool = True
+    cache: bool = True
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request that was made for a rollout: the reply, or the error's class and message."""
+    """One request that was made for a rollout: the reply, or the error. `tries` failed on the way to either."""
 
     reply: ChatReply | None
     error: str = ""
+    tries: tuple[Try, ...] = ()
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one judge said where several were asked, or where one is only watched."""
+
+    judge: str
+    outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """One outcome per criterion, in the rubric's order, and the calls that it took."""
+    """One outcome per criterion, in the rubric's order, and the calls that it took.
+
+    `n_reused` outcomes were known from an equal request; `n_left_out` characters of the completion were not shown.
+    `opinions` are those that a panel's outcomes were made from.
+    """
 
     outcomes: tuple[Outcome, ...]
     calls: tuple[Call, ...]
+    n_reused: int = 0
+    n_left_out: int = 0
+    opinions: tuple[Opinion, ...] = ()
 
     @property
     def unscored(self) -> list[Unscored]:
         return [o for o in self.outcomes if isinstance(o, Unscored)]
 
 
-class Judge:
-    """Asks for all criteria in one request; those without a clear verdict are asked again, within limits."""
+class Assessor(Protocol):
+    """A judge or a panel of them."""
 
-    def __init__(self, transport: Transport, *, task: str, settings: JudgeSettings | None = None) -> None:
-        """`task` says in a sentence or two what the policy is asked to do."""
+    async def assess(self, rubric: Rubric, rollout: Rollout) -> Assessment: ...
+
+    async def explain(self, rubric: Rubric, rollout: Rollout, assessment: Assessment) -> Assessment: ...
+
+    async def warm_up(self, rubric: Rubric, rollout: Rollout) -> tuple[Call, ...]: ...
+
+
+@dataclass
+class _Case:
+    """A rollout as one assessment shows it, and what the assessment has cost so far."""
+
+    rollout: Rollout
+    prompt: str
+    reference: str | None
+    shown: Shown
+    commitment: str = ""
+    calls: list[Call] = field(default_factory=list)
+    n_reused: int = 0
+
+    @classmethod
+    def of(cls, rollout: Rollout, max_chars: int) -> "_Case":
+        reference = None if rollout.reference is None else neutralize(rollout.reference)
+        return cls(rollout, neutralize(rollout.prompt), reference, shorten(neutralize(rollout.completion), max_chars))
+
+    def halve(self) -> None:
+        """Show half as much of the completion as before."""
+        n_shown = len(self.shown.text) - (GAP_CHARS if self.shown.n_left_out else 0)
+        self.shown = shorten(neutralize(self.rollout.completion), max(n_shown // 2, 1))
+
+    @property
+    def given(self) -> str:
+        """The prompt and, where there is one, its reference solution."""
+        parts = [fence("prompt", self.prompt)]
+        if self.reference is not None:
+            parts.append(fence("reference solution", self.reference))
+        return "\n\n".join(parts)
+
+    @property
+    def material(self) -> str:
+        """All that the judge is shown of the rollout."""
+        parts = [self.given]
+        if self.commitment:
+            parts.append(fence("what decides, worked out beforehand", neutralize(self.commitment)))
+        left_out = f", without {self.shown.n_left_out} characters of its middle" if self.shown.n_left_out else ""
+        parts.append(fence(f"completion{left_out}", self.shown.text))
+        return "\n\n".join(parts)
+
+
+class Judge:
+    """Asks a model for verdicts; what is not clear is asked again, within limits."""
+
+    def __init__(
+        self, transport: Transport, *, task: str, settings: JudgeSettings | None = None, cache: Cache | None = None
+    ) -> None:
+        """`task` says in a sentence or two what the policy is asked to do. `cache` outlives this object; without one,
+        verdicts are remembered for as long as it lives."""
         self.transport = transport
         self.task = task
         self.settings = settings or JudgeSettings()
-        self.template = load_template("metapo.judge", "joint")
+        self._answers = Answers(cache or MemoryCache())
+        self._is_shared = cache is not None
+        self._sheet_in_use: Sheet | None = None
 
     async def assess(self, rubric: Rubric, rollout: Rollout) -> Assessment:
         """Judge one rollout. Raises ChatMisconfigured, as no other rollout would fare better; all else is Unscored."""
-        outcomes: dict[str, Outcome] = {}
-        calls: list[Call] = []
-        open_criteria: Sequence[Criterion] = rubric.criteria
-        for _ in range(self.settings.max_attempts):
-            for outcome in await self._ask(open_criteria, rollout, calls):
-                outcomes[outcome.criterion_id] = outcome
-            open_criteria = [c for c in rubric.criteria if isinstance(outcomes[c.id], Unscored)]
-            if not open_criteria or calls[-1].reply is None:
-                break
-        return Assessment(tuple(outcomes[c.id] for c in rubric.criteria), tuple(calls))
+        return await self._assess(self._questions(self._sheet(rubric)), rollout)
 
-    async def _ask(self, criteria: Sequence[Criterion], rollout: Rollout, calls: list[Call]) -> list[Outcome]:
-        request = ChatRequest(
-            messages=(Message(role="user", content=self.prompt(criteria, rollout)),),
-            max_tokens=self.settings.max_tokens,
-            temperature=self.settings.temperature,
-        )
+    async def explain(self, rubric: Rubric, rollout: Rollout, assessment: Assessment) -> Assessment:
+        """The same verdicts with a rationale each, for those who read them. Where the judge, now that it gives reasons,
+        comes to other points, the rationale says so and the verdict stands. The calls are those that this took.
+        Raises ChatMisconfigured."""
+        has_all = all(isinstance(o, Unscored) or o.rationale for o in assessment.outcomes)
+        if self.settings.rationales == "never" or has_all:
+            return replace(assessment, calls=())
+        sheet = self._sheet(rubric)
+        asked = await self._assess([Question(sheet, Style.RATIONALES, tuple(sheet.keys))], rollout)
+        pairs = zip(assessment.outcomes, asked.outcomes, strict=True)
+        return replace(assessment, outcomes=tuple(_explained(o, again) for o, again in pairs), calls=asked.calls)
+
+    async def warm_up(self, rubric: Rubric, rollout: Rollout) -> tuple[Call, ...]:
+        """One token under a rubric, so that the server holds the prefix that a batch is going to share. A failure is in
+        the call: where the server can't answer, the batch says so. Raises ChatMisconfigured."""
+        case = _Case.of(rollout, self.settings.max_chars)
+        request = self._request(self._questions(self._sheet(rubric))[0], case, 1)
         try:
-            reply = await self.transport.complete(request)
+            await self._send(request.model_copy(update={"form": None, "top_logprobs": 0}), case)
         except ChatMisconfigured:
             raise
         except ChatError as e:
-            calls.append(Call(None, f"{type(e).__name__}: {e}"))
-            reason = REASONS.get(type(e), Reason.BAD_RESPONSE)
-            return [Unscored(criterion_id=c.id, reason=reason, detail=str(e)[:500]) for c in criteria]
-        calls.append(Call(reply))
-        return parse_verdicts(criteria, reply.text, truncated=reply.finish_reason == "length")
+            log.info("no warm-up: %s", e)
+        return tuple(case.calls)
 
-    def prompt(self, criteria: Sequence[Criterion], rollout: Rollout) -> str:
-        """The rendered prompt. All that depends on the rollout comes last, so that servers share the prefix."""
-        material = [fence("prompt", rollout.prompt)]
-        if rollout.reference is not None:
-            material.append(fence("reference solution", rollout.reference))
-        material.append(fence("completion", rollout.completion))
-        return self.template.render(
-            task=self.task,
-            rubric=render_rubric(Rubric(criteria=tuple(criteria))),
-            criterion_ids=", ".join(c.id for c in criteria),
-            material="\n\n".join(material),
+    def prompt(self, rubric: Rubric, rollout: Rollout) -> str:
+        """The prompt of the first request for a rollout, without a commitment."""
+        case = _Case.of(rollout, self.settings.max_chars)
+        return self._questions(self._sheet(rubric))[0].prompt(self.task, case.material)
+
+    def _sheet(self, rubric: Rubric) -> Sheet:
+        if self._sheet_in_use is None or self._sheet_in_use.rubric is not rubric:
+            self._sheet_in_use = Sheet.of(rubric)
+        return self._sheet_in_use
+
+    def _questions(self, sheet: Sheet) -> list[Question]:
+        """What to ask about each completion, one request per question."""
+        if self.settings.mode == "joint":
+            style = Style.RATIONALES if self.settings.rationales == "always" else Style.LEVELS
+            return [Question(sheet, style, tuple(sheet.keys))]
+        # A quote doesn't fit into a letter.
+        return [Question(sheet, Style.LEVELS if c.evidence else Style.LETTER, (key,)) for key, c in sheet.keys.items()]
+
+    async def _assess(self, questions: Sequence[Question], rollout: Rollout) -> Assessment:
+        case = _Case.of(rollout, self.settings.max_chars)
+        outcomes: dict[str, Outcome] = {}
+        try:
+            if self.settings.commit_first:
+                case.commitment = await self._commit(case)
+            # The first question fills the server's cache with the prefix that the others share.
+            answers = [await self._answer(questions[0], case)]
+            answers += await each(lambda question: self._answer(question, case), questions[1:])
+            outcomes = {key: outcome for answer in answers for key, outcome in answer.items()}
+        except ChatMisconfigured:
+            raise
+        except ChatError as e:  # no commitment, or nobody who says who answers: nothing was asked
+            outcomes = {key: _failed(c, e) for question in questions for key, c in question.criteria.items()}
+        in_order = tuple(outcomes[key] for key in questions[0].sheet.keys)
+        return Assessment(in_order, tuple(case.calls), case.n_reused, case.shown.n_left_out)
+
+    async def _commit(self, case: _Case) -> str:
+        """What a good completion has to contain, once for all completions of a prompt. Raises ChatError."""
+        ask = load_template("metapo.judge", "commit_solve" if case.reference is None else "commit_cite")
+        text = load_template("metapo.judge", "commit").render(
+            task=self.task, material=case.given, ask=ask.render(max_words=str(COMMIT_WORDS)).strip()
         )
+        message = Message(role="user", content=text)
+        request = ChatRequest(
+            messages=(message,), max_tokens=self.settings.max_tokens, temperature=self.settings.temperature
+        )
+        async with self._answers.claim(await self._key(request)) as claim:
+            if claim.known is None:
+                reply = await self._send(request, case)
+                claim.found = without_reasoning(reply.text) or None
+                if claim.found is None:
+                    raise ChatBadResponse("the judge committed to nothing: its reply was empty")
+        return claim.known or claim.found or ""
+
+    async def _answer(self, question: Question, case: _Case) -> dict[str, Outcome]:
+        """One outcome per key of a question; from an equal one that was answered before, where there is one."""
+        if not self.settings.cache:
+            return await self._settle(question, case)
+        async with self._answers.claim(await self._key(self._request(question, case, self._room(question)))) as claim:
+            if claim.known is not None:
+                case.n_reused += len(question.keys)
+                return dict(zip(question.keys, _verdicts.validate_json(claim.known), strict=True))
+            outcomes = await self._settle(question, case)
+            verdicts = [o for o in outcomes.values() if isinstance(o, Verdict)]
+            if len(verdicts) == len(outcomes):
+                claim.found = _verdicts.dump_json(tuple(verdicts)).decode()
+            return outcomes
+
+    async def _key(self, request: ChatRequest) -> str:
+        """A digest over all that could change the verdict: the request with every text in it, who answers it, and how
+        the reply is read."""
+        who = await self.transport.identify() if self._is_shared else ""
+        return digest([READER, who, self.settings.min_label_mass, request.model_dump(mode="json")])
+
+    async def _settle(self, question: Question, case: _Case) -> dict[str, Outcome]:
+        """Ask, and ask again for what has no clear verdict."""
+        outcomes: dict[str, Outcome] = {}
+        still_open, room, form = question, self._room(question), True
+        for _ in range(self.settings.max_attempts):
+            try:
+                reply = await self._ask(still_open, case, room, with_form=form)
+            except ChatMisconfigured:
+                raise
+            except ChatError as e:
+                return outcomes | {key: _failed(c, e) for key, c in still_open.criteria.items()}
+            reading = self._read(still_open, reply, case)
+            outcomes |= reading.outcomes
+            missing = [key for key in question.keys if isinstance(outcomes[key], Unscored)]
+            if not missing or (reading.is_refused and self.settings.temperature == 0):
+                break
+            still_open = still_open.only(missing)
+            if reading.is_cut:
+                room = max(2 * room, self.settings.max_tokens)
+            form = not reading.is_loop
+        return {key: outcomes[key] for key in question.keys}
+
+    async def _ask(self, question: Question, case: _Case, room: int, *, with_form: bool) -> ChatReply:
+        """The reply to a question, with as much of the completion as fits. Raises ChatError."""
+        for shortenings_left in reversed(range(MAX_SHORTENINGS + 1)):
+            request = self._request(question, case, room)
+            try:
+                return await self._send(request if with_form else request.model_copy(update={"form": None}), case)
+            except ChatTooLong as e:
+                if shortenings_left == 0:
+                    raise _too_long(question, request, e) from e
+                case.halve()
+        raise AssertionError("the last round returns or raises")
+
+    def _read(self, question: Question, reply: ChatReply, case: _Case) -> Reading:
+        mass = self.settings.min_label_mass if self.settings.mode == "expected" else None
+        return parse_reply(question, reply, case.rollout.completion, mass)
+
+    def _room(self, question: Question) -> int:
+        """Tokens for a first reply; a letter that takes more is given it in the next attempt."""
+        return (
+            min(LETTER_TOKENS, self.settings.max_tokens) if question.style is Style.LETTER else self.settings.max_tokens
+        )
+
+    def _request(self, question: Question, case: _Case, room: int) -> ChatRequest:
+        return ChatRequest(
+            messages=(Message(role="user", content=question.prompt(self.task, case.material)),),
+            max_tokens=room,
+            temperature=self.settings.temperature,
+            form=question.form,
+            top_logprobs=N_ALTERNATIVES if self.settings.mode == "expected" and question.style is Style.LETTER else 0,
+        )
+
+    async def _send(self, request: ChatRequest, case: _Case) -> ChatReply:
+        """The reply, kept with the case like any failure on the way to it. Raises ChatError."""
+        try:
+            reply = await self.transport.complete(request)
+        except ChatError as e:
+            case.calls.append(Call(None, f"{type(e).__name__}: {e}", e.tries))
+            raise
+        case.calls.append(Call(reply, tries=reply.tries))
+        return reply
+
+
+def _failed(criterion: Criterion, error: ChatError) -> Unscored:
+    reason = REASONS.get(type(error), Reason.BAD_RESPONSE)
+    return Unscored(criterion_id=criterion.id, reason=reason, detail=str(error)[:500])
+
+
+def _too_long(question: Question, request: ChatRequest, error: ChatTooLong) -> ChatError:
+    """The error itself, or, where the rubric takes most of the room, one that ends the run."""
+    n_rubric, n_all = len(question.sheet.text), len(request.last)
+    if n_rubric < n_all / 2:
+        return error
+    return ChatMisconfigured(
+        f"the rubric takes {n_rubric} of {n_all} characters of a request that is too long: {error}. "
+        "Shorten the rubric, or serve the judge's model with a longer context."
+    )
+
+
+def _explained(outcome: Outcome, again: Outcome) -> Outcome:
+    if isinstance(outcome, Unscored) or isinstance(again, Unscored):
+        return outcome
+    differs = f"(With a rationale, the judge gives {again.points} points.) " if again.points != outcome.points else ""
+    return outcome.model_copy(update={"rationale": differs + again.rationale})

@@ -1,65 +1,195 @@
-"""Read a judge's reply: one JSON object with one of the criterion's own levels for each criterion."""
+"""Read a judge's reply. Narrowly: only a criterion's own levels count, and what isn't clear has no verdict."""
 
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
+from metapo.judge.evidence import holds_quote
+from metapo.judge.question import Question, Style, letters
+from metapo.judge.transport import ChatReply, Token
 from metapo.rubric import Criterion, Outcome, Reason, Unscored, Verdict
 
-# In front only: tags that two rationales quote would swallow what stands between them.
-_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_CODE_FENCE = re.compile(r"^```\w*\s*\n(.*?)\n?```$", re.DOTALL)
+# In front only, as a rationale may quote such tags. Some chat templates open the block in the prompt.
+_THINKING = re.compile(r"\A\s*(?:<think>(?:.*?</think>|.*\Z)|(?!\{).*?</think>)", re.DOTALL)
+_CODE_FENCE = re.compile(r"```\w*\s*\n(.*?)(?:\n?```|\Z)", re.DOTALL)
+_LOOP = re.compile(r"\s{100,}\Z")
+_EDGES = " \t\r\n\"'`*.:()[]"
+_REFUSALS = ("content_filter", "refusal")
 
 
-def parse_verdicts(criteria: Sequence[Criterion], reply: str, *, truncated: bool) -> list[Outcome]:
-    """One outcome per criterion, in order. Never raises: what isn't a clear verdict is Unscored with the raw reply.
+@dataclass(frozen=True)
+class Reading:
+    """One outcome per key of a question. `is_cut` says that the reply ended too early; `is_loop` that it ended in white
+    space, as happens where a server's grammar allows any amount of it; `is_refused` that the model would not answer."""
 
-    `truncated` says that the server cut the reply at its token limit.
+    outcomes: Mapping[str, Outcome]
+    is_cut: bool = False
+    is_loop: bool = False
+    is_refused: bool = False
+
+
+def parse_reply(question: Question, reply: ChatReply, completion: str, min_label_mass: float | None = None) -> Reading:
+    """What a reply says on each key that was asked for. Never raises.
+
+    `completion` is what quotes are looked up in. With `min_label_mass` (0 to 1) letters are read from their
+    probabilities, as long as these sum up to so much before they are scaled to 1.
     """
-    text = _strip(reply)
+    if reply.finish_reason in _REFUSALS:
+        detail = f"the server's finish_reason is {reply.finish_reason!r}"
+        return replace(_all(question, Reason.REFUSED, detail, reply.text), is_refused=True)
+    if not reply.text.strip() and reply.reasoning:
+        # some servers put the whole answer where the reasoning belongs; it counts where all of it is an answer
+        reading = _parse_text(question, reply.model_copy(update={"text": reply.reasoning}), completion, None)
+        if all(isinstance(o, Verdict) for o in reading.outcomes.values()):
+            return reading
+    return _parse_text(question, reply, completion, min_label_mass)
+
+
+def without_reasoning(text: str) -> str:
+    """A reply without the block of reasoning that it begins with."""
+    return _THINKING.sub("", text).strip()
+
+
+def _parse_text(question: Question, reply: ChatReply, completion: str, min_label_mass: float | None) -> Reading:
+    is_cut = reply.finish_reason == "length"
+    text = without_reasoning(reply.text)
     if not text:
-        return [_unscored(c, Reason.EMPTY, "the reply holds no text", reply) for c in criteria]
+        reason = Reason.TRUNCATED if is_cut else Reason.EMPTY
+        return _all(question, reason, "the reply holds no text after its reasoning", reply.text, is_cut=is_cut)
+    if question.style is Style.LETTER:
+        return _parse_letter(question, reply, text, min_label_mass)
+    return _parse_object(question, reply, text, completion)
+
+
+def _parse_object(question: Question, reply: ChatReply, text: str, completion: str) -> Reading:
+    is_cut = reply.finish_reason == "length"
     try:
-        entries = json.loads(text, object_pairs_hook=_unique)["verdicts"]
-        if not isinstance(entries, list):
-            raise TypeError("'verdicts' is not a list")
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
-        reason = Reason.TRUNCATED if truncated else Reason.UNPARSABLE
-        detail = f"expected one JSON object with a list 'verdicts': {type(e).__name__}: {e}"
-        return [_unscored(c, reason, detail, reply) for c in criteria]
-    found: dict[str, list[dict[str, object]]] = {}
-    for entry in entries:
-        if isinstance(entry, dict) and isinstance(entry.get("criterion"), str):
-            found.setdefault(entry["criterion"], []).append(entry)
-    return [_outcome(c, found.get(c.id, []), reply) for c in criteria]
+        found, is_closed = _members(_object_in(text))
+    except ValueError as e:
+        reason = Reason.TRUNCATED if is_cut else Reason.UNPARSABLE
+        return _all(question, reason, f"expected one JSON object: {e}", reply.text, is_cut=is_cut)
+    missing = Reason.MISSING if is_closed else Reason.TRUNCATED if is_cut else Reason.UNPARSABLE
+    outcomes: dict[str, Outcome] = {}
+    for key, criterion in question.criteria.items():
+        values = [value for name, value in found if name in (key, criterion.id)]
+        if not values:
+            outcomes[key] = _unscored(criterion, missing, f"the reply has no entry {key!r}", reply.text)
+        elif len(values) > 1:
+            outcomes[key] = _unscored(criterion, Reason.DUPLICATE, f"{len(values)} entries for one key", reply.text)
+        else:
+            outcomes[key] = _outcome(criterion, values[0], completion, reply.text)
+    return Reading(outcomes, is_cut=is_cut and not is_closed, is_loop=is_cut and bool(_LOOP.search(reply.text)))
 
 
-def _strip(reply: str) -> str:
-    text = _THINKING.sub("", reply).strip()
-    fenced = _CODE_FENCE.match(text)
-    return fenced[1].strip() if fenced else text
+def _outcome(criterion: Criterion, value: Any, completion: str, raw: str) -> Outcome:
+    entry = value if isinstance(value, dict) else {"points": value}
+    points = entry.get("points")
+    if isinstance(points, float) and points.is_integer():
+        points = int(points)
+    if isinstance(points, bool) or not isinstance(points, int) or criterion.level(points) is None:
+        offered = ", ".join(str(level.points) for level in criterion.levels)
+        return _unscored(criterion, Reason.OFF_MENU, f"points {points!r:.100}; the levels offer {offered}", raw)
+    quote = str(entry.get("quote") or "")
+    if criterion.evidence and points != criterion.absent_points and not holds_quote(completion, quote):
+        detail = f"{points} points for a quote that the completion does not hold: {quote!r:.200}"
+        return _unscored(criterion, Reason.NO_EVIDENCE, detail, raw)
+    rationale = str(entry.get("rationale") or "")
+    return Verdict(criterion_id=criterion.id, points=points, rationale=rationale, quote=quote)
+
+
+def _parse_letter(question: Question, reply: ChatReply, text: str, min_label_mass: float | None) -> Reading:
+    key = question.keys[0]
+    criterion = question.criteria[key]
+    points_by_letter = dict(zip(letters(criterion), (level.points for level in criterion.levels), strict=True))
+    letter = text.strip(_EDGES)
+    if letter not in points_by_letter:
+        offered = ", ".join(points_by_letter)
+        is_cut = reply.finish_reason == "length"
+        unscored = _unscored(criterion, Reason.OFF_MENU, f"{text!r:.100}; the letters are {offered}", reply.text)
+        return Reading({key: unscored}, is_cut=is_cut)
+    verdict = Verdict(criterion_id=criterion.id, points=points_by_letter[letter])
+    if min_label_mass is not None and (shares := _shares(reply.tokens, points_by_letter, min_label_mass)):
+        mean = math.fsum(points_by_letter[x] * p for x, p in shares.items())
+        spread = math.sqrt(math.fsum(p * (points_by_letter[x] - mean) ** 2 for x, p in shares.items()))
+        mean = min(max(mean, criterion.min_points), criterion.max_points)
+        verdict = verdict.model_copy(update={"expected": mean, "uncertainty": spread})
+    return Reading({key: verdict})
+
+
+def _shares(tokens: tuple[Token, ...], known: Mapping[str, int], min_mass: float) -> dict[str, float]:
+    """The probability of each letter at the token that names one, scaled to 1; empty where it can't be told, or where
+    the letters together had less than `min_mass`."""
+    at = next((token for token in tokens if token.text.strip(_EDGES) in known and token.top), None)
+    if at is None:
+        return {}
+    masses = dict.fromkeys(known, 0.0)
+    for text, logprob in at.top:
+        if (letter := text.strip(_EDGES)) in masses:
+            masses[letter] += math.exp(logprob)
+    total = math.fsum(masses.values())
+    return {x: m / total for x, m in masses.items()} if total >= max(min_mass, 1e-9) else {}
+
+
+def _object_in(text: str) -> str:
+    """From the brace that opens the reply's one object. Raises ValueError for none or several."""
+    if fenced := _CODE_FENCE.search(text):
+        text = fenced[1]
+    start = text.find("{")
+    if start < 0:
+        raise ValueError("there is none")
+    return text[start:]
+
+
+def _members(text: str) -> tuple[list[tuple[str, Any]], bool]:
+    """The complete members of the object that `text` begins with, and whether the object was closed.
+
+    Raises ValueError where another object follows: then it isn't clear which one is meant.
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=_unique)
+    members: list[tuple[str, Any]] = []
+    at = _skip(text, 1)
+    while text[at : at + 1] != "}":
+        try:
+            name, at = decoder.raw_decode(text, at)
+            at = _skip(text, at)
+            if text[at : at + 1] != ":" or not isinstance(name, str):
+                return members, False
+            value, at = decoder.raw_decode(text, _skip(text, at + 1))
+        except (ValueError, RecursionError):
+            return members, False
+        at = _skip(text, at)
+        if text[at : at + 1] in (",", "}") or isinstance(value, dict):  # a bare number at the end may lack digits
+            members.append((name, value))
+        if text[at : at + 1] == ",":
+            at = _skip(text, at + 1)
+        elif text[at : at + 1] != "}":
+            return members, False
+    if "{" in text[at + 1 :]:
+        raise ValueError("there are several")
+    return members, True
+
+
+def _skip(text: str, at: int) -> int:
+    """The next position that holds no white space."""
+    while text[at : at + 1].isspace():
+        at += 1
+    return at
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object of the reply. One that gives a key twice, such as two "points", has no clear meaning."""
+    """An object inside the reply. One that gives a key twice, such as two "points", has no clear meaning."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError(f"an object gives a key twice: {[key for key, _ in pairs]}")
     return found
 
 
-def _outcome(criterion: Criterion, entries: list[dict[str, object]], raw: str) -> Outcome:
-    if not entries:
-        return _unscored(criterion, Reason.MISSING, "the reply has no entry for this criterion", raw)
-    if len(entries) > 1:
-        return _unscored(criterion, Reason.DUPLICATE, f"the reply has {len(entries)} entries for this criterion", raw)
-    points, rationale = entries[0].get("points"), entries[0].get("rationale") or ""
-    if isinstance(points, float) and points.is_integer():
-        points = int(points)
-    if isinstance(points, bool) or not isinstance(points, int) or criterion.level(points) is None:
-        offered = ", ".join(str(level.points) for level in criterion.levels)
-        return _unscored(criterion, Reason.OFF_MENU, f"points {points!r:.100}; the levels offer {offered}", raw)
-    return Verdict(criterion_id=criterion.id, points=points, rationale=str(rationale))
+def _all(question: Question, reason: Reason, detail: str, raw: str, *, is_cut: bool = False) -> Reading:
+    outcomes = {key: _unscored(c, reason, detail, raw) for key, c in question.criteria.items()}
+    return Reading(outcomes, is_cut=is_cut, is_loop=is_cut and bool(_LOOP.search(raw)))
 
 
 def _unscored(criterion: Criterion, reason: Reason, detail: str, raw: str) -> Unscored:

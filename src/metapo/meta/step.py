@@ -1,17 +1,18 @@
 """One meta step: select -> analyze -> refine -> merge -> accept (MPO paper, section 3)."""
 
-import asyncio
 import re
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 
 from pydantic import Field
 
+from metapo.aio import each
 from metapo.errors import ChatBadResponse, ChatError, ChatMisconfigured
+from metapo.judge.judge import Call
 from metapo.judge.template import fence, load_template
-from metapo.judge.transport import ChatRequest, Transport
+from metapo.judge.transport import ChatReply, ChatRequest, Transport
 from metapo.meta.tidy import tidy
 from metapo.reward import Scored
 from metapo.rollout import Message
@@ -30,6 +31,7 @@ class MetaSettings(Frozen):
 
 
 class Stage(StrEnum):
+    EXPLAIN = "explain"
     ANALYZE = "analyze"
     REFINE = "refine"
     MERGE = "merge"
@@ -37,13 +39,15 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request to the meta model: its newest message and the reply, or the error. `sample` is None in the merge."""
+    """One request to the meta model, or to the judge for its reasons: the newest message and the reply, or the error.
+    `sample` is None in the merge; `used` is the reply as it came, with its cost."""
 
     stage: Stage
     sample: int | None
     prompt: str
     reply: str = ""
     error: str = ""
+    used: ChatReply | None = None
 
 
 class Decision(StrEnum):
@@ -70,6 +74,12 @@ class MetaStep:
 
 Select = Callable[[Sequence[Scored], int, Random], list[Scored]]
 Accept = Callable[[Rubric, Rubric], bool]
+Explain = Callable[[Scored], Awaitable[Scored]]
+
+
+async def as_it_is(scored: Scored) -> Scored:
+    """For rollouts whose verdicts come with reasons: nothing is asked."""
+    return replace(scored, assessment=replace(scored.assessment, calls=()))
 
 
 def random_sample(judged: Sequence[Scored], n: int, rng: Random) -> list[Scored]:
@@ -117,7 +127,7 @@ class _Conversation:
             raise
         cut = f"the reply was cut at {request.max_tokens} tokens; raise meta.max_tokens"
         error = cut if reply.finish_reason == "length" else ""
-        self.log.append(Exchange(self.stage, self.sample, prompt, reply.text, error))
+        self.log.append(Exchange(self.stage, self.sample, prompt, reply.text, error, reply))
         if error:
             raise ChatBadResponse(error)
         self.messages.append(Message(role="assistant", content=reply.text))
@@ -144,10 +154,21 @@ class MetaModel:
         self._select = select
         self._accept = accept
 
-    async def step(self, parent: Revision, recent: Sequence[Scored], *, step: int, rng: Random) -> MetaStep:
-        """Propose a child of `parent` from `recent` rollouts. Raises ChatMisconfigured; other failures are a reason."""
-        samples = self._select([j for j in recent if j.reward.value is not None], self.settings.samples, rng)
+    async def step(
+        self,
+        parent: Revision,
+        recent: Sequence[Scored],
+        *,
+        step: int,
+        rng: Random,
+        explain: Explain = as_it_is,
+    ) -> MetaStep:
+        """Propose a child of `parent` from `recent` rollouts, those selected with the judge's reasons from `explain`.
+        Raises ChatMisconfigured; other failures are a reason."""
         log: list[Exchange] = []
+        selected = self._select([j for j in recent if j.reward.value is not None], self.settings.samples, rng)
+        samples = await each(explain, selected)
+        log += [_explanation(i, call) for i, sample in enumerate(samples) for call in sample.assessment.calls]
 
         def end(decision: Decision, reason: str, child: Revision | None = None) -> MetaStep:
             return MetaStep(step, parent.id, child, decision, reason, tuple(samples), tuple(log))
@@ -178,7 +199,7 @@ class MetaModel:
             _Conversation(self.transport, self.settings, Stage.ANALYZE, i, logs[i]) for i in range(len(samples))
         ]
         prompts = [self._analysis_prompt(rubric, sample) for sample in samples]
-        replies = await asyncio.gather(*(_try(c.ask(p)) for c, p in zip(conversations, prompts, strict=True)))
+        replies = await each(lambda cp: _try(cp[0].ask(cp[1])), list(zip(conversations, prompts, strict=True)))
         for part in logs:
             log.extend(part)
         for conversation in conversations:
@@ -188,7 +209,7 @@ class MetaModel:
 
     async def _refine(self, conversations: Sequence[_Conversation]) -> list[str]:
         """One refined rubric as text per conversation whose refinement can be read."""
-        texts = await asyncio.gather(*(_try(self._write(c, "refine", self._count_prompt(c))) for c in conversations))
+        texts = await each(lambda c: _try(self._write(c, "refine", self._count_prompt(c))), conversations)
         return [text for text in texts if text and parse_rubric(text).criteria]
 
     async def _merge(self, parent: Rubric, drafts: Sequence[str], log: list[Exchange]) -> tuple[str, str]:
@@ -236,7 +257,7 @@ class MetaModel:
             rubric=render_rubric(rubric),
             material="\n\n".join(material),
             verdicts="\n".join(
-                f"- {o.criterion_id}: {o.points}. {o.rationale}"
+                f"- {o.criterion_id}: {o.value:g}. {o.rationale}"
                 for o in sample.assessment.outcomes
                 if isinstance(o, Verdict)
             ),
@@ -245,6 +266,11 @@ class MetaModel:
             max_points=f"{rubric.max_points:g}",
             normalized=f"{reward.normalized:.2f}",
         )
+
+
+def _explanation(sample: int, call: Call) -> Exchange:
+    """Its prompt is the judge's template, filled with the rubric in force and the sample, and so is not repeated."""
+    return Exchange(Stage.EXPLAIN, sample, "", call.reply.text if call.reply else "", call.error, call.reply)
 
 
 async def _try(asking: Coroutine[None, None, str]) -> str | None:

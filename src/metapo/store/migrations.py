@@ -42,6 +42,14 @@ def m001_first(db: sa.Connection) -> None:
             db.execute(sa.text(statement))
 
 
+@migration
+def m002_judging(db: sa.Connection) -> None:
+    """What a call cost and where it went, expected points and evidence, opinions of several judges, known answers."""
+    for statement in _M002.split(";"):
+        if statement.strip():
+            db.execute(sa.text(statement))
+
+
 # A row is live unless a later attempt wrote it anew: one that resumed before its step, or at it where the row's work
 # begins after that many steps (training rollouts) rather than ends with them (evaluation, meta steps, adoptions).
 _M001 = """
@@ -98,4 +106,52 @@ CREATE VIEW points_by_criterion AS SELECT r.step, r.split, v.criterion_id, COUNT
 CREATE VIEW unscored_by_reason AS SELECT r.step, r.split, v.reason, COUNT(*) AS n_verdicts
     FROM live_rollout r JOIN verdict v ON v.rollout_id = r.id WHERE v.reason IS NOT NULL
     GROUP BY r.step, r.split, v.reason
+"""
+
+# Views that name all columns of a table are made anew, as they don't follow where the database is PostgreSQL.
+_M002 = """
+DROP VIEW unscored_by_reason;
+DROP VIEW points_by_criterion;
+DROP VIEW reward_by_step;
+DROP VIEW live_rollout;
+ALTER TABLE rollout ADD COLUMN n_reused INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollout ADD COLUMN n_left_out INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollout ADD COLUMN monitor DOUBLE PRECISION;
+ALTER TABLE verdict ADD COLUMN expected DOUBLE PRECISION;
+ALTER TABLE verdict ADD COLUMN uncertainty DOUBLE PRECISION;
+ALTER TABLE verdict ADD COLUMN quote TEXT NOT NULL DEFAULT '';
+ALTER TABLE judge_call ADD COLUMN role TEXT NOT NULL DEFAULT 'judge';
+ALTER TABLE judge_call ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
+ALTER TABLE judge_call ADD COLUMN cached_tokens INTEGER;
+ALTER TABLE judge_call ADD COLUMN cost_usd DOUBLE PRECISION;
+ALTER TABLE meta_exchange ADD COLUMN model TEXT NOT NULL DEFAULT '';
+ALTER TABLE meta_exchange ADD COLUMN prompt_tokens INTEGER;
+ALTER TABLE meta_exchange ADD COLUMN completion_tokens INTEGER;
+ALTER TABLE meta_exchange ADD COLUMN cost_usd DOUBLE PRECISION;
+ALTER TABLE meta_exchange ADD COLUMN latency_s DOUBLE PRECISION NOT NULL DEFAULT 0;
+CREATE TABLE opinion (
+    rollout_id TEXT NOT NULL REFERENCES rollout (id), role TEXT NOT NULL, judge TEXT NOT NULL,
+    criterion_id TEXT NOT NULL, points INTEGER, value DOUBLE PRECISION, rationale TEXT NOT NULL, reason TEXT,
+    detail TEXT NOT NULL, PRIMARY KEY (rollout_id, role, judge, criterion_id));
+CREATE TABLE known_answer (key TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE VIEW live_rollout AS SELECT r.* FROM rollout r WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > r.attempt_id AND (
+        a.resumed_step < r.step OR a.resumed_step = 0 OR (a.resumed_step = r.step AND r.split = 'train')));
+CREATE VIEW reward_by_step AS SELECT step, split, revision_id, COUNT(*) AS n_rollouts,
+    COUNT(*) - COUNT(value) AS n_unscored, AVG(normalized) AS normalized, AVG(raw) AS raw, AVG(monitor) AS monitor
+    FROM live_rollout GROUP BY step, split, revision_id;
+CREATE VIEW points_by_criterion AS SELECT r.step, r.split, v.criterion_id, COUNT(*) AS n_rollouts,
+    COUNT(*) - COUNT(v.points) AS n_unscored, AVG(COALESCE(v.expected, v.points)) AS points
+    FROM live_rollout r JOIN verdict v ON v.rollout_id = r.id GROUP BY r.step, r.split, v.criterion_id;
+CREATE VIEW unscored_by_reason AS SELECT r.step, r.split, v.reason, COUNT(*) AS n_verdicts
+    FROM live_rollout r JOIN verdict v ON v.rollout_id = r.id WHERE v.reason IS NOT NULL
+    GROUP BY r.step, r.split, v.reason;
+CREATE VIEW spending AS SELECT role, model, COUNT(*) AS n_calls,
+    SUM(CASE WHEN error = '' THEN 0 ELSE 1 END) AS n_failed,
+    COALESCE(SUM(prompt_tokens), 0) AS prompt_tokens, COALESCE(SUM(completion_tokens), 0) AS completion_tokens,
+    COALESCE(SUM(cost_usd), 0) AS cost_usd, SUM(latency_s) AS latency_s
+    FROM (SELECT role, model, error, prompt_tokens, completion_tokens, cost_usd, latency_s FROM judge_call
+          UNION ALL SELECT 'meta', model, error, prompt_tokens, completion_tokens, cost_usd, latency_s
+          FROM meta_exchange) AS c
+    GROUP BY role, model
 """

@@ -8,7 +8,8 @@ from metapo.rubric import Outcome, Revision
 
 @dataclass(frozen=True)
 class CallRecord:
-    """One request to the judge: the raw reply and its usage, or the error (then `reply` is empty)."""
+    """One request to a judge: the raw reply and its usage, or the error (then `reply` is empty). `role` tells the judge
+    from the monitor."""
 
     reply: str
     error: str = ""
@@ -17,11 +18,28 @@ class CallRecord:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     latency_s: float = 0.0
+    role: str = "judge"
+    endpoint: str = ""
+    cached_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True)
+class OpinionRecord:
+    """One judge's outcome where several were asked (role "panel") or one is only watched ("monitor")."""
+
+    role: str
+    judge: str
+    outcome: Outcome
 
 
 @dataclass(frozen=True)
 class RolloutRecord:
-    """A rollout, the revision that scored it, its reward (None when unscored), its outcomes and the calls they took."""
+    """A rollout, the revision that scored it, its reward (None when unscored), its outcomes and the calls they took.
+
+    `n_reused` outcomes were known already, `n_left_out` characters of the completion were not shown; `monitor` is the
+    normalised score of the monitor, in [0, 1].
+    """
 
     rollout: Rollout
     revision_id: str
@@ -30,6 +48,10 @@ class RolloutRecord:
     raw: float | None
     outcomes: tuple[Outcome, ...]
     calls: tuple[CallRecord, ...] = ()
+    n_reused: int = 0
+    n_left_out: int = 0
+    monitor: float | None = None
+    opinions: tuple[OpinionRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +63,11 @@ class ExchangeRecord:
     prompt: str
     reply: str
     error: str = ""
+    model: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+    latency_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,3 +82,12 @@ class MetaStepRecord:
     samples: tuple[Rollout, ...]
     exchanges: tuple[ExchangeRecord, ...]
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What all calls of a run cost so far, to judges and meta model alike, those of interrupted attempts too."""
+
+    n_calls: int
+    tokens: int
+    cost_usd: float

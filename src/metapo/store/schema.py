@@ -55,6 +55,9 @@ rollout = sa.Table(
     sa.Column("value", sa.Float),
     sa.Column("normalized", sa.Float),
     sa.Column("raw", sa.Float),
+    sa.Column("n_reused", sa.Integer, nullable=False),
+    sa.Column("n_left_out", sa.Integer, nullable=False),
+    sa.Column("monitor", sa.Float),
 )
 verdict = sa.Table(
     "verdict",
@@ -65,6 +68,28 @@ verdict = sa.Table(
     sa.Column("rationale", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("expected", sa.Float),
+    sa.Column("uncertainty", sa.Float),
+    sa.Column("quote", sa.Text, nullable=False),
+)
+opinion = sa.Table(
+    "opinion",
+    metadata,
+    sa.Column("rollout_id", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, primary_key=True),
+    sa.Column("judge", sa.Text, primary_key=True),
+    sa.Column("criterion_id", sa.Text, primary_key=True),
+    sa.Column("points", sa.Integer),
+    sa.Column("value", sa.Float),
+    sa.Column("rationale", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("detail", sa.Text, nullable=False),
+)
+known_answer = sa.Table(
+    "known_answer",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
 )
 judge_call = sa.Table(
     "judge_call",
@@ -78,6 +103,10 @@ judge_call = sa.Table(
     sa.Column("prompt_tokens", sa.Integer),
     sa.Column("completion_tokens", sa.Integer),
     sa.Column("latency_s", sa.Float, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("endpoint", sa.Text, nullable=False),
+    sa.Column("cached_tokens", sa.Integer),
+    sa.Column("cost_usd", sa.Float),
 )
 meta_step = sa.Table(
     "meta_step",
@@ -110,4 +139,9 @@ meta_exchange = sa.Table(
     sa.Column("prompt", sa.Text, nullable=False),
     sa.Column("reply", sa.Text, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("prompt_tokens", sa.Integer),
+    sa.Column("completion_tokens", sa.Integer),
+    sa.Column("cost_usd", sa.Float),
+    sa.Column("latency_s", sa.Float, nullable=False),
 )

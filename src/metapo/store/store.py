@@ -1,7 +1,8 @@
 """Append-only writes and the reads that a run needs. Rows of an interrupted attempt stay, but are no longer live."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,7 @@ from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome, Reason, Revision, Rubric, Unscored, Verdict
 from metapo.store import schema as t
 from metapo.store.migrations import migrate
-from metapo.store.records import ExchangeRecord, MetaStepRecord, RolloutRecord
+from metapo.store.records import ExchangeRecord, MetaStepRecord, OpinionRecord, RolloutRecord, Spent
 
 _live_rollout = sa.table("live_rollout", *(sa.column(c.name) for c in t.rollout.columns))
 _live_adoption = sa.table("live_adoption", *(sa.column(c.name) for c in t.adoption.columns))
@@ -61,7 +62,7 @@ class Store:
             db.execute(t.adoption.insert(), {"attempt_id": attempt, "step": step, "revision_id": revision.id})
 
     def append_rollouts(self, attempt: int, records: Sequence[RolloutRecord]) -> None:
-        """Write rollouts with their verdicts and calls."""
+        """Write rollouts with their verdicts, calls and opinions."""
         if not records:
             return
         ids = [_rollout_id(attempt, record.rollout) for record in records]
@@ -71,12 +72,15 @@ class Store:
             for i, record in zip(ids, records, strict=True)
             for number, call in enumerate(record.calls)
         ]
+        opinions = [_opinion_row(i, o) for i, record in zip(ids, records, strict=True) for o in record.opinions]
         with self._transaction() as db:
             db.execute(t.rollout.insert(), [_rollout_row(i, attempt, r) for i, r in zip(ids, records, strict=True)])
             if verdicts:
                 db.execute(t.verdict.insert(), verdicts)
             if calls:
                 db.execute(t.judge_call.insert(), calls)
+            if opinions:
+                db.execute(t.opinion.insert(), opinions)
 
     def append_meta_step(self, attempt: int, record: MetaStepRecord, *, adopted: bool) -> None:
         """Write a meta step with every intermediate text and, where `adopted`, its child's adoption, in one go."""
@@ -111,7 +115,35 @@ class Store:
             if adopted and record.child is not None:
                 db.execute(t.adoption.insert(), {**key, "revision_id": record.child.id})
 
+    def remember(self, answers: Mapping[str, str]) -> None:
+        """Keep known answers by key; one that is known already stays as it is."""
+        if answers:
+            insert = sa.text("INSERT INTO known_answer (key, body) VALUES (:key, :body) ON CONFLICT (key) DO NOTHING")
+            with self._transaction() as db:
+                db.execute(insert, [{"key": key, "body": body} for key, body in answers.items()])
+
     # reads
+
+    def known_keys(self) -> set[str]:
+        """The keys of all known answers."""
+        with self._transaction() as db:
+            return set(db.scalars(sa.select(t.known_answer.c.key)))
+
+    def known_answer(self, key: str) -> str | None:
+        with self._transaction() as db:
+            found: str | None = db.scalar(sa.select(t.known_answer.c.body).where(t.known_answer.c.key == key))
+        return found
+
+    def spent(self) -> Spent:
+        """What the run's calls cost so far."""
+        with self._transaction() as db:
+            row = db.execute(
+                sa.text(
+                    "SELECT COALESCE(SUM(n_calls), 0), COALESCE(SUM(prompt_tokens + completion_tokens), 0), "
+                    "COALESCE(SUM(cost_usd), 0) FROM spending"
+                )
+            ).one()
+        return Spent(int(row[0]), int(row[1]), float(row[2]))
 
     def revision(self, revision_id: str) -> Revision:
         """Raises LineageError where the store has no such revision, or its content doesn't match its id."""
@@ -220,25 +252,47 @@ def _rollout_row(rollout_id: str, attempt: int, record: RolloutRecord) -> dict[s
         "value": record.value,
         "normalized": record.normalized,
         "raw": record.raw,
+        "n_reused": record.n_reused,
+        "n_left_out": record.n_left_out,
+        "monitor": record.monitor,
     }
 
 
 def _verdict_row(rollout_id: str, outcome: Outcome) -> dict[str, Any]:
-    scored = isinstance(outcome, Verdict)
+    row = {"rollout_id": rollout_id, "criterion_id": outcome.criterion_id}
+    if isinstance(outcome, Verdict):
+        return {**row, "reason": None, "detail": "", **outcome.model_dump(exclude={"criterion_id"})}
+    nothing = {"points": None, "rationale": "", "expected": None, "uncertainty": None, "quote": ""}
+    return {**row, **nothing, "reason": outcome.reason.value, "detail": outcome.detail}
+
+
+def _opinion_row(rollout_id: str, opinion: OpinionRecord) -> dict[str, Any]:
+    outcome = opinion.outcome
+    verdict = outcome if isinstance(outcome, Verdict) else None
     return {
         "rollout_id": rollout_id,
+        "role": opinion.role,
+        "judge": opinion.judge,
         "criterion_id": outcome.criterion_id,
-        "points": outcome.points if isinstance(outcome, Verdict) else None,
-        "rationale": outcome.rationale if isinstance(outcome, Verdict) else "",
-        "reason": None if scored else outcome.reason.value,  # type: ignore[union-attr]
-        "detail": "" if scored else outcome.detail,  # type: ignore[union-attr]
+        "points": verdict.points if verdict else None,
+        "value": verdict.value if verdict else None,
+        "rationale": verdict.rationale if verdict else "",
+        "reason": outcome.reason.value if isinstance(outcome, Unscored) else None,
+        "detail": outcome.detail if isinstance(outcome, Unscored) else "",
     }
 
 
 def _read_outcome(row: Any) -> Outcome:
     if row.reason is not None:
         return Unscored(criterion_id=row.criterion_id, reason=Reason(row.reason), detail=row.detail)
-    return Verdict(criterion_id=row.criterion_id, points=row.points, rationale=row.rationale)
+    return Verdict(
+        criterion_id=row.criterion_id,
+        points=row.points,
+        rationale=row.rationale,
+        quote=row.quote,
+        expected=row.expected,
+        uncertainty=row.uncertainty,
+    )
 
 
 def _read_rollout(row: Any, outcomes: list[Outcome]) -> RolloutRecord:
@@ -250,7 +304,17 @@ def _read_rollout(row: Any, outcomes: list[Outcome]) -> RolloutRecord:
         split=Split(row.split),
         reference=row.reference,
     )
-    return RolloutRecord(rollout, row.revision_id, row.value, row.normalized, row.raw, tuple(outcomes))
+    return RolloutRecord(
+        rollout,
+        row.revision_id,
+        row.value,
+        row.normalized,
+        row.raw,
+        tuple(outcomes),
+        n_reused=row.n_reused,
+        n_left_out=row.n_left_out,
+        monitor=row.monitor,
+    )
 
 
 def _write_revision(db: sa.Connection, revision: Revision) -> None:
@@ -316,9 +380,13 @@ def _read_meta_step(db: sa.Connection, row: Any) -> MetaStepRecord:
         decision=row.decision,
         reason=row.reason,
         samples=_read_samples(db, row),
-        exchanges=tuple(ExchangeRecord(e.stage, e.sample, e.prompt, e.reply, e.error) for e in exchanges),
+        exchanges=tuple(_read_exchange(e) for e in exchanges),
         seconds=row.seconds,
     )
+
+
+def _read_exchange(row: Any) -> ExchangeRecord:
+    return ExchangeRecord(**{f.name: getattr(row, f.name) for f in fields(ExchangeRecord)})
 
 
 def _read_samples(db: sa.Connection, row: Any) -> tuple[Rollout, ...]:

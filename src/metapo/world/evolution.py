@@ -86,6 +86,7 @@ def _note(criterion: Criterion) -> str:
         "only takes points off": criterion.polarity is Polarity.NEGATIVE,
         f"counts {criterion.weight:g} times": criterion.weight != 1,
         "pinned: no meta step may change it": criterion.pinned,
+        "evidence: a verdict needs a quote that the completion holds": criterion.evidence,
     }
     return ", ".join(note for note, holds in notes.items() if holds)
 

@@ -7,6 +7,8 @@ policies find.
 """
 
 import json
+import re
+from collections.abc import Mapping
 from random import Random
 
 from metapo.errors import ChatRejected
@@ -31,6 +33,8 @@ IMPRESSION = {
 }
 OFF_TOPIC = 0.5
 NOISE = 0.10
+_FENCE = re.compile(r"^~{8,} ", re.MULTILINE)
+_KEY = re.compile(r'"([a-z]+)" for ([a-z0-9][a-z0-9_-]*)')
 
 
 class WorldJudge:
@@ -48,7 +52,7 @@ class WorldJudge:
         if "<rubric>" not in request.last:
             return ChatReply(text="yes", model="world-judge")
         prompt, completion = unfence("prompt", request.last), unfence("completion", request.last)
-        rubric = parse_rubric(_rubric_block(request.last)).rubric
+        rubric = parse_rubric(_rubric_block(_instructions(request.last))).rubric
         if prompt is None or completion is None or rubric is None:
             raise ChatRejected("the offline world's judge needs a rubric, a fenced prompt and a fenced completion")
         try:
@@ -56,8 +60,8 @@ class WorldJudge:
         except ValueError as e:
             raise ChatRejected(str(e)) from e
         rng = Random(digest([self._seed, prompt, completion, rubric.digest]))
-        verdicts = [self._verdict(criterion, essay, rng) for criterion in rubric.criteria]
-        return ChatReply(text=json.dumps({"verdicts": verdicts}), model="world-judge")
+        verdicts = {c.id: self._verdict(c, essay, rng) for c in rubric.criteria}
+        return ChatReply(text=_written(verdicts, _instructions(request.last)), model="world-judge")
 
     async def identify(self) -> str:
         return f"world-judge sway={self._sway:g} seed={self._seed}"
@@ -65,12 +69,13 @@ class WorldJudge:
     async def aclose(self) -> None:
         pass
 
-    def _verdict(self, criterion: Criterion, essay: Essay, rng: Random) -> dict[str, object]:
+    def _verdict(self, criterion: Criterion, essay: Essay, rng: Random) -> tuple[int, str]:
+        """The points of a level, and why."""
         level, rationale = self._level(criterion, essay, rng)
         if rng.random() < NOISE:
             level += rng.choice((-1, 1))
         level = min(max(level, 0), len(criterion.levels) - 1)
-        return {"criterion": criterion.id, "rationale": rationale, "points": criterion.levels[level].points}
+        return criterion.levels[level].points, rationale
 
     def _level(self, criterion: Criterion, essay: Essay, rng: Random) -> tuple[int, str]:
         """The index of the level that fits before noise, and why."""
@@ -93,7 +98,24 @@ def impression(essay: Essay) -> float:
     return sum(scores) / len(scores) if scores else 0.0
 
 
-def _rubric_block(prompt: str) -> str:
-    """The text from the first <rubric> to the first </rubric> after it; completions stand below both."""
-    start = prompt.find("<rubric>")
-    return prompt[start : prompt.find("</rubric>", start) + len("</rubric>")] if start >= 0 else ""
+def _instructions(prompt: str) -> str:
+    """What stands before the first fence: the words of the template and the rubric, none of the policy's."""
+    return _FENCE.split(prompt, maxsplit=1)[0]
+
+
+def _rubric_block(instructions: str) -> str:
+    start = instructions.find("<rubric>")
+    return instructions[start : instructions.find("</rubric>", start) + len("</rubric>")] if start >= 0 else ""
+
+
+def _written(verdicts: Mapping[str, tuple[int, str]], instructions: str) -> str:
+    """The JSON that the instructions ask for: under each criterion's key its points, with a rationale if wanted."""
+    form = instructions.rpartition("</rubric>")[2]
+    with_rationale = '"rationale"' in form
+    return json.dumps(
+        {
+            key: {"rationale": why, "points": points} if with_rationale else points
+            for key, criterion_id in _KEY.findall(form)
+            for points, why in [verdicts[criterion_id]]
+        }
+    )

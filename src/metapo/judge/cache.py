@@ -1,0 +1,69 @@
+"""What was answered before: an equal question costs nothing, in a batch, in a run, or after an interruption."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_REMEMBERED = 4096
+
+
+class Cache(Protocol):
+    """Texts by key. A key holds everything that could change the text, so an entry never goes stale."""
+
+    def load(self, key: str) -> str | None: ...
+
+    def save(self, key: str, body: str) -> None: ...
+
+
+class MemoryCache:
+    """The newest `MAX_REMEMBERED` texts of this process."""
+
+    def __init__(self) -> None:
+        self._bodies: OrderedDict[str, str] = OrderedDict()
+
+    def load(self, key: str) -> str | None:
+        if key in self._bodies:
+            self._bodies.move_to_end(key)
+        return self._bodies.get(key)
+
+    def save(self, key: str, body: str) -> None:
+        self._bodies[key] = body
+        if len(self._bodies) > MAX_REMEMBERED:
+            self._bodies.popitem(last=False)
+
+
+@dataclass
+class Claim:
+    """What is known under a key. Where that is None, whoever holds the claim is to find out, and sets `found`."""
+
+    known: str | None
+    found: str | None = None
+
+
+class Answers:
+    """A cache in which each key is worked on once at a time: who comes second waits for the first."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._under_way: dict[str, asyncio.Event] = {}
+
+    @asynccontextmanager
+    async def claim(self, key: str) -> AsyncIterator[Claim]:
+        """What is known under `key`, as soon as nobody is finding it out; what the claim then finds is kept."""
+        while (known := self._cache.load(key)) is None and (other := self._under_way.get(key)):
+            await other.wait()
+        if known is not None:
+            yield Claim(known)
+            return
+        done = self._under_way[key] = asyncio.Event()
+        claim = Claim(None)
+        try:
+            yield claim
+            if claim.found is not None:
+                self._cache.save(key, claim.found)
+        finally:
+            del self._under_way[key]
+            done.set()

@@ -1,0 +1,130 @@
+"""From settings to rewards: the judges that the settings name, and the rollouts scored under the revision in force."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from metapo.aio import each
+from metapo.errors import ChatMisconfigured
+from metapo.judge.cache import Cache
+from metapo.judge.endpoint import EndpointSettings
+from metapo.judge.judge import Assessment, Assessor, Call, Judge
+from metapo.judge.panel import Panel
+from metapo.judge.transport import Transport
+from metapo.reward import AGGREGATES, Monitored, Scored
+from metapo.rollout import Rollout, Split
+from metapo.rubric import Reason, Revision, Rubric, Unscored
+from metapo.settings import Settings
+
+MIN_WARM_UP = 8  # rollouts in a batch that make a warm-up worth its request
+AT_ONCE = 4  # rollouts under way, per request that may be: the others wait for their next try, or are being read
+
+
+@dataclass(frozen=True)
+class Connections:
+    """The transports that the settings ask for. `panel` are the judges beside the first."""
+
+    judge: Transport
+    meta: Transport
+    panel: tuple[Transport, ...] = ()
+    monitor: Transport | None = None
+
+    @property
+    def all(self) -> list[Transport]:
+        """Each transport once."""
+        return list(dict.fromkeys(t for t in (self.judge, self.meta, *self.panel, self.monitor) if t is not None))
+
+    async def identify(self) -> list[str]:
+        """Who answers. Raises ChatError where one doesn't: before anything depends on it."""
+        return await each(lambda transport: transport.identify(), self.all)
+
+    async def aclose(self) -> None:
+        for transport in self.all:
+            await transport.aclose()
+
+
+class Scorer:
+    """Judges rollouts under the revision in force. The engine swaps `revision` between steps, never within one."""
+
+    def __init__(
+        self, settings: Settings, connections: Connections, revision: Revision, cache: Cache | None = None
+    ) -> None:
+        self._settings = settings
+        self._judge = _judges(settings, connections, cache)
+        self._monitor = (
+            Judge(connections.monitor, task=settings.task_description, settings=settings.judging, cache=cache)
+            if connections.monitor
+            else None
+        )
+        self._aggregate = AGGREGATES[settings.reward]
+        self._at_once = AT_ONCE * settings.judge.max_in_flight * (1 + len(settings.judge.replicas))
+        self._warm_id = ""
+        self.revision = revision
+
+    async def score(self, rollouts: Sequence[Rollout]) -> list[Scored]:
+        """One Scored per rollout, in order. Raises ChatMisconfigured; any other failure leaves a reward of None."""
+        revision = self.revision
+        warm_up = await self._warm_up(revision, rollouts)
+        scored = await each(lambda rollout: self._score(revision, rollout), rollouts, self._at_once)
+        if warm_up:
+            first = scored[0].assessment
+            scored[0] = replace(scored[0], assessment=replace(first, calls=(*warm_up, *first.calls)))
+        return scored
+
+    async def explain(self, scored: Scored) -> Scored:
+        """The same with a rationale per verdict; the assessment's calls are those that this took. The rubric has to be
+        that of the revision in force. Raises ChatMisconfigured."""
+        assessment = await self._judge.explain(self.revision.rubric, scored.rollout, scored.assessment)
+        return replace(scored, assessment=assessment)
+
+    def unscored(self, rollouts: Sequence[Rollout], error: ChatMisconfigured) -> list[Scored]:
+        """The rollouts of a batch that could not be judged at all."""
+        rubric = self.revision.rubric
+        outcomes = tuple(
+            Unscored(criterion_id=c.id, reason=Reason.MISCONFIGURED, detail=str(error)[:500]) for c in rubric.criteria
+        )
+        reward = self._aggregate(rubric, outcomes)
+        return [Scored(r, self.revision.id, Assessment(outcomes, ()), reward) for r in rollouts]
+
+    async def _score(self, revision: Revision, rollout: Rollout) -> Scored:
+        assessment = await self._judge.assess(revision.rubric, rollout)
+        reward = self._aggregate(revision.rubric, assessment.outcomes)
+        return Scored(rollout, revision.id, assessment, reward, await self._watch(revision.rubric, rollout))
+
+    async def _watch(self, rubric: Rubric, rollout: Rollout) -> Monitored | None:
+        monitor = self._settings.monitor
+        if monitor is None or self._monitor is None:
+            return None
+        draw = Random(f"{self._settings.seed}/monitor/{rollout.step}/{rollout.position}").random()
+        if rollout.split is Split.TRAIN and draw >= monitor.share:
+            return None
+        rubric = monitor.rubric or rubric
+        assessment = await self._monitor.assess(rubric, rollout)
+        return Monitored(monitor.judge.model, assessment, self._aggregate(rubric, assessment.outcomes))
+
+    async def _warm_up(self, revision: Revision, rollouts: Sequence[Rollout]) -> tuple[Call, ...]:
+        """Once per revision, where the batch is large enough to gain by it."""
+        if not self._settings.judging.warm_up or revision.id == self._warm_id or len(rollouts) < MIN_WARM_UP:
+            return ()
+        self._warm_id = revision.id
+        return await self._judge.warm_up(revision.rubric, rollouts[0])
+
+
+def _judges(settings: Settings, connections: Connections, cache: Cache | None) -> Assessor:
+    """One judge, or a panel of all that the settings name."""
+    endpoints = (settings.judge, *(settings.panel.judges if settings.panel else ()))
+    transports = (connections.judge, *connections.panel)
+    judges = [
+        Judge(transport, task=settings.task_description, settings=settings.judging, cache=cache)
+        for transport in transports
+    ]
+    if settings.panel is None:
+        return judges[0]
+    named = dict(zip(_names(endpoints), judges, strict=True))
+    return Panel(named, combine=settings.panel.combine, quorum=settings.panel.quorum)
+
+
+def _names(endpoints: Sequence[EndpointSettings]) -> list[str]:
+    """The models' names, with the place in the panel where a model sits in it twice."""
+    models = [e.model for e in endpoints]
+    return [m if models.count(m) == 1 else f"{m} #{i}" for i, m in enumerate(models, 1)]

@@ -1,0 +1,58 @@
+"""Answers that a store knows, for whoever must not pay for them twice."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from metapo.store.store import Store
+
+FLUSH_EVERY_S = 1.0
+MAX_UNWRITTEN = 64
+
+
+class KnownAnswers:
+    """Texts by key, kept in a store file that is opened when first used; several processes may share it.
+
+    What is saved is written once a second, or when `MAX_UNWRITTEN` texts wait, or with `flush`; a process that is
+    killed loses no more than that. What another process writes after this one has begun is not seen.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._store: Store | None = None
+        self._keys: set[str] = set()
+        self._unwritten: dict[str, str] = {}
+        self._flushed_at = clock()
+
+    def load(self, key: str) -> str | None:
+        """The text under a key, or None. Raises StoreError."""
+        store = self._open()
+        if key in self._unwritten:
+            return self._unwritten[key]
+        return store.known_answer(key) if key in self._keys else None
+
+    def save(self, key: str, body: str) -> None:
+        """Keep a text. Raises StoreError."""
+        self._unwritten[key] = body
+        if len(self._unwritten) >= MAX_UNWRITTEN or self._clock() - self._flushed_at >= FLUSH_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits. Raises StoreError."""
+        if self._unwritten:
+            self._open().remember(self._unwritten)
+            self._keys.update(self._unwritten)
+            self._unwritten = {}
+        self._flushed_at = self._clock()
+
+    def close(self) -> None:
+        if self._store is not None:
+            self.flush()
+            self._store.close()
+
+    def _open(self) -> Store:
+        if self._store is None:
+            self._store = Store(self._path)
+            self._keys = self._store.known_keys()
+        return self._store
