@@ -30,6 +30,7 @@ ORDER = (
     "store",
     "judge",
     "reward",
+    "audit",
     "meta",
     "settings",
     "tasks",
