@@ -22,11 +22,15 @@ class Template:
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @property
+    def fields(self) -> set[str]:
+        """The names of the fields in the text."""
+        return set(_FIELD.findall(self.text))
+
     def render(self, **values: str) -> str:
         """Fill every field once; braces inside a value stay as they are. Raises KeyError for a missing or extra one."""
-        fields = set(_FIELD.findall(self.text))
-        if fields != values.keys():
-            raise KeyError(f"template {self.name!r} has the fields {sorted(fields)}; got {sorted(values)}")
+        if self.fields != values.keys():
+            raise KeyError(f"template {self.name!r} has the fields {sorted(self.fields)}; got {sorted(values)}")
         return _FIELD.sub(lambda match: values[match[1]], self.text)
 
 
