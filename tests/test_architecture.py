@@ -21,6 +21,7 @@ PACKAGE = ROOT / "src" / "metapo"
 
 ORDER = (
     "errors",
+    "aio",
     "files",
     "rubric",
     "rubric_text",
@@ -33,6 +34,7 @@ ORDER = (
     "audit",
     "meta",
     "settings",
+    "scorer",
     "tasks",
     "run",
     "engines",

@@ -4,7 +4,7 @@
       SettingsError           a settings file or a flag is wrong
       DataError               prompts or rollouts that can't be used, with the row
       RubricError             a rubric breaks its own rules or can't be read
-      ModelError              a policy folder that can't be trained
+      ModelError              a model folder that can't be used
       MissingExtra            an optional dependency is not installed
       RunError                a run folder can't be used
         RunInUse                another process holds it
@@ -48,7 +48,7 @@ class RubricError(MetapoError):
 
 
 class ModelError(MetapoError):
-    """A policy folder that can't be trained."""
+    """A model folder that can't be used."""
 
 
 class MissingExtra(MetapoError):

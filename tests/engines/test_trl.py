@@ -9,14 +9,13 @@ import pytest
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from metapo.engines.trl import EvolvingReward, load_tokenizer, train
+from metapo.engines.trl import EvolvingReward, train
 from metapo.errors import (
     ChatMisconfigured,
     ChatTimeout,
     ChatUnreachable,
     JudgeFailureLimit,
     MetapoError,
-    ModelError,
     SettingsError,
 )
 from metapo.judge.endpoint import EndpointSettings
@@ -147,18 +146,6 @@ def test_an_unreachable_judge_is_told_before_anything_is_written(tmp_path: Path,
         with pytest.raises(ChatUnreachable, match=r"can't be reached.*Is the server running"):
             train(settings, tmp_path / "run", rows(), model=str(tiny_model))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_model_folder_without_tokenizer_is_told(tmp_path: Path, tiny_model: Path) -> None:
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((tiny_model / name).read_bytes())
-    with pytest.raises(
-        ModelError,
-        match=r"the tokenizer in .* gives no tokens.*Save the right one there with tokenizer.save_pretrained",
-    ):
-        load_tokenizer(str(tmp_path))
-    with pytest.raises(ModelError, match=r"no config.json"):
-        load_tokenizer(str(tmp_path.parent))
 
 
 def test_a_batch_that_can_not_be_split_into_groups_is_told(tmp_path: Path, policy: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from metapo.engines.bridge import Bridge
 from metapo.engines.connect import connect
-from metapo.errors import ChatMisconfigured, MetapoError, MissingExtra, ModelError, RunError, SettingsError
+from metapo.errors import ChatMisconfigured, MetapoError, MissingExtra, RunError, SettingsError
 from metapo.files import whole_folder
 from metapo.judge.transport import Transport
 from metapo.reward import Scored
@@ -32,9 +32,11 @@ try:
     from accelerate.utils import broadcast_object_list, gather_object
     from datasets import Dataset
     from safetensors import SafetensorError
-    from transformers import AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+    from transformers import PrinterCallback, TrainerCallback, set_seed
     from transformers.utils.logging import disable_progress_bar
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+    from metapo.engines.models import load_tokenizer
 except ImportError as e:
     raise MissingExtra("trl", "training with TRL") from e
 
@@ -299,25 +301,6 @@ def _save_policy(trainer: Any, folder: Path) -> None:
     else:
         trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()
-
-
-def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model folder or hub id. Raises ModelError."""
-    path = Path(model)
-    if path.exists() and not (path / "config.json").exists():
-        raise ModelError(
-            f"{model} is no model folder: it has no config.json. Give a folder written by save_pretrained."
-        )
-    advice = f"Save the right one there with tokenizer.save_pretrained({model!r})."
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError, KeyError, ImportError) as e:
-        raise ModelError(f"can't load a tokenizer from {model}: {e}. {advice}") from e
-    if len(tokenizer) == 0 or not tokenizer("a b", add_special_tokens=False)["input_ids"]:
-        raise ModelError(f"the tokenizer in {model} gives no tokens: its vocabulary files are missing. {advice}")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def _dataset(rows: Sequence[dict[str, Any]], tokenizer: Any) -> Any:

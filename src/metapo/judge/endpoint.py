@@ -45,3 +45,19 @@ class EndpointSettings(Frozen):
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     extra_body: dict[str, Any] = Field(default={})
     price: Price | None = None
+
+
+class LocalSettings(Frozen):
+    """A model that answers in this process. `local` is a model folder or a hub id.
+
+    A `device` of "auto" is the GPU where there is one, a `dtype` of "auto" the one that the weights were saved in.
+    Up to `max_batch` requests are answered at once; `seed` is for requests with a temperature;
+    `chat_template_kwargs` go to the chat template, such as {"enable_thinking": false}.
+    """
+
+    local: str = Field(min_length=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_batch: int = Field(default=16, ge=1)
+    seed: int = 0
+    chat_template_kwargs: dict[str, Any] = Field(default={})

@@ -1,0 +1,66 @@
+"""Models and tokenizers from a folder or the hub, with errors that say what to do."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from metapo.errors import ModelError
+
+
+def load_tokenizer(model: str) -> Any:
+    """The tokenizer of a model folder or hub id. Raises ModelError."""
+    _check_name(model)
+    advice = f"Save the right one there with tokenizer.save_pretrained({model!r})."
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError, KeyError, ImportError) as e:
+        raise ModelError(f"can't load a tokenizer from {model}: {e}. {advice}") from e
+    if len(tokenizer) == 0 or not tokenizer("a b", add_special_tokens=False)["input_ids"]:
+        raise ModelError(f"the tokenizer in {model} gives no tokens: its vocabulary files are missing. {advice}")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(model: str, *, device: str, dtype: str) -> Any:
+    """The causal language model of a model folder or hub id, ready to generate. Raises ModelError.
+
+    A `dtype` of "auto" is the one that the weights were saved in.
+    """
+    _check_name(model)
+    try:
+        loaded, info = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as e:
+        raise ModelError(f"can't load a model from {model}: {e}. Give a folder written by save_pretrained.") from e
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{model} lacks {len(missing)} of the model's weights, such as {missing[0]}: they would be random. "
+            "Give a folder that holds a whole causal language model."
+        )
+    return loaded.to(device).eval()
+
+
+def _check_name(model: str) -> None:
+    """Refuse a folder that holds no model, and a path that leads nowhere: no hub is asked for it. Raises ModelError."""
+    path = Path(model)
+    if path.exists():
+        if not (path / "config.json").exists():
+            raise ModelError(
+                f"{model} is no model folder: it has no config.json. Give a folder written by save_pretrained."
+            )
+    elif model.startswith("~"):
+        raise ModelError(f"there is no model folder {model}: '~' is not expanded here. Write the whole path.")
+    elif _is_path(path, model):
+        raise ModelError(
+            f"there is no model folder {model} (seen from {Path.cwd()}). Give a folder written by save_pretrained, or "
+            "a hub id such as Qwen/Qwen2-1.5B-Instruct."
+        )
+
+
+def _is_path(path: Path, model: str) -> bool:
+    """Does a name that doesn't exist mean a folder? Hub ids have the form owner/name, and no owner is a folder here."""
+    parts = model.replace(os.sep, "/").split("/")
+    return model.startswith(".") or path.is_absolute() or len(parts) > 2 or (len(parts) == 2 and path.parent.exists())
