@@ -223,7 +223,8 @@ def describe(error: ValidationError) -> str:
     """A pydantic error as one line a field: where, what was wrong, what came."""
     lines = []
     for part in error.errors(include_url=False):
-        where = ".".join(str(p) for p in part["loc"]) or "(top)"
+        # a part in angle brackets tells which kind of value was tried, which is no field
+        where = ".".join(str(p) for p in part["loc"] if not str(p).startswith("<")) or "(top)"
         got = "" if part["type"] == "missing" else f"; got {str(part['input'])[:80]!r}"
         lines.append(f"  {where}: {part['msg'].removeprefix('Value error, ')}{got}")
     return "\n".join(lines)

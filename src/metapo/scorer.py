@@ -1,13 +1,13 @@
 """From settings to rewards: the judges that the settings name, and the rollouts scored under the revision in force."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 from metapo.aio import each
 from metapo.errors import ChatMisconfigured
 from metapo.judge.cache import Cache
-from metapo.judge.endpoint import EndpointSettings
+from metapo.judge.endpoint import Endpoint
 from metapo.judge.judge import Assessment, Assessor, Call, Judge
 from metapo.judge.panel import Panel
 from metapo.judge.transport import Transport
@@ -18,6 +18,10 @@ from metapo.settings import Settings
 
 MIN_WARM_UP = 8  # rollouts in a batch that make a warm-up worth its request
 AT_ONCE = 4  # rollouts under way, per request that may be: the others wait for their next try, or are being read
+
+
+def ignore(scored: Scored) -> None:
+    """Watches nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +61,22 @@ class Scorer:
             else None
         )
         self._aggregate = AGGREGATES[settings.reward]
-        self._at_once = AT_ONCE * settings.judge.max_in_flight * (1 + len(settings.judge.replicas))
+        self._at_once = AT_ONCE * settings.judge.at_once
         self._warm_id = ""
         self.revision = revision
 
-    async def score(self, rollouts: Sequence[Rollout]) -> list[Scored]:
-        """One Scored per rollout, in order. Raises ChatMisconfigured; any other failure leaves a reward of None."""
+    async def score(self, rollouts: Sequence[Rollout], watch: Callable[[Scored], None] = ignore) -> list[Scored]:
+        """One Scored per rollout, in order; `watch` sees each as soon as it is there. Raises ChatMisconfigured; any
+        other failure leaves a reward of None."""
         revision = self.revision
         warm_up = await self._warm_up(revision, rollouts)
-        scored = await each(lambda rollout: self._score(revision, rollout), rollouts, self._at_once)
+
+        async def score_one(rollout: Rollout) -> Scored:
+            scored = await self._score(revision, rollout)
+            watch(scored)
+            return scored
+
+        scored = await each(score_one, rollouts, self._at_once)
         if warm_up:
             first = scored[0].assessment
             scored[0] = replace(scored[0], assessment=replace(first, calls=(*warm_up, *first.calls)))
@@ -124,7 +135,7 @@ def _judges(settings: Settings, connections: Connections, cache: Cache | None) -
     return Panel(named, combine=settings.panel.combine, quorum=settings.panel.quorum)
 
 
-def _names(endpoints: Sequence[EndpointSettings]) -> list[str]:
+def _names(endpoints: Sequence[Endpoint]) -> list[str]:
     """The models' names, with the place in the panel where a model sits in it twice."""
     models = [e.model for e in endpoints]
     return [m if models.count(m) == 1 else f"{m} #{i}" for i, m in enumerate(models, 1)]

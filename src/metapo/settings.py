@@ -1,5 +1,6 @@
 """The one settings file of a run: typed, checked when read, written back as resolved."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, Self
 
@@ -7,7 +8,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from metapo.errors import SettingsError
-from metapo.judge.endpoint import EndpointSettings
+from metapo.judge.endpoint import Endpoint
 from metapo.judge.judge import JudgeSettings
 from metapo.meta.step import MetaSettings
 from metapo.rubric import Frozen, Rubric, describe
@@ -22,14 +23,14 @@ class MetaSchedule(MetaSettings):
     every: int = Field(default=10, ge=0)
     select: Literal["random"] = "random"
     accept: Literal["always", "never"] = "always"
-    endpoint: EndpointSettings | None = None
+    endpoint: Endpoint | None = None
 
 
 class PanelSettings(Frozen):
     """Further judges beside the first, all under the same rubric: the reward takes the median or mean of their points.
     A criterion needs a verdict from `quorum` of them, from all unless set."""
 
-    judges: tuple[EndpointSettings, ...] = Field(min_length=1)
+    judges: tuple[Endpoint, ...] = Field(min_length=1)
     combine: Literal["median", "mean"] = "median"
     quorum: int | None = Field(default=None, ge=1)
 
@@ -38,7 +39,7 @@ class MonitorSettings(Frozen):
     """A judge that is logged and never rewarded, such as a stronger model. It judges the share `share` (0 to 1) of the
     training rollouts and all of the evaluation, under `rubric` or, without one, under the rubric in force."""
 
-    judge: EndpointSettings
+    judge: Endpoint
     rubric: Rubric | None = None
     share: float = Field(default=1.0, gt=0, le=1)
 
@@ -61,7 +62,7 @@ class Settings(Frozen):
 
     task_description: str = Field(default="Write a good response to the prompt.", min_length=1)
     rubric: Rubric
-    judge: EndpointSettings
+    judge: Endpoint
     panel: PanelSettings | None = None
     monitor: MonitorSettings | None = None
     judging: JudgeSettings = JudgeSettings()
@@ -72,18 +73,20 @@ class Settings(Frozen):
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a YAML file. Raises SettingsError that names each field that is wrong."""
+    def load(cls, path: Path, *, ignore: Collection[str] = ()) -> Self:
+        """Read a YAML file without the fields to `ignore`. Raises SettingsError that names each field that is wrong."""
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as e:
             raise SettingsError(f"can't read the settings {path}: {e.strerror}. Give the path of a YAML file.") from e
         except UnicodeDecodeError as e:
             raise SettingsError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
-        return cls.from_yaml(text, folder=path.parent, source=str(path))
+        return cls.from_yaml(text, folder=path.parent, source=str(path), ignore=ignore)
 
     @classmethod
-    def from_yaml(cls, text: str, *, folder: Path = Path(), source: str = "the settings") -> Self:
+    def from_yaml(
+        cls, text: str, *, folder: Path = Path(), source: str = "the settings", ignore: Collection[str] = ()
+    ) -> Self:
         """Read YAML; relative paths in it start at `folder`. Raises SettingsError."""
         try:
             data = yaml.safe_load(text)
@@ -92,6 +95,7 @@ class Settings(Frozen):
             raise SettingsError(f"{source} is not YAML: {e}") from e
         if not isinstance(data, dict):
             raise SettingsError(f"{source} must hold fields, like 'rubric: rubric.yaml'; got {str(data)[:80]!r}")
+        data = {name: value for name, value in data.items() if name not in ignore}
         if isinstance(data.get("rubric"), str):
             data = {**data, "rubric": Rubric.load(folder / data["rubric"])}
         monitor = data.get("monitor")

@@ -97,7 +97,7 @@ class EvolvingReward:
         bridge, run = Bridge(), None
         if _rank() == 0:
             try:
-                log.info("asking who answers at %s", settings.judge.url)
+                log.info("asking who answers at %s", settings.judge.where)
                 for who in bridge.run(connections.identify()):
                     log.info("%s answers", who)
                 start = Run.resume if resume else Run.create

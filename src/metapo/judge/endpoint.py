@@ -1,8 +1,8 @@
 """Where a model answers, within which limits, and what it costs."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from metapo.rubric import Frozen
 
@@ -46,6 +46,16 @@ class EndpointSettings(Frozen):
     extra_body: dict[str, Any] = Field(default={})
     price: Price | None = None
 
+    @property
+    def at_once(self) -> int:
+        """How many requests may be under way."""
+        return self.max_in_flight * (1 + len(self.replicas))
+
+    @property
+    def where(self) -> str:
+        """For people: what is asked."""
+        return self.url
+
 
 class LocalSettings(Frozen):
     """A model that answers in this process. `local` is a model folder or a hub id.
@@ -61,3 +71,28 @@ class LocalSettings(Frozen):
     max_batch: int = Field(default=16, ge=1)
     seed: int = 0
     chat_template_kwargs: dict[str, Any] = Field(default={})
+
+    @property
+    def model(self) -> str:
+        return self.local
+
+    @property
+    def at_once(self) -> int:
+        """How many requests may be under way."""
+        return self.max_batch
+
+    @property
+    def where(self) -> str:
+        """For people: what is asked."""
+        return self.local
+
+
+def _kind(value: Any) -> str:
+    is_local = isinstance(value, LocalSettings) or (isinstance(value, dict) and "local" in value)
+    return "<local>" if is_local else "<server>"
+
+
+Endpoint = Annotated[
+    Annotated[EndpointSettings, Tag("<server>")] | Annotated[LocalSettings, Tag("<local>")], Discriminator(_kind)
+]
+"""A server, or, where the settings say `local`, a model in this process."""

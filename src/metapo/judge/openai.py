@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,7 @@ class OpenAITransport:
         self._breaker = Breaker(self._where)
         self.capabilities = Capabilities(self._probe, self._where, endpoint.structured)
         self._served = ""
+        self._identifying = asyncio.Lock()  # so that the requests of one batch ask once
         self._client = httpx2.AsyncClient(
             headers=_headers(endpoint),
             timeout=httpx2.Timeout(endpoint.timeout_s, connect=endpoint.connect_timeout_s),
@@ -90,9 +91,21 @@ class OpenAITransport:
 
     async def identify(self) -> str:
         """The URL, the model asked for, and the name that the server gives it. Raises ChatError."""
-        if not self._served:
-            await self._deliver(request_body(PING, self.endpoint))
+        async with self._identifying:
+            if not self._served:
+                await self._deliver(request_body(PING, self.endpoint))
         return f"{self.endpoint.url} {self.endpoint.model} {self._served}"
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The server's list of models, each as it describes it. Raises ChatError, or ValueError for another shape."""
+        url = f"{self.endpoint.url.rstrip('/')}/models"
+        response = await self._translated(self._client.get(url), url)
+        if not response.is_success:
+            raise read_error(response, url)
+        entries = response.json()
+        if not isinstance(entries, dict) or not isinstance(entries.get("data"), list):
+            raise ValueError(f"{url} answered with no list of models")
+        return [entry for entry in entries["data"] if isinstance(entry, dict)]
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -176,10 +189,17 @@ class OpenAITransport:
         self._served = self._served or reply.model or self.endpoint.model
 
     async def _send(self, body: dict[str, Any], url: str, started: float) -> ChatReply:
+        response = await self._translated(self._client.post(url, json=body), url)
+        if not response.is_success:
+            raise read_error(response, url)
+        return read_reply(response, self.endpoint, time.monotonic() - started, url)
+
+    async def _translated(self, asking: Awaitable[httpx2.Response], url: str) -> httpx2.Response:
+        """The answer, in time, with the client's errors as ours."""
         where = f"{url} (model {self.endpoint.model!r})"
         try:
             async with asyncio.timeout(self.endpoint.timeout_s):
-                response = await self._client.post(url, json=body)
+                return await asking
         except httpx2.ConnectTimeout as e:
             raise ChatUnreachable(f"{where} took no connection in {self.endpoint.connect_timeout_s:g} s") from e
         except (httpx2.TimeoutException, TimeoutError) as e:
@@ -192,9 +212,6 @@ class OpenAITransport:
             raise ChatUnreachable(
                 f"{where} can't be reached: {str(e) or type(e).__name__}. Is the server running?"
             ) from e
-        if not response.is_success:
-            raise read_error(response, url)
-        return read_reply(response, self.endpoint, time.monotonic() - started, url)
 
 
 def _load(replica: _Replica) -> tuple[float, int]:

@@ -1,0 +1,76 @@
+"""What several commands share: kinds of arguments, and how rubrics, stores and rollouts are found."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metapo.errors import DataError, RubricError
+
+if TYPE_CHECKING:
+    from metapo.rubric import Rubric
+    from metapo.store import Store
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+SEED = click.IntRange(0, 2**32 - 1)  # what Settings.seed takes
+
+
+def load_rubric(source: str) -> "Rubric":
+    """A rubric from a file, a run folder or RUN@REVISION. Raises RubricError, StoreError."""
+    from metapo.rubric import Rubric
+    from metapo.rubric_text import parse_rubric
+
+    path = Path(source)
+    if path.suffix in (".txt", ".md"):
+        if not path.is_file():
+            raise RubricError(f"there is no file {path}")
+        try:
+            parsed = parse_rubric(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as e:
+            raise RubricError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
+        for problem in parsed.problems:
+            click.echo(f"{path}, {problem}", err=True)
+        if parsed.rubric is None:
+            raise RubricError(f"{path} holds no criterion that can be read")
+        return parsed.rubric
+    if path.is_file() or path.suffix in (".yaml", ".yml", ".json"):
+        return Rubric.load(path)
+    folder, at, revision = source.rpartition("@")
+    if not at or path.is_dir():
+        folder, revision = source, ""
+    store = open_store(Path(folder))
+    try:
+        if revision:
+            return store.find_revision(revision).rubric
+        lineage = store.lineage()
+        if not lineage:
+            raise RubricError(f"the run in {path} has no revision yet: it stopped before its first step. Resume it.")
+        return lineage[-1][1].rubric
+    finally:
+        store.close()
+
+
+def open_store(run: Path) -> "Store":
+    from metapo.store import Store
+
+    if not (run / "store.db").is_file():
+        raise RubricError(f"{run} is neither a rubric file nor a run folder: there is no {run / 'store.db'}")
+    return Store(run / "store.db")
+
+
+def read_rollouts(path: Path) -> tuple[list[dict[str, Any]], list[Any]]:
+    from metapo.rollout import Rollout
+    from metapo.tasks.generic import read_jsonl
+
+    rows = read_jsonl(path)
+    batch = []
+    for number, row in enumerate(rows, 1):
+        completion = row.get("completion", row.get("response"))
+        if not isinstance(row.get("prompt"), str) or not isinstance(completion, str):
+            raise DataError(f"{path}, row {number}: expected texts 'prompt' and 'completion'; it has {', '.join(row)}")
+        reference = None if row.get("reference") is None else str(row["reference"])
+        batch.append(Rollout(prompt=row["prompt"], completion=completion, reference=reference, position=number))
+    if not batch:
+        raise DataError(f"{path} holds no rollouts")
+    return rows, batch

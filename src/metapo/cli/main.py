@@ -1,0 +1,33 @@
+"""The root command, and how errors look."""
+
+from typing import Any
+
+import click
+
+from metapo.cli.audit import audit
+from metapo.cli.judge import judge
+from metapo.cli.rubric import rubric
+from metapo.cli.score import score
+from metapo.cli.train import train
+from metapo.cli.world import world
+from metapo.errors import MetapoError
+
+
+class _Group(click.Group):
+    """Shows our own errors as one message, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MetapoError as e:
+            raise click.ClickException(str(e)) from e
+
+
+@click.group(cls=_Group)
+@click.version_option(package_name="metapo")
+def main() -> None:
+    """Train language models on an LLM judge whose rubric evolves (Meta Policy Optimization)."""
+
+
+for _command in (train, score, judge, audit, rubric, world):
+    main.add_command(_command)

@@ -1,0 +1,83 @@
+"""metapo rubric"""
+
+from pathlib import Path
+
+import click
+
+from metapo.cli.common import FOLDER, load_rubric, open_store
+
+
+@click.group()
+def rubric() -> None:
+    """Read rubrics and lineages. SOURCE is a .yaml or .json file, a text in the form that models write, a run
+    folder (its newest revision), or RUN@REVISION with the first digits of an id."""
+
+
+@rubric.command()
+@click.argument("source")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "yaml"]),
+    default="text",
+    show_default=True,
+    help="The judge's text form, or YAML.",
+)
+def show(source: str, form: str) -> None:
+    """Print a rubric."""
+    from metapo.rubric_text import render_rubric
+
+    found = load_rubric(source)
+    click.echo(render_rubric(found) if form == "text" else found.to_yaml().rstrip())
+    scale = f"{found.min_points:g} to {found.max_points:g} points"
+    click.echo(f"# {len(found.criteria)} criteria, {scale}, digest {found.digest[:10]}")
+
+
+@rubric.command()
+@click.argument("before")
+@click.argument("after")
+def diff(before: str, after: str) -> None:
+    """Print what changed between two rubrics, criterion by criterion."""
+    from metapo.rubric_diff import Change, diff_rubrics
+
+    old, new = load_rubric(before), load_rubric(after)
+    changed = [d for d in diff_rubrics(old, new) if d.changed]
+    words = {Change.ADDED: "added", Change.REMOVED: "removed", Change.SAME: "changed"}
+    for part in changed:
+        click.echo(f"{part.criterion_id}: {words[part.change]}")
+        for line in part.lines:
+            click.secho(f"  {line.change.value} {line.text}", fg={"+": "green", "-": "red"}.get(line.change.value))
+    if not changed:
+        click.echo("no difference" if old == new else "the same criteria in another order")
+
+
+@rubric.command()
+@click.argument("source")
+def lint(source: str) -> None:
+    """Check a rubric: errors end with exit code 1, advice does not."""
+    from metapo.rubric_lint import lint as findings_of
+
+    findings = findings_of(load_rubric(source))
+    for finding in findings:
+        click.echo(f"advice: {finding}")
+    click.echo(f"valid, {len(findings)} pieces of advice" if findings else "valid, nothing to advise")
+
+
+@rubric.command()
+@click.argument("run", type=FOLDER)
+def log(run: Path) -> None:
+    """Print a run's lineage and its meta steps, after checking that the hash chain holds."""
+    store = open_store(run)
+    try:
+        n_revisions = store.verify()
+        for step, revision in store.lineage():
+            criteria = revision.rubric.criteria
+            click.echo(
+                f"step {step:>5}  {revision.short_id}  {len(criteria):>2} criteria, {revision.rubric.min_points:g} to "
+                f"{revision.rubric.max_points:g} points  {revision.proposer}: {revision.reason}"
+            )
+        for done in store.meta_steps():
+            click.echo(f"meta step after {done.step}: {done.decision}. {done.reason}")
+        click.echo(f"{n_revisions} revisions, the chain holds")
+    finally:
+        store.close()

@@ -1,0 +1,134 @@
+"""metapo world"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from metapo.cli.common import FILE, FOLDER, SEED
+from metapo.cli.train import run_world
+
+
+@click.group()
+def world() -> None:
+    """The offline world: watch reward hacking happen and stop, without key, GPU or download."""
+
+
+_steps = click.option(
+    "--steps", type=click.IntRange(min=1), default=200, show_default=True, help="Optimizer steps per run."
+)
+_sway = click.option(
+    "--sway",
+    type=click.FloatRange(0, 1),
+    default=0.25,
+    show_default=True,
+    help="How often a remark to the grader sways a vague criterion.",
+)
+_processes = click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=os.cpu_count() or 1,
+    show_default="one per core",
+    help="Runs at the same time.",
+)
+
+
+@world.command()
+@click.option(
+    "--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Folder for the runs and the report."
+)
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of both runs.")
+@_steps
+@_processes
+def demo(out: Path, seed: int, steps: int, processes: int) -> None:
+    """Train one policy twice, under a fixed vague rubric and under one that evolves, and show what happened."""
+    click.echo(
+        "A tiny language model learns to write essays from the scores of a judge, twice:\n"
+        "  iter0  the judge keeps one vague criterion, 'how good is the essay'\n"
+        "  mpo    it starts the same, but every 10 steps a meta model reads what was written and sharpens the rubric\n"
+        "'judge' is the score that trains the model; 'real quality' is what the essays are worth: no part of training\n"
+        "sees it.\n"
+    )
+    _compare(["iter0", "mpo"], [seed], out, steps, 0.25, processes)
+
+
+@world.command()
+@click.option("--arms", default="iter0,expert,oracle,mpo", show_default=True, help="Arms, separated by commas.")
+@click.option("--seeds", default="1,2,3,4,5", show_default=True, help="Seeds, separated by commas; paired across arms.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the runs, summary.json and the report.")
+@_steps
+@_sway
+@_processes
+def compare(arms: str, seeds: str, out: Path, steps: int, sway: float, processes: int) -> None:
+    """Run arms under several seeds in parallel, resume what was begun, and write one table and a report."""
+    try:
+        numbers = [SEED(seed) for seed in seeds.split(",")]
+    except click.BadParameter as e:
+        raise click.BadParameter(
+            f"expected whole numbers from 0 on, separated by commas; got {seeds!r}", param_hint="--seeds"
+        ) from e
+    _compare([arm.strip() for arm in arms.split(",")], list(dict.fromkeys(numbers)), out, steps, sway, processes)
+
+
+def _compare(arms: Sequence[str], seeds: Sequence[int], out: Path, steps: int, sway: float, processes: int) -> None:
+    from rich.console import Console
+
+    from metapo.world.compare import compare as run_arms
+    from metapo.world.compare import known_arms, table
+    from metapo.world.report import write_report
+    from metapo.world.watch import print_table, watching
+
+    console = Console()
+    with watching(console, steps) as watch:
+        summary = run_arms(known_arms(arms), seeds, out, steps=steps, sway=sway, n_processes=processes, watch=watch)
+    print_table(console, table(summary))
+    report = write_report(out)
+    n_seeds = len(seeds)
+    console.print(
+        f"{'One seed' if n_seeds == 1 else f'{n_seeds} seeds, mean ± standard deviation'}; start -> mean of the last "
+        "10 steps. A model organism: it shows whether the loop stops reward hacking, not what large models do.",
+        highlight=False,
+    )
+    console.print(
+        f"Report: {report}\nRubrics: metapo rubric log {out}/{arms[-1]}-{seeds[0]}", highlight=False, soft_wrap=True
+    )
+
+
+@world.command()
+@click.argument("arm")
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the run.")
+@click.option("--out", type=FOLDER, required=True, help="The run's folder; an interrupted run in it is resumed.")
+@_steps
+@_sway
+def run(arm: str, seed: int, out: Path, steps: int, sway: float) -> None:
+    """Train one arm (iter0, expert, oracle or mpo) and print its figures as JSON."""
+    from metapo.run import SETTINGS
+    from metapo.world.compare import known_arms
+    from metapo.world.presets import arm_settings
+
+    settings = arm_settings(known_arms([arm])[0], seed=seed, steps=steps, sway=sway)
+    run_world(settings, out, resume=(out / SETTINGS).exists())
+
+
+@world.command()
+@click.argument("folder", type=FOLDER)
+def report(folder: Path) -> None:
+    """Write FOLDER/report.html again from the runs of a comparison."""
+    from metapo.world.report import write_report
+
+    click.echo(f"Report: {write_report(folder)}")
+
+
+@world.command("make-policy")
+@click.option("--out", type=FILE, required=True, help="The safetensors file to write.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Seed of corpus and training; 0 made the shipped weights."
+)
+def make_policy(out: Path, seed: int) -> None:
+    """Train the world's starting policy anew (about two minutes on one core)."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from metapo.world.policy import train_policy
+
+    loss = train_policy(out, seed=seed)
+    click.echo(f"Last loss {loss:.3f}; written to {out}")

@@ -1,0 +1,166 @@
+"""Is this endpoint fit to judge? What it can do, found out by asking, and what that means for its user."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from metapo.aio import each
+from metapo.errors import ChatError
+from metapo.judge.judge import Judge, JudgeSettings
+from metapo.judge.openai import OpenAITransport
+from metapo.judge.transport import ChatRequest
+from metapo.rollout import Message, Rollout
+from metapo.rubric import Criterion, Level, Rubric, Verdict
+
+N_AT_ONCE = 16
+PREFIX_WORDS = 1500
+MIN_CACHED_SHARE = 0.5
+_LEVELS = (
+    Level(points=0, description="does not answer the prompt"),
+    Level(points=1, description="answers a part of it"),
+    Level(points=2, description="answers it in full and correctly"),
+)
+_TRIAL = Rubric(criteria=(Criterion(id="answers", name="Answers the prompt", levels=_LEVELS),))
+_PROMPT = "Name the three primary colours of light."
+_GOOD, _BAD = "Red, green and blue.", "I like trains."
+
+
+class Mark(StrEnum):
+    """What a finding means: all is well, it works but costs, or it does not work."""
+
+    GOOD = "good"
+    ADVICE = "advice"
+    BAD = "bad"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found out, and what to do about it where it isn't well."""
+
+    name: str
+    mark: Mark
+    text: str
+
+
+async def check(transport: OpenAITransport) -> AsyncIterator[Finding]:
+    """Findings one by one, as they come in; the last is the verdict. Never raises a ChatError: it becomes a finding."""
+    found: list[Finding] = []
+    for step in (_reachable, _context, _schema, _logprobs, _prefix, _judging, _speed):
+        try:
+            finding = await step(transport)
+        except ChatError as e:
+            finding = Finding(step.__name__.strip("_"), Mark.BAD, str(e))
+        found.append(finding)
+        yield finding
+        if step is _reachable and finding.mark is Mark.BAD:
+            break
+    yield _verdict(found)
+
+
+async def _reachable(transport: OpenAITransport) -> Finding:
+    started = time.monotonic()
+    who = await transport.identify()
+    return Finding("reachable", Mark.GOOD, f"{who} answered in {time.monotonic() - started:.2f} s")
+
+
+async def _context(transport: OpenAITransport) -> Finding:
+    """What the server's list of models says; vLLM, SGLang and llama.cpp each have their own field."""
+    try:
+        models = await transport.models()
+    except (ChatError, ValueError):
+        return Finding("context", Mark.ADVICE, "the server lists no models, so its context is unknown")
+    entry = next((m for m in models if m.get("id") == transport.endpoint.model), models[0] if models else {})
+    length = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx_train")
+    if not length:
+        return Finding("context", Mark.ADVICE, "the server does not say how long its context is")
+    return Finding(
+        "context", Mark.GOOD if length >= 4096 else Mark.ADVICE, f"{length} tokens for prompt and reply together"
+    )
+
+
+async def _schema(transport: OpenAITransport) -> Finding:
+    found = await transport.capabilities.structured()
+    if found == "json_schema":
+        return Finding("json schema", Mark.GOOD, "replies are held to a JSON schema")
+    weaker = "replies are JSON, in no certain shape" if found == "json_object" else "a schema is refused or ignored"
+    return Finding(
+        "json schema", Mark.ADVICE, f"{weaker}: replies are checked, and asked for again where they don't fit"
+    )
+
+
+async def _logprobs(transport: OpenAITransport) -> Finding:
+    if await transport.capabilities.logprobs():
+        return Finding("log-probabilities", Mark.GOOD, "reported: the mode expected can use them")
+    return Finding(
+        "log-probabilities", Mark.ADVICE, "not reported: the mode expected would count the named level alone"
+    )
+
+
+async def _prefix(transport: OpenAITransport) -> Finding:
+    """The same long beginning twice: does the second request find it in the server's cache?"""
+    beginning = " ".join(f"word{i}" for i in range(PREFIX_WORDS))
+    replies = []
+    for ending in ("One.", "Two."):
+        message = Message(role="user", content=f"{beginning}\n{ending}")
+        replies.append(await transport.complete(ChatRequest(messages=(message,), max_tokens=1)))
+    first, second = replies
+    if second.cached_tokens is None or not second.prompt_tokens:
+        ratio = second.latency_s / first.latency_s if first.latency_s else 1.0
+        return Finding(
+            "prefix caching",
+            Mark.ADVICE,
+            f"not reported; a second request with the same beginning took {ratio:.0%} of the first one's time. "
+            "On vLLM, --enable-prompt-tokens-details reports it",
+        )
+    share = second.cached_tokens / second.prompt_tokens
+    if share >= MIN_CACHED_SHARE:
+        return Finding("prefix caching", Mark.GOOD, f"{share:.0%} of a shared prompt came from the cache")
+    return Finding("prefix caching", Mark.ADVICE, "off or too small: each request computes the whole rubric again")
+
+
+async def _judging(transport: OpenAITransport) -> Finding:
+    """A trial under a rubric of one criterion: clear verdicts, and a good answer above a bad one."""
+    judge = Judge(transport, task="Answer a question.", settings=JudgeSettings(rationales="never", max_tokens=512))
+    points = []
+    for completion in (_GOOD, _BAD):
+        [outcome] = (await judge.assess(_TRIAL, Rollout(prompt=_PROMPT, completion=completion))).outcomes
+        if not isinstance(outcome, Verdict):
+            return Finding(
+                "judging", Mark.BAD, f"a trial had no verdict ({outcome.reason.value}: {outcome.detail[:150]})"
+            )
+        points.append(outcome.points)
+    if points[0] > points[1]:
+        return Finding("judging", Mark.GOOD, f"a right answer got {points[0]} points of 2, a wrong one {points[1]}")
+    return Finding(
+        "judging", Mark.BAD, f"a right answer got {points[0]} points of 2, a wrong one {points[1]}: no judge of use"
+    )
+
+
+async def _speed(transport: OpenAITransport) -> Finding:
+    judge = Judge(
+        transport, task="Answer a question.", settings=JudgeSettings(rationales="never", cache=False, max_tokens=512)
+    )
+    rollouts = [Rollout(prompt=_PROMPT, completion=f"Red, green and {i} more.") for i in range(N_AT_ONCE)]
+    started = time.monotonic()
+    assessments = await each(lambda rollout: judge.assess(_TRIAL, rollout), rollouts)
+    seconds = time.monotonic() - started
+    latencies = sorted(c.reply.latency_s for a in assessments for c in a.calls if c.reply)
+    if not latencies:
+        return Finding("speed", Mark.BAD, f"none of {N_AT_ONCE} requests at once was answered")
+    return Finding(
+        "speed",
+        Mark.GOOD,
+        f"{N_AT_ONCE} rollouts at once: {N_AT_ONCE / seconds:.1f} per second, half of the replies within "
+        f"{latencies[len(latencies) // 2]:.2f} s",
+    )
+
+
+def _verdict(found: list[Finding]) -> Finding:
+    bad = [f.name for f in found if f.mark is Mark.BAD]
+    if bad:
+        return Finding("verdict", Mark.BAD, f"not fit to judge: {', '.join(bad)}")
+    advice = [f.name for f in found if f.mark is Mark.ADVICE]
+    if advice:
+        return Finding("verdict", Mark.ADVICE, f"fit to judge; worth a look: {', '.join(advice)}")
+    return Finding("verdict", Mark.GOOD, "fit to judge")
