@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -101,14 +101,18 @@ def cuts(text: str = "half of this never arrives") -> Behaviour:
 
 
 def verdicts(choose: Callable[[list[int]], int] = max) -> Behaviour:
-    """Judges: reads the criteria and their points from the prompt and gives each the level that `choose` picks."""
+    """Judges: reads the criteria and their points from the prompt and gives each the level that `choose` picks, in the
+    form that is asked for. Asked for anything else, it says yes."""
 
     def behave(ask: Ask) -> Answer:
-        entries = [
-            {"criterion": criterion_id, "rationale": "scripted", "points": choose(points)}
-            for criterion_id, points in offered(ask.prompt).items()
-        ]
-        return says(json.dumps({"verdicts": entries}))(ask)
+        form = re.split(r"^~{8,}", ask.prompt, maxsplit=1, flags=re.MULTILINE)[0].rpartition("</rubric>")[2]
+        chosen = {name: choose(points) for name, points in offered(ask.prompt).items()}
+        with_rationale = '"rationale"' in form
+        reply = {
+            key: {"rationale": "scripted", "points": chosen[name]} if with_rationale else chosen[name]
+            for key, name in re.findall(r'"([a-z]+)" for ([a-z0-9][a-z0-9_-]*)', form)
+        }
+        return says(json.dumps(reply) if reply else "yes")(ask)
 
     return behave
 
@@ -192,6 +196,10 @@ class _Listener(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     chat: ChatServer
     protocol_version = "HTTP/1.1"
+
+    def handle(self) -> None:
+        with suppress(ConnectionResetError):  # the client cancelled
+            super().handle()
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -222,10 +222,16 @@ class Rubric(Frozen):
 def describe(error: ValidationError) -> str:
     """A pydantic error as one line a field: where, what was wrong, what came."""
     lines = []
-    for part in error.errors(include_url=False):
+    parts = error.errors(include_url=False)
+    for part in parts:
+        depth = len(part["loc"])
+        # pydantic counts only the items that are valid: what is wrong with the others has a line of its own
+        if part["type"] == "too_short" and any(p["loc"][:depth] == part["loc"] and p is not part for p in parts):
+            continue
         # a part in angle brackets tells which kind of value was tried, which is no field
         where = ".".join(str(p) for p in part["loc"] if not str(p).startswith("<")) or "(top)"
-        got = "" if part["type"] == "missing" else f"; got {str(part['input'])[:80]!r}"
+        is_told = part["type"] == "missing" or "; got " in part["msg"]
+        got = "" if is_told else f"; got {str(part['input'])[:80]!r}"
         lines.append(f"  {where}: {part['msg'].removeprefix('Value error, ')}{got}")
     return "\n".join(lines)
 

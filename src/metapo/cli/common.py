@@ -16,6 +16,11 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 SEED = click.IntRange(0, 2**32 - 1)  # what Settings.seed takes
 
 
+def counted(n: int, one: str, many: str = "") -> str:
+    """1 revision, 2 revisions"""
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
 def load_rubric(source: str) -> "Rubric":
     """A rubric from a file, a run folder or RUN@REVISION. Raises RubricError, StoreError."""
     from metapo.rubric import Rubric
@@ -55,7 +60,9 @@ def open_store(run: Path) -> "Store":
     from metapo.store import Store
 
     if not (run / "store.db").is_file():
-        raise RubricError(f"{run} is neither a rubric file nor a run folder: there is no {run / 'store.db'}")
+        inside = sorted(path.parent for path in run.glob("*/store.db"))
+        hint = f". It holds runs, such as {inside[0]}" if inside else ""
+        raise RubricError(f"{run} is neither a rubric file nor a run folder: there is no {run / 'store.db'}{hint}")
     return Store(run / "store.db")
 
 

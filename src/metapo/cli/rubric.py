@@ -1,10 +1,14 @@
 """metapo rubric"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from metapo.cli.common import FOLDER, load_rubric, open_store
+from metapo.cli.common import FOLDER, counted, load_rubric, open_store
+
+if TYPE_CHECKING:
+    from metapo.rubric import Revision
 
 
 @click.group()
@@ -30,7 +34,7 @@ def show(source: str, form: str) -> None:
     found = load_rubric(source)
     click.echo(render_rubric(found) if form == "text" else found.to_yaml().rstrip())
     scale = f"{found.min_points:g} to {found.max_points:g} points"
-    click.echo(f"# {len(found.criteria)} criteria, {scale}, digest {found.digest[:10]}")
+    click.echo(f"# {counted(len(found.criteria), 'criterion', 'criteria')}, {scale}, digest {found.digest[:10]}")
 
 
 @rubric.command()
@@ -60,7 +64,8 @@ def lint(source: str) -> None:
     findings = findings_of(load_rubric(source))
     for finding in findings:
         click.echo(f"advice: {finding}")
-    click.echo(f"valid, {len(findings)} pieces of advice" if findings else "valid, nothing to advise")
+    advice = counted(len(findings), "piece of advice", "pieces of advice")
+    click.echo(f"valid, {advice}" if findings else "valid, nothing to advise")
 
 
 @rubric.command()
@@ -70,14 +75,21 @@ def log(run: Path) -> None:
     store = open_store(run)
     try:
         n_revisions = store.verify()
-        for step, revision in store.lineage():
-            criteria = revision.rubric.criteria
-            click.echo(
-                f"step {step:>5}  {revision.short_id}  {len(criteria):>2} criteria, {revision.rubric.min_points:g} to "
-                f"{revision.rubric.max_points:g} points  {revision.proposer}: {revision.reason}"
-            )
-        for done in store.meta_steps():
-            click.echo(f"meta step after {done.step}: {done.decision}. {done.reason}")
-        click.echo(f"{n_revisions} revisions, the chain holds")
+        lines = [(step, 1, _shown(revision)) for step, revision in store.lineage()]
+        lines += [
+            (m.step, 0, f"meta step, {m.decision}" + ("" if m.decision == "adopted" else f": {m.reason}"))
+            for m in store.meta_steps()
+        ]
+        for step, _, text in sorted(lines):
+            click.echo(f"step {step:>5}  {text}")
+        click.echo(f"{counted(n_revisions, 'revision')}, the chain holds")
     finally:
         store.close()
+
+
+def _shown(revision: "Revision") -> str:
+    rubric = revision.rubric
+    return (
+        f"{revision.short_id}  {counted(len(rubric.criteria), 'criterion', 'criteria')}, {rubric.min_points:g} to "
+        f"{rubric.max_points:g} points  {revision.proposer}: {revision.reason}"
+    )
