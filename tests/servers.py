@@ -6,10 +6,11 @@
 import json
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -192,17 +193,21 @@ class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client that cancels is none
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     chat: ChatServer
     protocol_version = "HTTP/1.1"
 
-    def handle(self) -> None:
-        with suppress(ConnectionResetError):  # the client cancelled
-            super().handle()
-
     def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        raw = self.rfile.read(length)
+        if len(raw) < length:  # the client cancelled while it sent
+            self.close_connection = True
+            return
         if self.path != "/v1/chat/completions":
             self._send(status(404, f"no such path: {self.path}")(Ask(0, {}, {})))
             return

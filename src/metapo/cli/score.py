@@ -109,11 +109,11 @@ def _line(row: dict[str, Any], scored: "Scored") -> dict[str, Any]:
         **row,
         "reward": scored.reward.value,
         "raw": scored.reward.raw,
-        "verdicts": [o.model_dump(mode="json") for o in scored.assessment.outcomes],
+        "verdicts": [o.model_dump(mode="json", exclude_defaults=True) for o in scored.assessment.outcomes],
     }
     if scored.assessment.opinions:
         line["opinions"] = {
-            o.judge: [outcome.model_dump(mode="json") for outcome in o.outcomes] for o in scored.assessment.opinions
+            o.judge: [outcome.model_dump(mode="json", exclude_defaults=True) for outcome in o.outcomes] for o in scored.assessment.opinions
         }
     if scored.monitored:
         line["monitor"] = scored.monitored.reward.normalized
@@ -127,9 +127,6 @@ def _reasons(scored: "Sequence[Scored]") -> str:
 
 def _check_writable(out: Path) -> None:
     """Before anything is paid for. Raises RunError."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise RunError(f"can't write {out}: {e.strerror}. Choose another with --out.") from e
-    if not os.access(out.parent, os.W_OK):
-        raise RunError(f"can't write {out}: {out.parent} takes no new file. Choose another with --out.")
+    folder = next(p for p in out.absolute().parents if p.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or out.is_dir():
+        raise RunError(f"can't write {out}: {folder} takes no new file. Choose another with --out.")

@@ -53,6 +53,7 @@ class KnownAnswers:
 
     def _open(self) -> Store:
         if self._store is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._store = Store(self._path)
             self._keys = self._store.known_keys()
         return self._store
