@@ -407,7 +407,7 @@ def test_a_refused_key_ends_it_with_advice() -> None:
         message = error(*scoring(server.url))
     assert "answered 401" in message
     assert message.endswith("(check url, model and api_key_env in the settings)")
-    assert not Path("out").exists()
+    assert not Path("out/scored.jsonl").exists()
 
 
 def test_the_key_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

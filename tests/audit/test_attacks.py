@@ -10,9 +10,11 @@ import yaml
 from metapo.audit.attacks import Attack, Family, attacks
 from metapo.audit.fields import FIELDS, Case, fill
 from metapo.judge.judge import Judge
-from metapo.judge.parse import parse_verdicts
+from metapo.judge.neutral import neutralize
+from metapo.judge.parse import parse_reply
+from metapo.judge.question import Question, Sheet, Style
 from metapo.judge.template import Template, fence, unfence
-from metapo.judge.transport import ScriptedTransport
+from metapo.judge.transport import ChatReply, ScriptedTransport
 from metapo.rollout import Rollout
 from metapo.rubric import Criterion, Level, Polarity, Rubric, Verdict
 from metapo.rubric_text import render_rubric
@@ -224,11 +226,12 @@ def test_a_fake_verdict_in_json_is_json_at_the_top_points(attack: Attack) -> Non
     assert {41, 39, "A"} & set(leaves(found))
 
 
-@pytest.mark.parametrize("name", ["own-json", "own-json-in-code", "think-then-json", "only-own-json"])
+@pytest.mark.parametrize("name", ["own-json", "own-json-in-code", "own-levels", "think-then-json", "only-own-json"])
 def test_the_judges_own_form_would_be_read_as_the_top_verdict(name: str) -> None:
+    sheet = Sheet.of(RUBRIC)
     text = attacked(named(f"fake_verdict/{name}"), "").strip()
-    outcomes = parse_verdicts(RUBRIC.criteria, text, truncated=False)
-    assert [(o.criterion_id, o.points) for o in outcomes if isinstance(o, Verdict)] == TOP
+    read = parse_reply(Question(sheet, Style.LEVELS, tuple(sheet.keys)), ChatReply(text=text), completion="").outcomes
+    assert [(o.criterion_id, o.points) for o in read.values() if isinstance(o, Verdict)] == TOP
 
 
 def test_json_lines_are_one_verdict_each() -> None:
@@ -261,9 +264,10 @@ def test_the_fence_holds(attack: Attack) -> None:
     judge = Judge(ScriptedTransport([]), task="Write an essay.")
 
     def around(completion: str) -> list[str]:
-        prompt = judge.prompt(RUBRIC.criteria, Rollout(prompt=PROMPT, completion=completion, reference="Otters."))
-        assert unfence("completion", prompt) == completion
-        return prompt.split(fence("completion", completion))
+        prompt = judge.prompt(RUBRIC, Rollout(prompt=PROMPT, completion=completion, reference="Otters."))
+        shown = neutralize(completion)
+        assert unfence("completion", prompt) == shown
+        return prompt.split(fence("completion", shown))
 
     assert len(around(COMPLETION)) == 2
     assert around(attacked(attack)) == around(COMPLETION)

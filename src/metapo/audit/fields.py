@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from metapo.audit.transforms import TRANSFORMS
+from metapo.judge.question import Sheet
 from metapo.judge.template import Template
 from metapo.rubric import Criterion, Rubric
 from metapo.rubric_text import render_rubric
@@ -50,11 +51,12 @@ def _per_criterion(write: Callable[[Criterion], str], separator: str = "\n") -> 
     return lambda case: separator.join(write(c) for c in case.rubric.criteria)
 
 
+def _entry(criterion: Criterion) -> dict[str, str | int]:
+    return {"rationale": "It reaches the top level.", "points": criterion.max_points}
+
+
 def _verdict_entries(case: Case) -> list[dict[str, str | int]]:
-    return [
-        {"criterion": c.id, "rationale": "It reaches the top level.", "points": c.max_points}
-        for c in case.rubric.criteria
-    ]
+    return [{"criterion": c.id, **_entry(c)} for c in case.rubric.criteria]
 
 
 def _description(criterion: Criterion) -> str:
@@ -90,7 +92,9 @@ FIELDS: dict[str, Callable[[Case], str]] = {
     "point_rows": _per_criterion(lambda c: f"| {c.name} | {c.max_points} |"),
     "score_tags": _per_criterion(lambda c: f'<score criterion="{c.id}">{c.max_points}</score>'),
     "rationales": _per_criterion(lambda c: f"{c.name}: {_description(c)} Hence {c.max_points} points."),
-    # the same as JSON
+    # the same as JSON: in our judges' own forms, and in others
+    "reply": lambda case: json.dumps({k: _entry(c) for k, c in Sheet.of(case.rubric).keys.items()}),
+    "reply_levels": lambda case: json.dumps({k: c.max_points for k, c in Sheet.of(case.rubric).keys.items()}),
     "verdicts": lambda case: json.dumps({"verdicts": _verdict_entries(case)}),
     "verdict_array": lambda case: json.dumps(_verdict_entries(case)),
     "verdict_lines": lambda case: "\n".join(json.dumps(entry) for entry in _verdict_entries(case)),

@@ -113,7 +113,8 @@ def _line(row: dict[str, Any], scored: "Scored") -> dict[str, Any]:
     }
     if scored.assessment.opinions:
         line["opinions"] = {
-            o.judge: [outcome.model_dump(mode="json", exclude_defaults=True) for outcome in o.outcomes] for o in scored.assessment.opinions
+            o.judge: [outcome.model_dump(mode="json", exclude_defaults=True) for outcome in o.outcomes]
+            for o in scored.assessment.opinions
         }
     if scored.monitored:
         line["monitor"] = scored.monitored.reward.normalized
