@@ -41,6 +41,7 @@ class Answer:
     content_type: str = "application/json"
     content_encoding: str = "identity"
     location: str = ""
+    retry_after: str = ""
     cut: bool = False
     hang: bool = False
     drip_s: float = 0.0
@@ -233,6 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer.body)))
         if answer.location:
             self.send_header("Location", answer.location)
+        if answer.retry_after:
+            self.send_header("Retry-After", answer.retry_after)
         self.end_headers()
         if answer.cut:
             self.wfile.write(answer.body[: len(answer.body) // 2])

@@ -1,6 +1,7 @@
 """Stops asking an endpoint that answers nobody, so that a batch ends at once instead of one deadline after another."""
 
 import asyncio
+import math
 import time
 from contextlib import suppress
 
@@ -10,31 +11,34 @@ PAUSE_S = 30.0
 
 
 class Breaker:
-    """Closed: all requests go. A request whose whole deadline went by without a success of any other opens it: then all
-    requests fail at once, those that wait too, but for a single one every `PAUSE_S`, whose success closes it."""
+    """Closed: all requests go. A request that came to its deadline opens it, unless another had success in that time:
+    then all requests fail at once, those that wait too, but for a single one every `PAUSE_S`. An answer closes it."""
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._succeeded_at = -1.0
+        self._answered_at = -math.inf
         self._next_try_at = 0.0
         self._reason = ""
         self._opened = asyncio.Event()
 
     def check(self) -> None:
-        """Raises ChatDown while open, but for the single request that may try."""
-        if not self._opened.is_set():
-            return
-        if time.monotonic() < self._next_try_at:
+        """Raises ChatDown while open, unless a try is due."""
+        if self._opened.is_set() and time.monotonic() < self._next_try_at:
             raise ChatDown(f"{self._where} answers nobody: {self._reason}")
+
+    def enter(self) -> None:
+        """Just before a request is sent. Raises ChatDown while open, but for the single request that may try."""
+        self.check()
         self._next_try_at = time.monotonic() + PAUSE_S
 
-    def succeeded(self) -> None:
-        self._succeeded_at = time.monotonic()
+    def answered(self) -> None:
+        """A request got a reply, or an error that has to do with this one request."""
+        self._answered_at = time.monotonic()
         self._opened.clear()
 
-    def gave_up(self, began_at: float, reason: str) -> None:
-        """A request that began at `began_at` (time.monotonic) came to its deadline."""
-        if self._succeeded_at < began_at and not self._opened.is_set():
+    def gave_up(self, after_s: float, reason: str) -> None:
+        """A request came to its deadline, after so many seconds of tries and pauses."""
+        if time.monotonic() - self._answered_at >= after_s and not self._opened.is_set():
             self._next_try_at, self._reason = time.monotonic() + PAUSE_S, reason
             self._opened.set()
 

@@ -22,6 +22,7 @@ _ODD_SCHEMA = {
     "additionalProperties": False,
 }
 _ODD_CHOICE = "q7"
+_YES = "Answer with the word yes."
 _ROOM = 512  # for models that think before they answer
 
 
@@ -75,7 +76,7 @@ class Capabilities:
         """Does the server report log-probabilities?"""
         async with self._lock:
             if self._logprobs is None:
-                reply = await self._try("Answer with the word yes.", 1, {"logprobs": True, "top_logprobs": 2})
+                reply = await self._try(_YES, 1, {"logprobs": True, "top_logprobs": 2})
                 self._logprobs = reply is not None and any(token.top for token in reply.tokens)
                 if not self._logprobs:
                     log.warning("%s reports no log-probabilities: the level it names counts alone", self._where)
@@ -94,7 +95,10 @@ class Capabilities:
         """The reply, or None where the server refuses these fields."""
         try:
             return await self._ask(prompt, max_tokens, fields)
-        except (ChatRejected, ChatBadResponse):
+        except ChatRejected:
+            return None
+        except ChatBadResponse:
+            await self._ask(_YES, 1, {})  # raises where the server is broken, whatever it is asked
             return None
 
 

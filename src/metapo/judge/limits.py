@@ -27,7 +27,11 @@ class InFlight:
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         async with self._free:
-            await self._free.wait_for(lambda: self._n < self.limit)
+            try:
+                await self._free.wait_for(lambda: self._n < self.limit)
+            except asyncio.CancelledError:
+                self._free.notify()  # the turn may have come already: it is the next one's
+                raise
             self._n += 1
         try:
             yield

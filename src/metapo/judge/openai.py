@@ -57,7 +57,6 @@ class _Request:
 
     body: dict[str, Any]
     n_chars: int
-    began_at: float = field(default_factory=time.monotonic)
     spent_s: float = 0.0
     n_bad: int = 0
     tries: list[Try] = field(default_factory=list)
@@ -126,8 +125,8 @@ class OpenAITransport:
         try:
             reply: ChatReply = await retrying(self._try, request)
         except ChatError as e:
-            if e.retryable:
-                self._breaker.gave_up(request.began_at, str(e))
+            if e.retryable and request.n_bad < MAX_BAD_RESPONSES:  # garbage may have to do with this one request
+                self._breaker.gave_up(request.spent_s, str(e))
             e.tries = tuple(request.tries)
             raise
         return reply.model_copy(update={"tries": tuple(request.tries)}) if request.tries else reply
@@ -152,7 +151,7 @@ class OpenAITransport:
         self._breaker.check()
         await self._rates.admit(request.n_chars)
         async with self._in_flight.slot():
-            self._breaker.check()
+            self._breaker.enter()
             replica = min(self._replicas, key=_load)
             started = time.monotonic()
             replica.n_in_flight += 1
@@ -175,10 +174,12 @@ class OpenAITransport:
             request.n_bad += 1
         if error.retryable:
             replica.failed()
+        else:
+            self._breaker.answered()
 
     def _succeeded(self, replica: _Replica, reply: ChatReply) -> None:
         replica.succeeded()
-        self._breaker.succeeded()
+        self._breaker.answered()
         self._in_flight.succeeded()
         self._rates.replied(reply.completion_tokens)
         if self._served and reply.model and reply.model != self._served:
