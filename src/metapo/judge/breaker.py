@@ -1,7 +1,6 @@
 """Stops asking an endpoint that answers nobody, so that a batch ends at once instead of one deadline after another."""
 
 import asyncio
-import math
 import time
 from contextlib import suppress
 
@@ -11,12 +10,12 @@ PAUSE_S = 30.0
 
 
 class Breaker:
-    """Closed: all requests go. A request that came to its deadline opens it, unless another had success in that time:
+    """Closed: all requests go. A request that came to its deadline opens it, unless another was answered in that time:
     then all requests fail at once, those that wait too, but for a single one every `PAUSE_S`. An answer closes it."""
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._answered_at = -math.inf
+        self._answered_at = time.monotonic()
         self._next_try_at = 0.0
         self._reason = ""
         self._opened = asyncio.Event()
@@ -36,9 +35,9 @@ class Breaker:
         self._answered_at = time.monotonic()
         self._opened.clear()
 
-    def gave_up(self, after_s: float, reason: str) -> None:
-        """A request came to its deadline, after so many seconds of tries and pauses."""
-        if time.monotonic() - self._answered_at >= after_s and not self._opened.is_set():
+    def gave_up(self, silence_s: float, reason: str) -> None:
+        """A request came to its deadline; it opens the breaker if no other was answered for so many seconds."""
+        if time.monotonic() - self._answered_at >= silence_s and not self._opened.is_set():
             self._next_try_at, self._reason = time.monotonic() + PAUSE_S, reason
             self._opened.set()
 

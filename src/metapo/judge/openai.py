@@ -126,7 +126,9 @@ class OpenAITransport:
             reply: ChatReply = await retrying(self._try, request)
         except ChatError as e:
             if e.retryable and request.n_bad < MAX_BAD_RESPONSES:  # garbage may have to do with this one request
-                self._breaker.gave_up(request.spent_s, str(e))
+                # a server that asks for a longer pause than there is time may ask that of this one request
+                told = e.retry_after_s is not None
+                self._breaker.gave_up(self.endpoint.deadline_s if told else request.spent_s, str(e))
             e.tries = tuple(request.tries)
             raise
         return reply.model_copy(update={"tries": tuple(request.tries)}) if request.tries else reply
