@@ -27,14 +27,14 @@ def test_a_field_inside_a_value_is_no_field(literal: str) -> None:
 
 
 def test_single_braces_in_a_template_are_text() -> None:
-    assert Template("t", '{"verdicts": [{{a}}]} {a}').render(a="1") == '{"verdicts": [1]} {a}'
+    assert Template("t", '{"points": [{{a}}]} {a}').render(a="1") == '{"points": [1]} {a}'
 
 
 @pytest.mark.parametrize("values", [{}, {"a": "1"}, {"a": "1", "b": "2", "c": "3"}, {"a": "1", "c": "3"}])
 def test_fields_and_values_must_agree(values: dict[str, str]) -> None:
     with pytest.raises(KeyError) as caught:
-        Template("joint", "{{a}} {{b}}").render(**values)
-    assert f"'joint' has the fields ['a', 'b']; got {sorted(values)}" in caught.value.args[0]
+        Template("judge", "{{a}} {{b}}").render(**values)
+    assert f"'judge' has the fields ['a', 'b']; got {sorted(values)}" in caught.value.args[0]
 
 
 def test_the_digest_changes_with_any_letter_of_the_text_only() -> None:
@@ -44,7 +44,7 @@ def test_the_digest_changes_with_any_letter_of_the_text_only() -> None:
 
 
 def test_templates_are_read_from_their_package() -> None:
-    assert "{{material}}" in load_template("metapo.judge", "joint").text
+    assert "{{material}}" in load_template("metapo.judge", "judge").text
     with pytest.raises(FileNotFoundError):
         load_template("metapo.judge", "no_such_template")
 

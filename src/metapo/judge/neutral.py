@@ -58,11 +58,15 @@ def _seen(match: re.Match[str]) -> str:
         return " "
     if char in _JOINER and _joins(match.string, match.start()):
         return char
-    return "" if unicodedata.category(char) in _UNSEEN or char in _SELECTORS else char
+    return char if _shows(char) else ""
 
 
 def _joins(text: str, i: int) -> bool:
     """Does the joiner at `i` stand between two characters that may need one?"""
     return 0 < i < len(text) - 1 and all(
-        ord(c) >= _FIRST_JOINED and c not in _JOINER for c in (text[i - 1], text[i + 1])
+        ord(c) >= _FIRST_JOINED and c not in _BLANK and _shows(c) for c in (text[i - 1], text[i + 1])
     )
+
+
+def _shows(char: str) -> bool:
+    return unicodedata.category(char) not in _UNSEEN and char not in _SELECTORS

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from metapo.judge.transport import ChatReply, Token
 from metapo.rubric import Criterion, Outcome, Reason, Unscored, Verdict
 
 # In front only, as a rationale may quote such tags. Some chat templates open the block in the prompt.
-_THINKING = re.compile(r"\A\s*(?:<think>(?:.*?</think>|.*\Z)|(?!\{).*?</think>)", re.DOTALL)
+_THINKING = re.compile(r"\A\s*(?:<think>(?:.*?</think>|.*\Z)|(?!\s*(?:```\w*\s*)?\{).*?</think>)", re.DOTALL)
 _CODE_FENCE = re.compile(r"```\w*\s*\n(.*?)(?:\n?```|\Z)", re.DOTALL)
 _LOOP = re.compile(r"\s{100,}\Z")
 _EDGES = " \t\r\n\"'`*.:()[]"
@@ -74,7 +74,8 @@ def _parse_object(question: Question, reply: ChatReply, text: str, completion: s
     missing = Reason.MISSING if is_closed else Reason.TRUNCATED if is_cut else Reason.UNPARSABLE
     outcomes: dict[str, Outcome] = {}
     for key, criterion in question.criteria.items():
-        values = [value for name, value in found if name in (key, criterion.id)]
+        names = {key, criterion.id} - (question.sheet.keys.keys() - {key})  # an id may look like another's key
+        values = [value for name, value in found if name in names]
         if not values:
             outcomes[key] = _unscored(criterion, missing, f"the reply has no entry {key!r}", reply.text)
         elif len(values) > 1:
@@ -111,7 +112,7 @@ def _parse_letter(question: Question, reply: ChatReply, text: str, min_label_mas
         unscored = _unscored(criterion, Reason.OFF_MENU, f"{text!r:.100}; the letters are {offered}", reply.text)
         return Reading({key: unscored}, is_cut=is_cut)
     verdict = Verdict(criterion_id=criterion.id, points=points_by_letter[letter])
-    if min_label_mass is not None and (shares := _shares(reply.tokens, points_by_letter, min_label_mass)):
+    if min_label_mass is not None and (shares := _shares(letter, reply.tokens, points_by_letter, min_label_mass)):
         mean = math.fsum(points_by_letter[x] * p for x, p in shares.items())
         spread = math.sqrt(math.fsum(p * (points_by_letter[x] - mean) ** 2 for x, p in shares.items()))
         mean = min(max(mean, criterion.min_points), criterion.max_points)
@@ -119,16 +120,16 @@ def _parse_letter(question: Question, reply: ChatReply, text: str, min_label_mas
     return Reading({key: verdict})
 
 
-def _shares(tokens: tuple[Token, ...], known: Mapping[str, int], min_mass: float) -> dict[str, float]:
-    """The probability of each letter at the token that names one, scaled to 1; empty where it can't be told, or where
-    the letters together had less than `min_mass`."""
-    at = next((token for token in tokens if token.text.strip(_EDGES) in known and token.top), None)
+def _shares(chosen: str, tokens: tuple[Token, ...], known: Iterable[str], min_mass: float) -> dict[str, float]:
+    """The probability of each letter at the token that answers `chosen`, scaled to 1; empty where it can't be told, or
+    where the letters together had less than `min_mass`."""
+    at = next((token for token in reversed(tokens) if token.text.strip(_EDGES) == chosen and token.top), None)
     if at is None:
         return {}
     masses = dict.fromkeys(known, 0.0)
     for text, logprob in at.top:
         if (letter := text.strip(_EDGES)) in masses:
-            masses[letter] += math.exp(logprob)
+            masses[letter] += math.exp(min(logprob, 0.0))
     total = math.fsum(masses.values())
     return {x: m / total for x, m in masses.items()} if total >= max(min_mass, 1e-9) else {}
 
