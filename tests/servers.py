@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -138,8 +138,10 @@ class ChatServer:
     from the first request on.
     """
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, models: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """`models` is what the server lists at /v1/models; without it there is no such path."""
         self.behaviour = behaviour
+        self.models = models
         self.asks: list[Ask] = []
         self.most_in_flight = 0
         self.asked = threading.Event()
@@ -202,6 +204,12 @@ class _Listener(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     chat: ChatServer
     protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path == "/v1/models" and self.chat.models is not None:
+            self._send(sends({"object": "list", "data": list(self.chat.models)})(Ask(0, {}, {})))
+        else:
+            self._send(status(404, f"no such path: {self.path}")(Ask(0, {}, {})))
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))

@@ -71,7 +71,9 @@ def read_reply(response: httpx2.Response, endpoint: EndpointSettings, latency_s:
             prompt_tokens=prompt,
             cached_tokens=cached,
             completion_tokens=completion,
-            cost_usd=endpoint.price.cost(prompt or 0, cached or 0, completion or 0) if endpoint.price and usage else None,
+            cost_usd=endpoint.price.cost(prompt or 0, cached or 0, completion or 0)
+            if endpoint.price and usage
+            else None,
             latency_s=latency_s,
             endpoint=url,
         )
