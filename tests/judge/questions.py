@@ -1,6 +1,8 @@
 """Questions and replies, made in a line."""
 
 import json
+import os
+from collections.abc import Sequence
 from typing import Any
 
 from metapo.judge.question import Question, Sheet, Style
@@ -27,3 +29,8 @@ def points(outcomes: tuple[Outcome, ...]) -> list[int | Reason]:
 def token(text: str, *top: tuple[str, float]) -> Token:
     """A token with the log-probabilities of what could stand in its place."""
     return Token(text=text, top=top)
+
+
+def shared_prefix(texts: Sequence[str]) -> str:
+    """The letters that all of the texts begin with."""
+    return os.path.commonprefix(texts)  # noqa: RUF071 (letter by letter is what is meant)

@@ -1,6 +1,5 @@
 """What a judge asks: keys, forms and words fit one another, and prompts share what they can."""
 
-import os
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from metapo.judge.transport import ChoiceForm, JsonForm
 from metapo.rubric import Rubric
 from metapo.rubric_text import parse_rubric, render_rubric
 from tests.helpers import criterion, odd_texts, rubric, rubrics
-from tests.judge.questions import question
+from tests.judge.questions import question, shared_prefix
 
 DEPTH, STYLE, FLATTERY = criterion("depth", (0, 2, 5)), criterion("style", (0, 1)), criterion("flattery", (-4, 0))
 EVIDENT = STYLE.model_copy(update={"evidence": True})
@@ -105,10 +104,10 @@ def test_the_last_words_name_what_is_asked_for() -> None:
 def test_prompts_share_all_but_what_they_must_not() -> None:
     whole = question(DEPTH, STYLE, FLATTERY)
     one, other = whole.prompt("Write.", MATERIAL), whole.prompt("Write.", MATERIAL.replace("Tea", "Tin"))
-    assert os.path.commonprefix([one, other]).endswith("completion\nT")
-    assert render_rubric(whole.sheet.rubric) in os.path.commonprefix([one, other])
+    assert shared_prefix([one, other]).endswith("completion\nT")
+    assert render_rubric(whole.sheet.rubric) in shared_prefix([one, other])
     part = whole.only(["b"]).prompt("Write.", MATERIAL)
-    assert os.path.commonprefix([one, part]).endswith(f"{MATERIAL}\n\nNow answer with the JSON object.")
+    assert shared_prefix([one, part]).endswith(f"{MATERIAL}\n\nNow answer with the JSON object.")
 
 
 @given(rubrics(), odd_texts, st.sampled_from(Style))
