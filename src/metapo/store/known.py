@@ -47,8 +47,9 @@ class KnownAnswers:
         self._flushed_at = self._clock()
 
     def close(self) -> None:
+        """Write what waits. Raises StoreError."""
+        self.flush()
         if self._store is not None:
-            self.flush()
             self._store.close()
 
     def _open(self) -> Store:
