@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import sqlalchemy as sa
 
 from metapo.errors import LineageError, StoreError
 from metapo.rollout import Rollout, Split
-from metapo.rubric import Outcome, Reason, Revision, Unscored
-from metapo.store import CallRecord, ExchangeRecord, MetaStepRecord, RolloutRecord, Store
+from metapo.rubric import Outcome, Reason, Revision, Unscored, Verdict
+from metapo.store import CallRecord, ExchangeRecord, MetaStepRecord, OpinionRecord, RolloutRecord, Spent, Store
+from metapo.store.migrations import MIGRATIONS, m001_first, migrate
 from metapo.store.schema import metadata
 from tests.helpers import criterion, rubric, verdict
 
@@ -57,6 +59,75 @@ def test_rollouts_come_back_as_they_were_written(store: Store) -> None:
     assert [r.value for r in read] == [None, 1.0]
     assert [r.outcomes for r in read] == [(failed,), record(1, 1).outcomes]
     assert {(c["reply"], c["error"]) for c in store.calls()} == {('{"raw": true}', ""), ("", "ChatTimeout")}
+
+
+def test_what_a_verdict_and_its_making_hold_comes_back(store: Store) -> None:
+    attempt = begin(store)
+    told = Verdict(criterion_id="depth", points=5, rationale="why", quote="q", expected=3.5, uncertainty=1.5)
+    written = replace(record(0), outcomes=(told,), n_reused=1, n_left_out=900, monitor=0.25, calls=())
+    store.append_rollouts(attempt, [written])
+    assert store.rollouts() == [written]
+
+
+def test_calls_keep_where_they_went_and_what_they_cost(store: Store) -> None:
+    attempt = begin(store)
+    call = CallRecord("raw", "", "m", "stop", 100, 7, 0.5, "monitor", "http://judge", 64, 0.25)
+    store.append_rollouts(attempt, [replace(record(0), calls=(CallRecord("", "reset"), call))])
+    rollout_id = f"{attempt}/train/0/0"
+    assert [*store.calls()] == [
+        {"rollout_id": rollout_id, "number": 0, **vars(CallRecord("", "reset"))},
+        {"rollout_id": rollout_id, "number": 1, **vars(call)},
+    ]
+
+
+def test_opinions_are_kept_with_their_reasons(store: Store) -> None:
+    attempt = begin(store)
+    told = Verdict(criterion_id="depth", points=5, rationale="why", expected=4.5)
+    failed = Unscored(criterion_id="depth", reason=Reason.TIMEOUT, detail="60 s")
+    opinions = (OpinionRecord("panel", "a", told), OpinionRecord("monitor", "a", failed))
+    store.append_rollouts(attempt, [replace(record(0), opinions=opinions), record(1)])
+    with sqlite3.connect(store.path) as db:
+        rows = db.execute(
+            "SELECT rollout_id, role, judge, criterion_id, points, value, rationale, reason, detail FROM opinion"
+        ).fetchall()
+    assert rows == [
+        ("1/train/0/0", "panel", "a", "depth", 5, 4.5, "why", None, ""),
+        ("1/train/0/0", "monitor", "a", "depth", None, None, "", "timeout", "60 s"),
+    ]
+
+
+def test_known_answers_stay_as_they_were_first_written(store: Store) -> None:
+    assert store.known_keys() == set()
+    store.remember({})
+    store.remember({"a": "first", "b": "é \x00"})
+    store.remember({"a": "second", "c": ""})
+    assert store.known_keys() == {"a", "b", "c"}
+    assert [store.known_answer(k) for k in "abcd"] == ["first", "é \x00", "", None]
+
+
+def test_all_calls_count_as_spent_those_of_older_attempts_too(store: Store) -> None:
+    assert store.spent() == Spent(0, 0, 0.0)
+    attempt = begin(store)
+    calls = (
+        CallRecord("raw", model="m", prompt_tokens=100, completion_tokens=7, cost_usd=0.25, latency_s=2),
+        CallRecord("", error="reset"),
+        CallRecord("raw", model="big", role="monitor", prompt_tokens=10, cost_usd=0.5),
+    )
+    store.append_rollouts(attempt, [replace(record(0), calls=calls)])
+    exchanges = (ExchangeRecord("merge", None, "p", "r", "", "m", 1000, 20, 1.0, 3.0),)
+    store.append_meta_step(attempt, replace(meta_step(4, None, "failed"), exchanges=exchanges), adopted=False)
+    spent = Spent(4, 100 + 7 + 10 + 1000 + 20, 1.75)
+    assert store.spent() == spent
+    begin(store, resumed_step=0)
+    assert store.spent() == spent
+    with sqlite3.connect(store.path) as db:
+        rows = db.execute("SELECT role, model, n_calls, n_failed, cost_usd, latency_s FROM spending ORDER BY 1, 2")
+        assert rows.fetchall() == [
+            ("judge", "", 1, 1, 0, 0),
+            ("judge", "m", 1, 0, 0.25, 2),
+            ("meta", "m", 1, 0, 1.0, 3),
+            ("monitor", "big", 1, 0, 0.5, 0),
+        ]
 
 
 def test_reads_are_in_order_and_within_their_bounds(store: Store) -> None:
@@ -191,7 +262,7 @@ def test_a_file_that_is_no_store_is_said_to_be_none(tmp_path: Path) -> None:
 def test_a_newer_store_is_refused(store: Store) -> None:
     with sqlite3.connect(store.path) as db:
         db.execute("INSERT INTO migration VALUES (99, 'from_the_future')")
-    with pytest.raises(StoreError, match="has schema 99, this version of metapo knows up to 1"):
+    with pytest.raises(StoreError, match=f"has schema 99, this version of metapo knows up to {len(MIGRATIONS)}"):
         Store(store.path)
 
 
@@ -204,6 +275,97 @@ def test_migrations_leave_the_tables_that_the_code_expects(store: Store) -> None
             if not column.primary_key:
                 assert found[column.name]["nullable"] == column.nullable, f"{table.name}.{column.name}"
         assert inspector.get_pk_constraint(table.name)["constrained_columns"] == [c.name for c in table.primary_key]
+
+
+# Rows as the first version of metapo wrote them, a revision's rubric apart.
+OLD_ROWS = {
+    "attempt": [(1, 0, "2026-01-01T00:00:00+00:00")],
+    "revision": [(r.id, r.rubric.digest, r.reason, r.proposer, r.step) for r in (FIRST, CHILD)],
+    "revision_parent": [(CHILD.id, 0, FIRST.id)],
+    "adoption": [(1, 0, FIRST.id), (1, 4, CHILD.id)],
+    "rollout": [
+        ("1/train/3/0", 1, 3, "train", 0, "p", "3/0", None, FIRST.id, 1.0, 1.0, 5.0),
+        ("1/eval/4/0", 1, 4, "eval", 0, "p", "4/0", "r", CHILD.id, None, None, None),
+    ],
+    "verdict": [
+        ("1/train/3/0", "depth", 5, "why", None, ""),
+        ("1/eval/4/0", "depth", None, "", "timeout", "60 s"),
+        ("1/eval/4/0", "style", 1, "", None, ""),
+    ],
+    "judge_call": [("1/train/3/0", 0, '{"raw": true}', "", "m", "stop", 100, 7, 0.5)],
+    "meta_step": [(1, 4, FIRST.id, CHILD.id, "adopted", "a reason", 1.5)],
+    "meta_sample": [(1, 4, 0, 3, 0)],
+    "meta_exchange": [(1, 4, 0, "analyze", 0, "why?", "because", ""), (1, 4, 1, "merge", None, "all?", "", "timeout")],
+}
+
+
+@pytest.fixture
+def old_store(tmp_path: Path) -> Path:
+    """A store under the first schema alone, with rows in each of its tables."""
+    path = tmp_path / "old.db"
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as db:
+        db.execute(sa.text("CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"))
+        m001_first(db)
+    engine.dispose()
+    rubrics = [
+        (r.rubric.digest, r.rubric.model_dump_json(exclude={"criteria": {"__all__": {"evidence"}}}))
+        for r in (FIRST, CHILD)
+    ]
+    with sqlite3.connect(path) as db:
+        for table, rows in {"migration": [(1, "m001_first")], "rubric": rubrics, **OLD_ROWS}.items():
+            db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables == {"migration", "rubric", *OLD_ROWS}, "a table has no rows"
+    return path
+
+
+def test_a_store_of_the_first_schema_opens_and_reads(old_store: Path) -> None:
+    for _ in range(2):
+        store = Store(old_store)
+        assert store.lineage() == [(0, FIRST), (4, CHILD)]
+        assert store.verify() == 2
+        assert store.meta_steps() == [meta_step(4, CHILD)]
+        told = Verdict(criterion_id="depth", points=5, rationale="why")
+        assert store.rollouts() == [replace(record(3), outcomes=(told,), calls=())]
+        failed = Unscored(criterion_id="depth", reason=Reason.TIMEOUT, detail="60 s")
+        assert [r.outcomes for r in store.rollouts(split=Split.EVAL)] == [(failed, verdict("style", 1))]
+        [call] = store.calls()
+        expected = CallRecord('{"raw": true}', "", "m", "stop", 100, 7, 0.5)
+        assert call == {"rollout_id": "1/train/3/0", "number": 0, **vars(expected)}
+        assert store.spent() == Spent(3, 107, 0.0)
+        assert store.known_keys() == set()
+        store.close()
+
+
+def test_a_store_of_the_first_schema_goes_on(old_store: Path) -> None:
+    store = Store(old_store)
+    attempt = begin(store, resumed_step=4)
+    opinions = (OpinionRecord("panel", "a", verdict("depth", 5)),)
+    new = replace(record(4, by=CHILD), opinions=opinions, monitor=0.5)
+    store.append_rollouts(attempt, [new])
+    store.remember({"a": "b"})
+    assert store.rollouts(from_step=4) == [replace(new, calls=(), opinions=())]
+    assert store.verify() == 2
+    with sqlite3.connect(old_store) as db:
+        rows = db.execute(
+            "SELECT step, split, n_rollouts, normalized, monitor FROM reward_by_step ORDER BY step, split"
+        )
+        assert rows.fetchall() == [(3, "train", 1, 1.0, None), (4, "eval", 1, None, None), (4, "train", 1, 1.0, 0.5)]
+    store.close()
+
+
+def test_migrating_twice_changes_nothing(store: Store, old_store: Path) -> None:
+    def schema(path: Path) -> list[tuple[str, ...]]:
+        with sqlite3.connect(path) as db:
+            return db.execute("SELECT type, name FROM sqlite_master ORDER BY 1, 2").fetchall()
+
+    Store(old_store).close()
+    assert schema(old_store) == schema(store.path), "an old store becomes what a new one is"
+    with store._engine.begin() as db:
+        assert migrate(db) == 0
+        names = db.execute(sa.text("SELECT number, name FROM migration")).fetchall()
+    assert [tuple(n) for n in names] == [(i, m.__name__) for i, m in enumerate(MIGRATIONS, 1)]
 
 
 def test_the_views_answer_without_us(store: Store) -> None:
@@ -220,3 +382,14 @@ def test_the_views_answer_without_us(store: Store) -> None:
         ]
         assert db.execute("SELECT reason, n_verdicts FROM unscored_by_reason").fetchall() == [("timeout", 1)]
         assert db.execute("SELECT from_step, id FROM lineage").fetchall() == [(0, FIRST.id)]
+
+
+def test_the_views_count_expected_points_and_the_monitor(store: Store) -> None:
+    attempt = begin(store)
+    told = Verdict(criterion_id="depth", points=5, expected=3.5)
+    store.append_rollouts(
+        attempt, [replace(record(0), outcomes=(told,), monitor=0.25), replace(record(0, 1), monitor=0.75), record(0, 2)]
+    )
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT points FROM points_by_criterion").fetchall() == [(4.5,)]
+        assert db.execute("SELECT monitor FROM reward_by_step").fetchall() == [(0.5,)]
