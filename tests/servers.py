@@ -103,18 +103,17 @@ def cuts(text: str = "half of this never arrives") -> Behaviour:
 
 
 def verdicts(choose: Callable[[list[int]], int] = max) -> Behaviour:
-    """Judges: reads the criteria and their points from the prompt and gives each the level that `choose` picks, in the
-    form that is asked for. Asked for anything else, it says yes."""
+    """Judges: reads the criteria, their points and their keys from the prompt and gives each the level that `choose`
+    picks, with a rationale where one is asked for. Asked for anything else, it says yes."""
 
     def behave(ask: Ask) -> Answer:
-        form = re.split(r"^~{8,}", ask.prompt, maxsplit=1, flags=re.MULTILINE)[0].rpartition("</rubric>")[2]
-        chosen = {name: choose(points) for name, points in offered(ask.prompt).items()}
-        with_rationale = '"rationale"' in form
-        reply = {
-            key: {"rationale": "scripted", "points": chosen[name]} if with_rationale else chosen[name]
-            for key, name in re.findall(r'"([a-z]+)" for ([a-z0-9][a-z0-9_-]*)', form)
+        points, keys = offered(ask.prompt), keys_by_criterion(ask.prompt)
+        with_reasons = '"rationale"' in _instructions(ask.prompt)
+        entries = {
+            keys[name]: {"rationale": "scripted", "points": choose(on_offer)} if with_reasons else choose(on_offer)
+            for name, on_offer in points.items()
         }
-        return says(json.dumps(reply) if reply else "yes")(ask)
+        return says(json.dumps(entries) if entries else "yes")(ask)
 
     return behave
 
@@ -126,9 +125,19 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
 
 def offered(prompt: str) -> dict[str, list[int]]:
     """The points on offer by criterion id in a judge's prompt; what stands in fences doesn't count."""
-    instructions = re.split(r"^~{8,}", prompt, maxsplit=1, flags=re.MULTILINE)[0]
-    items = re.findall(r'^<item id="([^"]+)"[^>]*>$(.*?)^</item>$', instructions, re.MULTILINE | re.DOTALL)
+    items = re.findall(r'^<item id="([^"]+)"[^>]*>$(.*?)^</item>$', _instructions(prompt), re.MULTILINE | re.DOTALL)
     return {name: [int(p) for p in re.findall(r"^- \*\*(-?\d+)\*\*: ", text, re.MULTILINE)] for name, text in items}
+
+
+def keys_by_criterion(prompt: str) -> dict[str, str]:
+    """The key of each criterion id in a judge's prompt."""
+    after_the_rubric = _instructions(prompt).rpartition("</rubric>")[2]
+    return {name: key for key, name in re.findall(r'"([a-z]+)" for ([a-z0-9_-]+)', after_the_rubric)}
+
+
+def _instructions(prompt: str) -> str:
+    """What stands before the first fence."""
+    return re.split(r"^~{8,}", prompt, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 class ChatServer:

@@ -21,7 +21,7 @@ from metapo.errors import (
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rollout import Split
-from metapo.run import Scorer
+from metapo.scorer import Connections, Scorer
 from metapo.store import Store
 from metapo.world import corpus
 from metapo.world.judge import WorldJudge
@@ -111,7 +111,8 @@ def test_a_failed_judgement_is_none_and_training_goes_on(tmp_path: Path, policy:
     store = run(settings, tmp_path / "run", policy, Unreliable(5, ChatTimeout("60 s")))
     records = store.rollouts()
     assert [r.value for r in records].count(None) == 48 // 5
-    healthy = Scorer(settings, WorldJudge(seed=1), store.lineage()[0][1])
+    connections = Connections(judge=WorldJudge(seed=1), meta=WorldMeta())
+    healthy = Scorer(settings, connections, store.lineage()[0][1])
     expected = asyncio.run(healthy.score([r.rollout for r in records]))
     assert all(r.value in (None, e.reward.value) for r, e in zip(records, expected, strict=True)), (
         "a failure changes no other score"

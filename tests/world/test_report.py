@@ -22,7 +22,8 @@ from metapo.rollout import Rollout, Split
 from metapo.rubric import Criterion, Level, Revision, Rubric
 from metapo.rubric_diff import Change
 from metapo.rubric_text import render_rubric
-from metapo.run import METRICS, STORE, Run, Scorer
+from metapo.run import METRICS, STORE, Run
+from metapo.scorer import Connections, Scorer
 from metapo.store import Store
 from metapo.world import charts, corpus, language
 from metapo.world.arms import observe_gold, summarize_run
@@ -64,7 +65,8 @@ async def make_run(
     """A run folder by everything but the engine: rollouts are judged, meta steps run, figures are written."""
     folder = out / f"{settings.arm}-{settings.seed}"
     run = Run.create(folder, settings, WorldMeta(), observe=observe_gold)
-    scorer = Scorer(settings, WorldJudge(seed=settings.seed), run.begin(0))
+    connections = Connections(judge=WorldJudge(seed=settings.seed), meta=WorldMeta())
+    scorer = Scorer(settings, connections, run.begin(0))
     for step in range(n_steps):
         written = batch(settings.arm, settings.seed, step)
         rollouts = [Rollout(prompt=p, completion=c, step=step, position=i) for i, (p, c) in enumerate(written)]

@@ -1,0 +1,310 @@
+"""Scoring: the revision in force, the judges that the settings name, the monitor beside them, and the warm-up."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from metapo.errors import ChatError, ChatMisconfigured, ChatTimeout
+from metapo.judge.cache import MemoryCache
+from metapo.judge.endpoint import EndpointSettings
+from metapo.judge.judge import JudgeSettings
+from metapo.judge.transport import ChatReply, ChatRequest
+from metapo.rollout import Rollout, Split
+from metapo.rubric import Reason, Revision, Rubric, Unscored, Verdict
+from metapo.scorer import AT_ONCE, MIN_WARM_UP, Connections, Scorer
+from metapo.settings import MonitorSettings, PanelSettings, Settings
+from tests.helpers import criterion, rubric
+from tests.judge.questions import points, reply
+
+RUBRIC = rubric(criterion("depth", (0, 2, 5)))
+COLD = JudgeSettings(warm_up=False)
+
+
+class Model:
+    """Answers by what a request holds, after one to five turns of the event loop."""
+
+    def __init__(self, answer: Callable[[str], str | ChatError] = lambda prompt: reply(a=5), name: str = "m") -> None:
+        self.answer, self.name = answer, name
+        self.requests: list[ChatRequest] = []
+        self.running = self.most = self.cancelled = self.closed = 0
+
+    @property
+    def judged(self) -> list[ChatRequest]:
+        """The requests that are no warm-up."""
+        return [r for r in self.requests if r.max_tokens > 1]
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        self.requests.append(request)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            for _ in range(1 + 3 * len(self.requests) % 5):
+                await asyncio.sleep(0)
+            answer = self.answer(request.last)
+            if isinstance(answer, ChatError):
+                raise answer
+            return ChatReply(text=answer)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def identify(self) -> str:
+        return self.name
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def endpoint(model: str = "m", **more: Any) -> EndpointSettings:
+    return EndpointSettings(url="http://127.0.0.1:9/v1", model=model, **more)
+
+
+def settings(r: Rubric = RUBRIC, judging: JudgeSettings = COLD, **more: Any) -> Settings:
+    return Settings(rubric=r, judge=more.pop("judge", endpoint()), judging=judging, **more)
+
+
+def revision(r: Rubric = RUBRIC, step: int = 0) -> Revision:
+    return Revision(rubric=r, reason="r", proposer="p", step=step)
+
+
+def scorer(
+    judge: Model, given: Settings | None = None, *, panel: tuple[Model, ...] = (), monitor: Model | None = None
+) -> Scorer:
+    given = given or settings()
+    return Scorer(given, Connections(judge=judge, meta=judge, panel=panel, monitor=monitor), revision(given.rubric))
+
+
+def rollouts(n: int, *, step: int = 0, split: Split = Split.TRAIN) -> list[Rollout]:
+    return [Rollout(prompt="p", completion=f"{i:03}", step=step, position=i, split=split) for i in range(n)]
+
+
+# --- the revision in force
+
+
+async def test_scores_are_in_order_and_of_the_revision_in_force() -> None:
+    given = {"000": reply(a=5), "001": reply(a=0), "002": ChatTimeout("60 s")}
+    model = Model(lambda prompt: next(answer for text, answer in given.items() if f"\n{text}\n" in prompt))
+    asking = scorer(model)
+    got = await asking.score(rollouts(3))
+    assert [(s.rollout.completion, s.reward.value) for s in got] == [("000", 1.0), ("001", 0.0), ("002", None)]
+    assert {s.revision_id for s in got} == {asking.revision.id}
+    assert [s.monitored for s in got] == [None] * 3
+    asking.revision = revision(rubric(criterion("style", (0, 5))), step=1)
+    [again] = await asking.score(rollouts(1))
+    assert (again.revision_id, again.assessment.outcomes[0].criterion_id) == (asking.revision.id, "style")
+
+
+async def test_a_swap_in_the_middle_of_a_batch_waits_for_the_next() -> None:
+    asking = scorer(Model())
+    first = asking.revision
+    batch = asyncio.create_task(asking.score(rollouts(9)))
+    await asyncio.sleep(0)
+    asking.revision = revision(rubric(criterion("style", (0, 5))), step=1)
+    assert {s.revision_id for s in await batch} == {first.id}
+
+
+@pytest.mark.parametrize(("reward", "value"), [("normalized", 0.4), ("raw_sum", 2.0)])
+async def test_rewards_are_as_set(reward: str, value: float) -> None:
+    [scored] = await scorer(Model(lambda prompt: reply(a=2)), settings(reward=reward)).score(rollouts(1))
+    assert scored.reward.value == value
+
+
+@pytest.mark.parametrize(
+    ("n", "in_flight", "replicas"), [(100, 1, ()), (100, 2, ("http://127.0.0.1:8/v1",)), (3, 8, ())]
+)
+async def test_rollouts_under_way_are_bounded(n: int, in_flight: int, replicas: tuple[str, ...]) -> None:
+    model = Model()
+    given = settings(judge=endpoint(max_in_flight=in_flight, replicas=replicas))
+    assert len(await scorer(model, given).score(rollouts(n))) == n
+    assert model.most <= AT_ONCE * in_flight * (1 + len(replicas))
+    assert model.most > 1
+
+
+async def test_a_batch_of_nothing_is_scored_at_once() -> None:
+    model = Model()
+    assert await scorer(model, settings(judging=JudgeSettings())).score([]) == []
+    assert model.requests == []
+
+
+async def test_a_wrong_key_ends_the_batch_and_leaves_nothing_running() -> None:
+    model = Model(lambda prompt: ChatMisconfigured("401") if "\n005\n" in prompt else reply(a=5))
+    with pytest.raises(ChatMisconfigured, match="401"):
+        await scorer(model, settings(judge=endpoint(max_in_flight=2))).score(rollouts(50))
+    assert model.running == 0
+    assert len(model.requests) < 20
+
+
+async def test_cancelling_a_batch_leaves_nothing_running() -> None:
+    model, monitor = Model(), Model()
+    given = settings(monitor=MonitorSettings(judge=endpoint("big")))
+    batch = asyncio.create_task(scorer(model, given, monitor=monitor).score(rollouts(20)))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    batch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await batch
+    assert model.running == monitor.running == 0
+    assert model.cancelled + monitor.cancelled > 0
+
+
+def test_a_batch_that_was_not_judged_has_a_reason_and_no_reward() -> None:
+    asking = scorer(Model(), settings(rubric()))
+    for scored in asking.unscored(rollouts(2), ChatMisconfigured("401" * 300)):
+        assert scored.reward.value is None
+        assert scored.revision_id == asking.revision.id
+        assert points(scored.assessment.outcomes) == [Reason.MISCONFIGURED] * 2
+        assert {len(o.detail) for o in scored.assessment.unscored} == {500}
+
+
+async def test_equal_rollouts_are_judged_once_by_all_scorers_of_a_cache() -> None:
+    cache, models = MemoryCache(), [Model(), Model()]
+    for model in models:
+        asking = Scorer(settings(), Connections(judge=model, meta=model), revision(), cache)
+        scored = await asking.score([r.model_copy(update={"completion": "same"}) for r in rollouts(4)])
+        assert {s.reward.value for s in scored} == {1.0}
+    assert [len(m.requests) for m in models] == [1, 0]
+
+
+async def test_reasons_are_those_of_the_judge_and_the_rest_stays() -> None:
+    why = reply(a={"rationale": "deep", "points": 2})
+    model = Model(lambda prompt: why if '"rationale"' in prompt else reply(a=2))
+    asking = scorer(model)
+    [scored] = await asking.score(rollouts(1))
+    explained = await asking.explain(scored)
+    assert explained.assessment.outcomes == (Verdict(criterion_id="depth", points=2, rationale="deep"),)
+    assert (explained.reward, explained.rollout) == (scored.reward, scored.rollout)
+    assert len(explained.assessment.calls) == 1
+
+
+# --- the warm-up
+
+WARM = settings(judging=JudgeSettings())
+
+
+@pytest.mark.parametrize(("n", "n_warm"), [(MIN_WARM_UP - 1, 0), (MIN_WARM_UP, 1), (MIN_WARM_UP + 1, 1)])
+async def test_a_large_batch_is_warmed_up_for(n: int, n_warm: int) -> None:
+    model = Model()
+    got = await scorer(model, WARM).score(rollouts(n))
+    assert len(model.requests) - len(model.judged) == n_warm
+    assert [r.max_tokens for r in model.requests[:n_warm]] == [1] * n_warm, "it comes first"
+    assert [len(s.assessment.calls) for s in got] == [1 + n_warm] + [1] * (n - 1)
+
+
+async def test_a_revision_is_warmed_up_for_once() -> None:
+    model = Model()
+    asking = scorer(model, WARM)
+    for step, n_warm in ((0, 1), (1, 1), (2, 2)):
+        if step == 2:
+            asking.revision = revision(rubric(criterion("style", (0, 5))), step=2)
+        await asking.score(rollouts(20, step=step))
+        assert len(model.requests) - len(model.judged) == n_warm
+
+
+async def test_a_warm_up_can_be_switched_off() -> None:
+    model = Model()
+    await scorer(model, settings()).score(rollouts(20))
+    assert len(model.judged) == len(model.requests) == 20
+
+
+async def test_a_warm_up_that_fails_spoils_no_score() -> None:
+    model = Model()
+    asking = scorer(model, WARM)
+    model.answer = lambda prompt: ChatTimeout("60 s") if len(model.requests) == 1 else reply(a=5)
+    got = await asking.score(rollouts(8))
+    assert {s.reward.value for s in got} == {1.0}
+    assert [c.error for c in got[0].assessment.calls] == ["ChatTimeout: 60 s", ""]
+
+
+# --- the panel
+
+
+async def test_a_panel_names_its_judges_by_model_and_by_place_where_one_sits_twice() -> None:
+    given = settings(
+        judge=endpoint("small"),
+        panel=PanelSettings(judges=(endpoint("big"), endpoint("small")), combine="mean"),
+    )
+    members = [Model(lambda prompt, p=p: reply(a=p)) for p in (0, 5, 5)]  # type: ignore[misc]
+    [scored] = await scorer(members[0], given, panel=(members[1], members[2])).score(rollouts(1))
+    opinions = {o.judge: points(o.outcomes) for o in scored.assessment.opinions}
+    assert opinions == {"small #1": [0], "big": [5], "small #3": [5]}
+    assert scored.reward.raw == pytest.approx(10 / 3)
+
+
+@pytest.mark.parametrize(("quorum", "value"), [(None, None), (1, 1.0)])
+async def test_the_quorum_of_the_settings_counts(quorum: int | None, value: float | None) -> None:
+    given = settings(panel=PanelSettings(judges=(endpoint("big"),), quorum=quorum))
+    failing = Model(lambda prompt: ChatTimeout("60 s"))
+    [scored] = await scorer(Model(), given, panel=(failing,)).score(rollouts(1))
+    assert scored.reward.value == value
+
+
+# --- the monitor
+
+
+def watched(share: float = 1.0, r: Rubric | None = None, **more: Any) -> Settings:
+    return settings(monitor=MonitorSettings(judge=endpoint("big"), rubric=r, share=share), **more)
+
+
+async def test_the_monitor_is_logged_and_not_rewarded() -> None:
+    monitor = Model(lambda prompt: reply(a=0))
+    [scored] = await scorer(Model(), watched(), monitor=monitor).score(rollouts(1))
+    assert scored.reward.value == 1.0
+    assert scored.monitored is not None
+    assert (scored.monitored.judge, scored.monitored.reward.normalized) == ("big", 0.0)
+    assert points(scored.monitored.assessment.outcomes) == [0]
+    assert len(scored.assessment.calls) == len(scored.monitored.assessment.calls) == 1
+
+
+async def test_the_monitor_has_the_rubric_in_force_or_its_own() -> None:
+    own = rubric(criterion("truth", (0, 5)))
+    for given, expected in ((None, ["depth", "style"]), (own, ["truth", "truth"])):
+        asking = scorer(Model(), watched(r=given), monitor=Model())
+        seen = []
+        for r in (RUBRIC, rubric(criterion("style", (0, 5)))):
+            asking.revision = revision(r)
+            [scored] = await asking.score(rollouts(1))
+            assert scored.monitored is not None
+            seen.append(scored.monitored.assessment.outcomes[0].criterion_id)
+        assert seen == expected
+
+
+async def test_a_monitor_that_fails_spoils_no_score() -> None:
+    [scored] = await scorer(Model(), watched(), monitor=Model(lambda prompt: ChatTimeout("60 s"))).score(rollouts(1))
+    assert scored.reward.value == 1.0
+    assert scored.monitored is not None
+    assert scored.monitored.reward.normalized is None
+    assert isinstance(scored.monitored.assessment.outcomes[0], Unscored)
+
+
+async def monitored(given: Settings, step: int = 0, split: Split = Split.TRAIN, n: int = 200) -> list[int]:
+    got = await scorer(Model(), given, monitor=Model()).score(rollouts(n, step=step, split=split))
+    return [s.rollout.position for s in got if s.monitored]
+
+
+async def test_a_share_of_training_is_watched_the_same_one_each_time() -> None:
+    some = await monitored(watched(share=0.25))
+    assert 30 <= len(some) <= 70
+    assert await monitored(watched(share=0.25)) == some
+    assert await monitored(watched(share=0.25, seed=1)) != some
+    assert await monitored(watched(share=0.25), step=1) != some
+    assert len(await monitored(watched())) == 200
+
+
+async def test_all_of_the_evaluation_is_watched() -> None:
+    assert len(await monitored(watched(share=0.01), split=Split.EVAL, n=20)) == 20
+
+
+# --- connections
+
+
+async def test_each_transport_is_named_and_closed_once() -> None:
+    judge, other, third, fourth = (Model(name=name) for name in ("judge", "other", "third", "fourth"))
+    everything = Connections(judge=judge, meta=judge, panel=(other, third, other), monitor=fourth)
+    assert await everything.identify() == ["judge", "other", "third", "fourth"]
+    await everything.aclose()
+    assert [m.closed for m in (judge, other, third, fourth)] == [1] * 4
+    assert Connections(judge=judge, meta=other).all == [judge, other]
