@@ -1,21 +1,33 @@
 """A run in its folder: one revision a step, evaluation apart, failures that stop, and going on after a crash."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from metapo.errors import ChatMisconfigured, ChatTimeout, JudgeFailureLimit, LineageError, RunError, RunExists
+from metapo.errors import (
+    BudgetSpent,
+    ChatMisconfigured,
+    ChatTimeout,
+    JudgeFailureLimit,
+    LineageError,
+    RunError,
+    RunExists,
+)
 from metapo.judge.endpoint import EndpointSettings
-from metapo.judge.judge import Assessment
-from metapo.judge.transport import ScriptedTransport
-from metapo.reward import Scored, normalized
+from metapo.judge.judge import Assessment, Call, Opinion
+from metapo.judge.transport import ChatReply, Try
+from metapo.reward import Monitored, Scored, normalized
 from metapo.rollout import Rollout, Split
-from metapo.rubric import Outcome, Reason, Revision, Unscored
-from metapo.run import CHECKPOINTS, METRICS, SETTINGS, Run, Scorer, summarize
-from metapo.settings import MetaSchedule, Settings
+from metapo.rubric import Outcome, Reason, Unscored, Verdict
+from metapo.run import CHECKPOINTS, METRICS, SETTINGS, Run, call_records, summarize
+from metapo.settings import BudgetSettings, MetaSchedule, Settings
+from metapo.store import CallRecord, Spent
 from tests.helpers import criterion, rubric, verdict
 from tests.reviewer import Reviewer
 
@@ -222,18 +234,188 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
         create(tmp_path / "file" / "run")
 
 
-async def test_the_scorer_keeps_order_and_uses_the_revision_in_force() -> None:
-    def reply(points: int) -> str:
-        return json.dumps({"verdicts": [{"criterion": "depth", "points": points}]})
+# --- the budget
 
-    first = Revision(rubric=SETTINGS_OF_RUN.rubric, reason="r", proposer="p", step=0)
-    transport = ScriptedTransport([reply(5), reply(0), ChatTimeout("60 s")])
-    scorer = Scorer(SETTINGS_OF_RUN, transport, first)
-    got = await scorer.score([Rollout(prompt="p", completion=str(i)) for i in range(3)])
-    assert [(s.rollout.completion, s.reward.value) for s in got] == [("0", 1.0), ("1", 0.0), ("2", None)]
-    assert {s.revision_id for s in got} == {first.id}
-    none = scorer.unscored([g.rollout for g in got], ChatMisconfigured("401"))
-    assert [s.reward.value for s in none] == [None] * 3
+PAID = Call(ChatReply(text="{}", prompt_tokens=90, completion_tokens=10, cost_usd=0.25))
+
+
+def with_calls(batch: list[Scored], *calls: Call) -> list[Scored]:
+    """The first rollout of a batch took these calls."""
+    first = replace(batch[0], assessment=replace(batch[0].assessment, calls=calls))
+    return [first, *batch[1:]]
+
+
+def limited(**budget: Any) -> Settings:
+    return SETTINGS_OF_RUN.model_copy(update={"budget": BudgetSettings(**budget)})
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({"tokens": 200}, "spent 200 tokens and 0.50 USD in 2 calls, which reaches budget.tokens = 200"),
+        ({"usd": 0.5}, "spent 200 tokens and 0.50 USD in 2 calls, which reaches budget.usd = 0.5"),
+        ({"tokens": 10**6, "usd": 0.4}, "reaches budget.usd = 0.4"),
+    ],
+)
+async def test_a_spent_budget_ends_the_run_and_it_may_go_on_with_more(
+    tmp_path: Path, budget: dict[str, Any], message: str
+) -> None:
+    run = create(tmp_path, settings=limited(**budget))
+    run.begin(0)
+    assert (await run.end_step(1, with_calls(scored(run, 0), PAID))).error is None
+    boundary = await run.end_step(2, with_calls(scored(run, 1), PAID))
+    assert isinstance(boundary.error, BudgetSpent)
+    assert message in str(boundary.error)
+    assert f"raise it in {tmp_path / SETTINGS} and then: metapo train --resume {tmp_path}" in str(boundary.error)
+    assert len(run.store.rollouts()) == 8, "the step counts"
+    assert run.store.meta_steps() == [], "no meta step that nobody can pay"
+    run.close()
+
+    again = Run.resume(tmp_path, limited(**budget), Reviewer(STYLE))
+    with pytest.raises(BudgetSpent, match="step 2"):
+        again.begin(2)
+    assert len(again.store.rollouts()) == 8
+    again.close()
+    more = limited(tokens=10**6, usd=100)
+    (tmp_path / SETTINGS).write_text(more.to_yaml())
+    resumed = Run.resume(tmp_path, more, Reviewer(STYLE))
+    resumed.begin(2)
+    resumed.close()
+
+
+async def test_monitor_and_meta_model_count_too_and_a_failure_is_told_first(tmp_path: Path) -> None:
+    merged = ChatReply(text="I need 1 criteria.", prompt_tokens=900, completion_tokens=100, cost_usd=1.0)
+    run = create(tmp_path, Reviewer(STYLE, merge_count=merged), limited(tokens=1100))
+    run.begin(0)
+    batch = scored(run, 0)
+    watched = Monitored("big", Assessment(batch[0].assessment.outcomes, (PAID,)), batch[0].reward)
+    boundary = await run.end_step(2, [replace(batch[0], monitored=watched), *batch[1:]])
+    assert boundary.error is None, "a step is paid to its end"
+    assert [m.decision for m in run.store.meta_steps()] == ["adopted"]
+    assert run.store.spent().tokens == 1100
+    boundary = await run.end_step(3, scored(run, 2, failed=4))
+    assert isinstance(boundary.error, JudgeFailureLimit)
+    assert isinstance((await run.end_step(4, scored(run, 3))).error, BudgetSpent)
+    run.close()
+
+
+async def test_without_a_budget_nothing_ends_the_run(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    run.begin(0)
+    dear = Call(ChatReply(text="{}", prompt_tokens=10**12, cost_usd=1e9))
+    assert (await run.end_step(1, with_calls(scored(run, 0), dear))).error is None
+    run.close()
+
+
+# --- reasons for the meta step
+
+
+async def test_the_meta_step_reads_reasons_that_are_asked_for_then(tmp_path: Path) -> None:
+    reviewer = Reviewer(STYLE)
+    run = create(tmp_path, reviewer)
+    run.begin(0)
+    asked: list[Scored] = []
+
+    async def explain(sample: Scored) -> Scored:
+        asked.append(sample)
+        outcomes = tuple(v.model_copy(update={"rationale": "so deep"}) for v in sample.assessment.outcomes)
+        reply = ChatReply(text="with reasons", model="m", prompt_tokens=90, completion_tokens=10, cost_usd=0.5)
+        return replace(sample, assessment=replace(sample.assessment, outcomes=outcomes, calls=(Call(reply),)))
+
+    await run.end_step(1, scored(run, 0), explain=explain)
+    assert asked == [], "no meta step was due"
+    await run.end_step(2, scored(run, 1), explain=explain)
+    [done] = run.store.meta_steps()
+    assert [s.rollout for s in asked] == list(done.samples), "only those that are read"
+    assert len(asked) == 3
+    assert all("- depth: 5. so deep" in request.last for request in reviewer.asked("analysis"))
+    explained = [e for e in done.exchanges if e.stage == "explain"]
+    assert [(e.sample, e.prompt, e.reply, e.model, e.cost_usd) for e in explained] == [
+        (i, "", "with reasons", "m", 0.5) for i in range(3)
+    ]
+    assert run.store.spent() == Spent(len(done.exchanges), 300, 1.5)
+    run.close()
+
+
+async def test_a_judge_with_a_wrong_key_ends_the_run_while_it_explains(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    first = run.begin(0)
+
+    async def explain(sample: Scored) -> Scored:
+        raise ChatMisconfigured("401")
+
+    boundary = await run.end_step(2, scored(run, 0), explain=explain)
+    assert isinstance(boundary.error, ChatMisconfigured)
+    assert boundary.revision == first
+    run.close()
+
+
+# --- what is written
+
+
+async def test_an_error_of_a_rank_ends_the_step_before_its_meta_step(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    run.begin(0)
+    error = ChatMisconfigured("401")
+    assert (await run.end_step(2, scored(run, 0), error)).error is error
+    assert run.store.meta_steps() == []
+    assert len(run.store.rollouts()) == 4
+    run.close()
+
+
+async def test_panel_and_monitor_are_on_record(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    run.begin(0)
+    [given] = scored(run, 0, n=1)
+    failed = (Unscored(criterion_id="depth", reason=Reason.TIMEOUT, detail="60 s"),)
+    opinions = (Opinion("a", given.assessment.outcomes), Opinion("b", failed))
+    assessment = replace(given.assessment, opinions=opinions, calls=(PAID,), n_reused=1, n_left_out=9)
+    watched = Monitored(
+        "big", Assessment((verdict("depth", 2),), (PAID,)), normalized(run.revision.rubric, [verdict("depth", 2)])
+    )
+    await run.end_step(1, [replace(given, assessment=assessment, monitored=watched)])
+    [record] = run.store.rollouts()
+    assert (record.n_reused, record.n_left_out, record.monitor) == (1, 9, 0.4)
+    assert [c["role"] for c in run.store.calls()] == ["judge", "monitor"]
+    with sqlite3.connect(run.store.path) as db:
+        rows = db.execute("SELECT role, judge, points, reason FROM opinion ORDER BY role DESC, judge").fetchall()
+    assert rows == [("panel", "a", 5, None), ("panel", "b", None, "timeout"), ("monitor", "big", 2, None)]
+    run.close()
+
+
+TRIES = (Try(endpoint="u", error="reset", latency_s=2.0), Try(endpoint="v", error="503", latency_s=1.0))
+TRIED = [
+    CallRecord("", "reset", role="judge", endpoint="u", latency_s=2.0),
+    CallRecord("", "503", role="judge", endpoint="v", latency_s=1.0),
+]
+REPLY = ChatReply(
+    text="raw", model="m", finish_reason="length", prompt_tokens=9, cached_tokens=8, completion_tokens=7, cost_usd=0.5,
+    latency_s=0.25, endpoint="w",
+)  # fmt: skip
+REPLIED = CallRecord("raw", "", "m", "length", 9, 7, 0.25, "judge", "w", 8, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "records"),
+    [
+        (Call(REPLY), [REPLIED]),
+        (Call(REPLY, tries=TRIES), [*TRIED, REPLIED]),
+        (Call(None, "ChatTimeout: late", TRIES), TRIED),
+        (Call(None, "ChatDown: nobody"), [CallRecord("", "ChatDown: nobody", role="judge")]),
+    ],
+)
+def test_each_http_request_is_on_record(call: Call, records: list[CallRecord]) -> None:
+    assert call_records(call, "judge") == records
+    assert {r.role for r in call_records(call, "monitor")} == {"monitor"}
+
+
+# --- a step's figures
+
+NOTHING = {"calls": 0, "failed_tries": 0, "reused": 0, "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0}
+
+
+def effort(**figures: float) -> dict[str, float]:
+    return {f"judge/{name}": value for name, value in (NOTHING | figures).items()}
 
 
 def test_summaries_leave_out_what_was_not_scored(tmp_path: Path) -> None:
@@ -247,6 +429,55 @@ def test_summaries_leave_out_what_was_not_scored(tmp_path: Path) -> None:
         "normalized": 1.0,
         "raw": 5.0,
         "criterion/depth": 5.0,
+        **effort(),
     }
     assert "reward" not in summarize(scored(run, 0, n=2, failed=2))
+    run.close()
+
+
+def test_summaries_say_what_judging_took(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    first, second = scored(run, 0, n=2)
+    calls = (Call(REPLY, tries=TRIES), Call(None, "ChatTimeout: late", TRIES[:1]))
+    one = replace(first, assessment=replace(first.assessment, calls=calls, n_reused=2))
+    watched = Monitored("big", replace(first.assessment, calls=(PAID,), n_reused=3), first.reward)
+    figures = summarize([one, replace(second, monitored=watched)])
+    assert {k: v for k, v in figures.items() if k.startswith("judge/")} == {
+        **effort(calls=3, failed_tries=3, reused=5, prompt_tokens=99, cached_tokens=8, completion_tokens=17),
+        "judge/latency_s": 0.125,
+        "judge/cost_usd": 0.75,
+    }
+    run.close()
+
+
+def test_summaries_compare_the_judge_with_the_monitor_where_both_have_a_score(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    batch = scored(run, 0, n=5, failed=1)
+    of = run.revision.rubric
+
+    def watch(one: Scored, outcome: Outcome) -> Scored:
+        return replace(one, monitored=Monitored("big", Assessment((outcome,), ()), normalized(of, [outcome])))
+
+    failed = Unscored(criterion_id="depth", reason=Reason.TIMEOUT)
+    said = [verdict("depth", 2), verdict("depth", 2), verdict("depth", 0), failed]
+    watched = [watch(one, outcome) for one, outcome in zip(batch, said, strict=False)]
+    figures = summarize([*watched, batch[4]])
+    assert figures["monitor/unscored"] == 0.25
+    assert figures["monitor/normalized"] == pytest.approx((0.4 + 0.0) / 2)
+    assert figures["monitor/gap"] == pytest.approx((0.6 + 1.0) / 2)
+    assert not any(name.startswith("monitor") for name in summarize(batch))
+    assert {k for k in summarize(watched[3:]) if k.startswith("monitor")} == {"monitor/unscored"}
+    run.close()
+
+
+def test_summaries_hold_the_mean_uncertainty_where_it_is_known(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    batch = scored(run, 0, n=3)
+    for i, uncertainty in ((0, 1.0), (1, 0.0)):
+        told = (Verdict(criterion_id="depth", points=5, expected=4.5, uncertainty=uncertainty),)
+        batch[i] = Scored(batch[i].rollout, "r", Assessment(told, ()), normalized(run.revision.rubric, told))
+    figures = summarize(batch)
+    assert figures["uncertainty"] == 0.5
+    assert figures["criterion/depth"] == pytest.approx((4.5 + 4.5 + 5) / 3)
+    assert "uncertainty" not in summarize(batch[2:])
     run.close()
