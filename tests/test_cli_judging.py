@@ -124,7 +124,7 @@ def test_a_budget_ends_it_and_the_verdicts_are_kept(monkeypatch: pytest.MonkeyPa
             ("--settings", "settings.yaml", "--mode", "split"),
             "--settings says everything about the judge: leave out --mode",
         ),
-        (("--rubric", "rubric.yaml", "--local", "models/gone"), "models/gone"),
+        (("--rubric", "rubric.yaml", "--local", "./models/gone"), "./models/gone"),
         (("--rubric", "rubric.yaml", "--judge", "http://x/v1", "--cache", "c", "--no-cache"), "give either --cache or"),
     ],
 )

@@ -33,4 +33,4 @@ def token(text: str, *top: tuple[str, float]) -> Token:
 
 def shared_prefix(texts: Sequence[str]) -> str:
     """The letters that all of the texts begin with."""
-    return os.path.commonprefix(texts)  # noqa: RUF071 (letter by letter is what is meant)
+    return os.path.commonprefix(texts)

@@ -51,9 +51,12 @@ def test_a_store_is_opened_when_it_is_needed(tmp_path: Path) -> None:
     known.save("a", "body")
     known.close()
     assert written(path) == {"a": "body"}
-    missing = KnownAnswers(tmp_path / "nowhere" / "store.db")
+    elsewhere = KnownAnswers(tmp_path / "new" / "store.db")
+    elsewhere.save("b", "body")
+    elsewhere.close()
+    assert written(tmp_path / "new" / "store.db") == {"b": "body"}
     with pytest.raises(StoreError, match="unable to open"):
-        missing.load("a")
+        KnownAnswers(tmp_path / "new").load("b")
 
 
 def test_answers_are_written_once_a_second_or_when_many_wait(tmp_path: Path) -> None:
