@@ -43,6 +43,8 @@ class _Replica:
     rests_until: float = 0.0
 
     def failed(self) -> None:
+        if time.monotonic() < self.rests_until:  # under way together with one that failed already
+            return
         self.n_failures += 1
         self.rests_until = time.monotonic() + min(REST_S * self.n_failures, MAX_REST_S)
 
