@@ -309,7 +309,7 @@ class Seen:
 
 
 SCORED = ("verdict", "verdict")
-QUICK = {"timeout_s": 0.3, "deadline_s": 0.5}
+QUICK = {"deadline_s": 0.5}
 
 
 @dataclass(frozen=True)
@@ -375,9 +375,9 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
         replace(lasting("the server speaks no TLS", judges, "unreachable", "ChatUnreachable"), address="https"),
         passing("connection reset before the answer", fails(reset=True), "ChatUnreachable"),
         passing("connection reset in the middle of the answer", half, "ChatUnreachable"),
-        passing("no answer, once", fails(hang=True), "ChatTimeout", timeout_s=0.5),
-        lasting("no answer, ever", fails(hang=True), "timeout", "ChatTimeout"),
-        passing("an answer that drips byte by byte", drips, "ChatTimeout", timeout_s=0.5),
+        passing("no answer, once", fails(hang=True), "ChatTimeout", timeout_s=1.0),
+        lasting("no answer, ever", fails(hang=True), "timeout", "ChatTimeout", timeout_s=0.3),
+        passing("an answer that drips byte by byte", drips, "ChatTimeout", timeout_s=1.0),
         Fault(
             "the server restarts",
             "sends it again until the server is back",

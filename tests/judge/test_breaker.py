@@ -47,10 +47,10 @@ async def test_an_answer_since_then_keeps_it_closed() -> None:
 
 
 def test_one_try_after_the_pause_and_an_answer_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "PAUSE_S", 0.1)
+    monkeypatch.setattr(breaker, "PAUSE_S", 0.3)
     found = opened()
     assert is_open(found)
-    time.sleep(0.11)
+    time.sleep(0.31)
     found.check()  # those that only ask don't use the one try up
     found.check()
     found.enter()

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from metapo.errors import ChatBadResponse, ChatOverloaded
+from metapo.judge.capability import Capabilities
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.openai import OpenAITransport
-from metapo.judge.transport import ChatRequest, ChoiceForm, JsonForm
+from metapo.judge.transport import ChatReply, ChatRequest, ChoiceForm, JsonForm
 from metapo.rollout import Message
 from tests.servers import Answer, Ask, Behaviour, ChatServer, completion, hangs, in_turn, says, sends, status
 
@@ -107,21 +108,27 @@ async def test_how_a_server_is_asked_for_json(behaviour: Behaviour, fields: dict
 
 
 async def test_500_for_a_schema_is_no_failure_of_the_server() -> None:
-    with ChatServer(serves("json_object", otherwise=status(500))) as server:
-        async with connected(server) as transport:
-            await transport.complete(JSON)
-    assert sent(server) == OBJECT
+    async def ask(prompt: str, max_tokens: int, fields: dict[str, Any]) -> ChatReply:
+        if "json_schema" in str(fields):
+            raise ChatBadResponse("500")
+        return ChatReply(text="{}" if fields else "yes")
+
+    assert await Capabilities(ask, "here").fields(JSON.form, 0) == OBJECT
 
 
 async def test_a_server_that_fails_whatever_it_is_asked_is_not_judged_by_that() -> None:
-    """Such as one that is still being started: it is asked again what it can when the next request comes."""
-    n_failures = 8  # of the question about schemas, and of the one about nothing
-    with ChatServer(in_turn(*n_failures * [status(500)], serves("json_schema"))) as server:
-        async with connected(server, deadline_s=60) as transport:
-            with pytest.raises(ChatBadResponse):
-                await transport.complete(JSON)
-            await transport.complete(JSON)
-    assert sent(server) == schema(SPEC)
+    """Such as one that is still being started: it is asked what it can when the next request comes."""
+    failures = iter([ChatBadResponse("500"), ChatBadResponse("500")])  # to a form, and to no form at all
+
+    async def ask(prompt: str, max_tokens: int, fields: dict[str, Any]) -> ChatReply:
+        for failure in failures:
+            raise failure
+        return ChatReply(text='{"q": 7}')
+
+    capabilities = Capabilities(ask, "here")
+    with pytest.raises(ChatBadResponse):
+        await capabilities.fields(JSON.form, 0)
+    assert await capabilities.fields(JSON.form, 0) == schema(SPEC)
 
 
 async def test_a_server_that_is_overloaded_is_not_judged_by_that() -> None:

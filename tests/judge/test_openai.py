@@ -512,7 +512,7 @@ async def test_a_server_that_answers_with_garbage_is_not_asked_on_and_on() -> No
 
 
 async def test_once_a_server_is_down_the_others_fail_at_once_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "PAUSE_S", 0.3)
+    monkeypatch.setattr(breaker, "PAUSE_S", 0.8)
     async with LoopServer(says("x")) as server:
         server.kill()
         async with connected(server.url, deadline_s=0.3) as transport:
@@ -523,7 +523,7 @@ async def test_once_a_server_is_down_the_others_fail_at_once_until_it_is_back(mo
             with pytest.raises(ChatDown, match=r"answers nobody: .*Is the server running\?"):
                 await transport.complete(REQUEST)
             await server.start()
-            await asyncio.sleep(0.31)
+            await asyncio.sleep(0.81)
             for _ in range(3):
                 assert (await transport.complete(REQUEST)).text == "x"
 
