@@ -40,7 +40,7 @@ class Unreliable(WorldJudge):
         self.every, self.error, self.healthy, self.n = every, error, healthy, 0
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        if "<rubric>" in request.last:
+        if "<rubric>" in request.last and request.max_tokens > 1:  # a warm-up is no judgement
             self.n += 1
             if self.n > self.healthy and self.n % self.every == 0:
                 raise self.error
