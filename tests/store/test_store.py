@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from metapo.errors import LineageError, StoreError
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome, Reason, Revision, Unscored, Verdict
 from metapo.store import CallRecord, ExchangeRecord, MetaStepRecord, OpinionRecord, RolloutRecord, Spent, Store
-from metapo.store.migrations import MIGRATIONS, m001_first, migrate
+from metapo.store.migrations import MIGRATIONS, m001_first
 from metapo.store.schema import metadata
 from tests.helpers import criterion, rubric, verdict
 
@@ -355,17 +356,55 @@ def test_a_store_of_the_first_schema_goes_on(old_store: Path) -> None:
     store.close()
 
 
-def test_migrating_twice_changes_nothing(store: Store, old_store: Path) -> None:
-    def schema(path: Path) -> list[tuple[str, ...]]:
-        with sqlite3.connect(path) as db:
-            return db.execute("SELECT type, name FROM sqlite_master ORDER BY 1, 2").fetchall()
+def test_a_migration_that_fails_leaves_the_store_as_it_was(old_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails_halfway(db: sa.Connection) -> None:
+        db.execute(sa.text("CREATE TABLE half (id INTEGER)"))
+        db.execute(sa.text("ALTER TABLE rollout ADD COLUMN monitor TEXT"))
 
+    before = schema(old_store)
+    with monkeypatch.context() as patch:
+        patch.setattr("metapo.store.migrations.MIGRATIONS", [*MIGRATIONS, fails_halfway])
+        with pytest.raises(StoreError, match="duplicate column name: monitor"):
+            Store(old_store)
+    assert schema(old_store) == before, "nor was the migration before it done"
     Store(old_store).close()
-    assert schema(old_store) == schema(store.path), "an old store becomes what a new one is"
-    with store._engine.begin() as db:
-        assert migrate(db) == 0
-        names = db.execute(sa.text("SELECT number, name FROM migration")).fetchall()
-    assert [tuple(n) for n in names] == [(i, m.__name__) for i, m in enumerate(MIGRATIONS, 1)]
+
+
+def test_stores_opened_at_once_are_migrated_once(old_store: Path, tmp_path: Path) -> None:
+    for path in (old_store, tmp_path / "new.db"):
+        with ThreadPoolExecutor(4) as pool:
+            stores = [*pool.map(Store, [path] * 4)]
+        assert all(s.spent() for s in stores)
+        for each_store in stores:
+            each_store.close()
+
+
+def test_two_processes_may_write_at_once(store: Store) -> None:
+    other = Store(store.path)
+
+    def write(to: Store, name: str) -> None:
+        for i in range(20):
+            to.begin_attempt(resumed_step=0, now=NOW)
+            to.remember({f"{name}{i}": "body"})
+
+    with ThreadPoolExecutor(2) as pool:
+        [*pool.map(write, (store, other), "ab")]
+    assert len(store.known_keys()) == 40
+    other.close()
+
+
+def schema(path: Path) -> list[tuple[str, ...]]:
+    with sqlite3.connect(path) as db:
+        return db.execute("SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
+
+
+def test_migrating_twice_changes_nothing(store: Store, old_store: Path) -> None:
+    for _ in range(2):
+        Store(old_store).close()
+        assert [x[:2] for x in schema(old_store)] == [x[:2] for x in schema(store.path)]
+        with sqlite3.connect(old_store) as db:
+            done = db.execute("SELECT number, name FROM migration").fetchall()
+        assert done == [(i, m.__name__) for i, m in enumerate(MIGRATIONS, 1)]
 
 
 def test_the_views_answer_without_us(store: Store) -> None:

@@ -28,17 +28,18 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._engine = sa.create_engine(f"sqlite:///{path}")
-        sa.event.listen(self._engine, "connect", _set_pragmas)
-        with self._transaction() as db:
+        sa.event.listen(self._engine, "connect", _set_up)
+        sa.event.listen(self._engine, "begin", _begin)
+        with self._transaction(writes=True) as db:
             migrate(db)
 
     def close(self) -> None:
         self._engine.dispose()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def _transaction(self, *, writes: bool = False) -> Iterator[sa.Connection]:
         try:
-            with self._engine.begin() as db:
+            with self._engine.connect().execution_options(writes=writes) as db, db.begin():
                 yield db
         except sa.exc.DBAPIError as e:
             raise StoreError(f"{self.path}: {_explain(e)}") from e
@@ -47,7 +48,7 @@ class Store:
 
     def begin_attempt(self, *, resumed_step: int, now: datetime) -> int:
         """Open an attempt that goes on after `resumed_step` steps; what older ones wrote beyond is superseded."""
-        with self._transaction() as db:
+        with self._transaction(writes=True) as db:
             number: int = (db.scalar(sa.select(sa.func.max(t.attempt.c.id))) or 0) + 1
             db.execute(
                 t.attempt.insert(),
@@ -57,7 +58,7 @@ class Store:
 
     def adopt(self, attempt: int, step: int, revision: Revision) -> None:
         """From `step` on, rollouts are scored by this revision."""
-        with self._transaction() as db:
+        with self._transaction(writes=True) as db:
             _write_revision(db, revision)
             db.execute(t.adoption.insert(), {"attempt_id": attempt, "step": step, "revision_id": revision.id})
 
@@ -73,7 +74,7 @@ class Store:
             for number, call in enumerate(record.calls)
         ]
         opinions = [_opinion_row(i, o) for i, record in zip(ids, records, strict=True) for o in record.opinions]
-        with self._transaction() as db:
+        with self._transaction(writes=True) as db:
             db.execute(t.rollout.insert(), [_rollout_row(i, attempt, r) for i, r in zip(ids, records, strict=True)])
             if verdicts:
                 db.execute(t.verdict.insert(), verdicts)
@@ -85,7 +86,7 @@ class Store:
     def append_meta_step(self, attempt: int, record: MetaStepRecord, *, adopted: bool) -> None:
         """Write a meta step with every intermediate text and, where `adopted`, its child's adoption, in one go."""
         key = {"attempt_id": attempt, "step": record.step}
-        with self._transaction() as db:
+        with self._transaction(writes=True) as db:
             if record.child is not None:
                 _write_revision(db, record.child)
             db.execute(
@@ -119,7 +120,7 @@ class Store:
         """Keep known answers by key; one that is known already stays as it is."""
         if answers:
             insert = sa.text("INSERT INTO known_answer (key, body) VALUES (:key, :body) ON CONFLICT (key) DO NOTHING")
-            with self._transaction() as db:
+            with self._transaction(writes=True) as db:
                 db.execute(insert, [{"key": key, "body": body} for key, body in answers.items()])
 
     # reads
@@ -225,9 +226,15 @@ class Store:
         return len(known)
 
 
-def _set_pragmas(connection: Any, _record: Any) -> None:
+def _set_up(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # else Python's driver begins no transaction before CREATE, ALTER or DROP
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(db: sa.Connection) -> None:
+    """Who is going to write takes the lock first: to wait for it after having read is an error in SQLite."""
+    db.exec_driver_sql("BEGIN IMMEDIATE" if db.get_execution_options().get("writes") else "BEGIN")
 
 
 def _explain(error: sa.exc.DBAPIError) -> str:
