@@ -449,6 +449,16 @@ async def test_a_request_that_does_not_fit_shows_half_as_much() -> None:
     assert [c.error for c in assessment.calls] == ["ChatTooLong: 8192 tokens"] * 2 + [""]
 
 
+async def test_questions_that_do_not_fit_at_once_halve_the_completion_once() -> None:
+    def answer(request: ChatRequest) -> str | ChatError:
+        is_first = "criterion now: depth" in request.last
+        return "A" if is_first or n_completion(request) < 4000 else ChatTooLong("8192 tokens")
+
+    assessment = await judge(Answering(answer), mode="split").assess(RUBRIC, LONG)
+    assert points(assessment.outcomes) == [0, 0, -4]
+    assert assessment.n_left_out == 2000
+
+
 async def test_what_never_fits_is_too_long() -> None:
     transport = Answering(lambda request: ChatTooLong("8192 tokens"))
     assessment = await judge(transport).assess(RUBRIC, completion("x" * 40_000))

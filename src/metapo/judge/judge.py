@@ -300,13 +300,14 @@ class Judge:
     async def _ask(self, question: Question, case: _Case, room: int, *, with_form: bool) -> ChatReply:
         """The reply to a question, with as much of the completion as fits. Raises ChatError."""
         for shortenings_left in reversed(range(MAX_SHORTENINGS + 1)):
-            request = self._request(question, case, room)
+            shown, request = case.shown, self._request(question, case, room)
             try:
                 return await self._send(request if with_form else request.model_copy(update={"form": None}), case)
             except ChatTooLong as e:
                 if shortenings_left == 0:
                     raise _too_long(question, request, e) from e
-                case.halve()
+                if case.shown is shown:  # else another question about this rollout has shortened it meanwhile
+                    case.halve()
         raise AssertionError("the last round returns or raises")
 
     def _read(self, question: Question, reply: ChatReply, case: _Case) -> Reading:
