@@ -442,11 +442,14 @@ async def test_a_request_that_does_not_fit_shows_half_as_much() -> None:
         return ChatTooLong("8192 tokens") if n_completion(request) > 1200 else GOOD
 
     transport = Answering(answer)
-    assessment = await judge(transport).assess(RUBRIC, LONG)
+    asking = judge(transport)
+    assessment = await asking.assess(RUBRIC, LONG)
     assert points(assessment.outcomes) == [5, 1, 0]
     assert [n_completion(r) for r in transport.requests] == pytest.approx([4000, 2000, 1000], rel=0.1)
     assert assessment.n_left_out == pytest.approx(3000, rel=0.05)
     assert [c.error for c in assessment.calls] == ["ChatTooLong: 8192 tokens"] * 2 + [""]
+    again = await asking.assess(RUBRIC, LONG)
+    assert (again.n_reused, again.n_left_out) == (3, assessment.n_left_out), "the verdicts reused saw no more"
 
 
 async def test_questions_that_do_not_fit_at_once_halve_the_completion_once() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from metapo.aio import each
 from metapo.errors import (
@@ -43,7 +43,6 @@ MAX_SHORTENINGS = 4
 GAP_CHARS = 60  # about what the line takes that stands for the part left out
 N_ALTERNATIVES = 20
 READER = "1"  # counts up when replies are read in another way, so that no cached verdict outlives its reader
-_verdicts = TypeAdapter(tuple[Verdict, ...])
 log = logging.getLogger(__name__)
 
 
@@ -107,6 +106,13 @@ class Assessment:
         return [o for o in self.outcomes if isinstance(o, Unscored)]
 
 
+class _Known(Frozen):
+    """What is remembered of a question: its verdicts, and how much of the completion they didn't see."""
+
+    verdicts: tuple[Verdict, ...]
+    n_left_out: int
+
+
 class Assessor(Protocol):
     """A judge or a panel of them."""
 
@@ -128,6 +134,7 @@ class _Case:
     commitment: str = ""
     calls: list[Call] = field(default_factory=list)
     n_reused: int = 0
+    n_left_out: int = 0
 
     @classmethod
     def of(cls, rollout: Rollout, max_chars: int) -> "_Case":
@@ -235,7 +242,8 @@ class Judge:
         except ChatError as e:  # no commitment, or nobody who says who answers: nothing was asked
             outcomes = {key: _failed(c, e) for question in questions for key, c in question.criteria.items()}
         in_order = tuple(outcomes[key] for key in questions[0].sheet.keys)
-        return Assessment(in_order, tuple(case.calls), case.n_reused, case.shown.n_left_out)
+        n_left_out = max(case.n_left_out, case.shown.n_left_out)
+        return Assessment(in_order, tuple(case.calls), case.n_reused, n_left_out)
 
     async def _commit(self, case: _Case) -> str:
         """What a good completion has to contain, once for all completions of a prompt. Raises ChatError."""
@@ -261,12 +269,14 @@ class Judge:
             return await self._settle(question, case)
         async with self._answers.claim(await self._key(self._request(question, case, self._room(question)))) as claim:
             if claim.known is not None:
+                known = _Known.model_validate_json(claim.known)
                 case.n_reused += len(question.keys)
-                return dict(zip(question.keys, _verdicts.validate_json(claim.known), strict=True))
+                case.n_left_out = max(case.n_left_out, known.n_left_out)
+                return dict(zip(question.keys, known.verdicts, strict=True))
             outcomes = await self._settle(question, case)
             verdicts = [o for o in outcomes.values() if isinstance(o, Verdict)]
             if len(verdicts) == len(outcomes):
-                claim.found = _verdicts.dump_json(tuple(verdicts)).decode()
+                claim.found = _Known(verdicts=tuple(verdicts), n_left_out=case.shown.n_left_out).model_dump_json()
             return outcomes
 
     async def _key(self, request: ChatRequest) -> str:
