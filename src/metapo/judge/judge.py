@@ -178,11 +178,11 @@ class Judge:
         self.settings = settings or JudgeSettings()
         self._answers = Answers(cache or MemoryCache())
         self._is_shared = cache is not None
-        self._sheet_in_use: Sheet | None = None
+        self._in_use: tuple[Question, ...] = ()
 
     async def assess(self, rubric: Rubric, rollout: Rollout) -> Assessment:
         """Judge one rollout. Raises ChatMisconfigured, as no other rollout would fare better; all else is Unscored."""
-        return await self._assess(self._questions(self._sheet(rubric)), rollout)
+        return await self._assess(self._questions(rubric), rollout)
 
     async def explain(self, rubric: Rubric, rollout: Rollout, assessment: Assessment) -> Assessment:
         """The same verdicts with a rationale each, for those who read them. Where the judge, now that it gives reasons,
@@ -191,7 +191,7 @@ class Judge:
         has_all = all(isinstance(o, Unscored) or o.rationale for o in assessment.outcomes)
         if self.settings.rationales == "never" or has_all:
             return replace(assessment, calls=())
-        sheet = self._sheet(rubric)
+        sheet = self._questions(rubric)[0].sheet
         asked = await self._assess([Question(sheet, Style.RATIONALES, tuple(sheet.keys))], rollout)
         pairs = zip(assessment.outcomes, asked.outcomes, strict=True)
         return replace(assessment, outcomes=tuple(_explained(o, again) for o, again in pairs), calls=asked.calls)
@@ -200,7 +200,7 @@ class Judge:
         """One token under a rubric, so that the server holds the prefix that a batch is going to share. A failure is in
         the call: where the server can't answer, the batch says so. Raises ChatMisconfigured."""
         case = _Case.of(rollout, self.settings.max_chars)
-        request = self._request(self._questions(self._sheet(rubric))[0], case, 1)
+        request = self._request(self._questions(rubric)[0], case, 1)
         try:
             await self._send(request.model_copy(update={"form": None, "top_logprobs": 0}), case)
         except ChatMisconfigured:
@@ -212,15 +212,15 @@ class Judge:
     def prompt(self, rubric: Rubric, rollout: Rollout) -> str:
         """The prompt of the first request for a rollout, without a commitment."""
         case = _Case.of(rollout, self.settings.max_chars)
-        return self._questions(self._sheet(rubric))[0].prompt(self.task, case.material)
+        return self._questions(rubric)[0].prompt(self.task, case.material)
 
-    def _sheet(self, rubric: Rubric) -> Sheet:
-        if self._sheet_in_use is None or self._sheet_in_use.rubric is not rubric:
-            self._sheet_in_use = Sheet.of(rubric)
-        return self._sheet_in_use
+    def _questions(self, rubric: Rubric) -> tuple[Question, ...]:
+        """What to ask about each completion, one request per question; kept, as most batches have one rubric."""
+        if not self._in_use or self._in_use[0].sheet.rubric is not rubric:
+            self._in_use = tuple(self._new_questions(Sheet.of(rubric)))
+        return self._in_use
 
-    def _questions(self, sheet: Sheet) -> list[Question]:
-        """What to ask about each completion, one request per question."""
+    def _new_questions(self, sheet: Sheet) -> list[Question]:
         if self.settings.mode == "joint":
             style = Style.RATIONALES if self.settings.rationales == "always" else Style.LEVELS
             return [Question(sheet, style, tuple(sheet.keys))]
@@ -283,7 +283,7 @@ class Judge:
         """A digest over all that could change the verdict: the request with every text in it, who answers it, and how
         the reply is read."""
         who = await self.transport.identify() if self._is_shared else ""
-        return digest([READER, who, self.settings.min_label_mass, request.model_dump(mode="json")])
+        return digest([READER, who, self.settings.min_label_mass, request.model_dump_json()])
 
     async def _settle(self, question: Question, case: _Case) -> dict[str, Outcome]:
         """Ask, and ask again for what has no clear verdict."""

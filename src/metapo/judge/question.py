@@ -7,6 +7,7 @@ completion a longer one.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
@@ -47,7 +48,7 @@ class Question:
     style: Style
     keys: tuple[str, ...]
 
-    @property
+    @cached_property
     def criteria(self) -> dict[str, Criterion]:
         """The criteria asked for, by key."""
         return {key: self.sheet.keys[key] for key in self.keys}
@@ -55,14 +56,14 @@ class Question:
     def prompt(self, task: str, material: str) -> str:
         """The whole prompt, in one pass over the template."""
         return load_template("metapo.judge", "judge").render(
-            task=task, rubric=self.sheet.text, form=self._form_text(), material=material, ask=self._ask_text()
+            task=task, rubric=self.sheet.text, form=self._form_text, material=material, ask=self._ask_text
         )
 
     def only(self, keys: Sequence[str]) -> "Question":
         """The same question for fewer keys."""
         return Question(self.sheet, self.style, tuple(keys))
 
-    @property
+    @cached_property
     def form(self) -> JsonForm | ChoiceForm:
         """What the reply has to look like."""
         if self.style is Style.LETTER:
@@ -75,6 +76,7 @@ class Question:
         wanted = {name: {"type": "string"} for name, is_wanted in texts.items() if is_wanted}
         return _object({**wanted, "points": points}) if wanted else points
 
+    @cached_property
     def _form_text(self) -> str:
         template = load_template("metapo.judge", f"form_{self.style.value}")
         if self.style is Style.LETTER:
@@ -85,6 +87,7 @@ class Question:
             text += "\n" + quote.render(keys=", ".join(with_quote), min_chars=str(MIN_QUOTE_CHARS)).strip()
         return text
 
+    @cached_property
     def _ask_text(self) -> str:
         if self.style is Style.LETTER:
             criterion = self.sheet.keys[self.keys[0]]
