@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from metapo.errors import ChatError, ChatMisconfigured, ChatTimeout
 from metapo.judge.cache import MemoryCache
@@ -308,3 +309,22 @@ async def test_each_transport_is_named_and_closed_once() -> None:
     await everything.aclose()
     assert [m.closed for m in (judge, other, third, fourth)] == [1] * 4
     assert Connections(judge=judge, meta=other).all == [judge, other]
+
+
+async def test_one_model_twice_in_a_panel_keeps_two_opinions_also_in_a_cache() -> None:
+    """At a temperature the two differ; an equal rollout later gets the same two opinions, not one of them twice."""
+    replies = iter([reply(a=5), reply(a=0)])
+    model = Model(lambda prompt: next(replies))
+    given = settings(panel=PanelSettings(judges=(endpoint(),), combine="mean"))
+    connections = Connections(judge=model, meta=model, panel=(model,))
+    scorer = Scorer(given, connections, revision(), MemoryCache())
+    rollout = Rollout(prompt="p", completion="c")
+    [first], [second] = await scorer.score([rollout]), await scorer.score([rollout])
+    assert len(model.requests) == 2
+    assert first.assessment.outcomes == second.assessment.outcomes
+    assert first.reward.value == second.reward.value == 0.5
+
+
+def test_a_quorum_that_no_panel_meets_is_refused() -> None:
+    with pytest.raises(ValidationError, match="a quorum of 3 can't be met by 2 judges"):
+        PanelSettings(judges=(endpoint(),), quorum=3)

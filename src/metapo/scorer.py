@@ -125,14 +125,14 @@ def _judges(settings: Settings, connections: Connections, cache: Cache | None) -
     """One judge, or a panel of all that the settings name."""
     endpoints = (settings.judge, *(settings.panel.judges if settings.panel else ()))
     transports = (connections.judge, *connections.panel)
-    judges = [
-        Judge(transport, task=settings.task_description, settings=settings.judging, cache=cache)
-        for transport in transports
-    ]
+    names = _names(endpoints) if settings.panel else [""]
+    judges = {
+        name: Judge(transport, task=settings.task_description, settings=settings.judging, cache=cache, name=name)
+        for name, transport in zip(names, transports, strict=True)
+    }
     if settings.panel is None:
-        return judges[0]
-    named = dict(zip(_names(endpoints), judges, strict=True))
-    return Panel(named, combine=settings.panel.combine, quorum=settings.panel.quorum)
+        return judges[""]
+    return Panel(judges, combine=settings.panel.combine, quorum=settings.panel.quorum)
 
 
 def _names(endpoints: Sequence[Endpoint]) -> list[str]:

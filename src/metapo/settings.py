@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from metapo.errors import SettingsError
 from metapo.judge.endpoint import Endpoint
@@ -33,6 +33,14 @@ class PanelSettings(Frozen):
     judges: tuple[Endpoint, ...] = Field(min_length=1)
     combine: Literal["median", "mean"] = "median"
     quorum: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _quorum_can_be_met(self) -> Self:
+        if self.quorum is not None and self.quorum > 1 + len(self.judges):
+            raise ValueError(
+                f"a quorum of {self.quorum} can't be met by {1 + len(self.judges)} judges, the first included"
+            )
+        return self
 
 
 class MonitorSettings(Frozen):

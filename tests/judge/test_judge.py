@@ -131,7 +131,7 @@ async def test_attempts_are_bounded(max_attempts: int) -> None:
 async def test_a_cut_reply_is_given_more_room(mode: str) -> None:
     transport = ScriptedTransport([ChatReply(text="<think>hm", finish_reason="length")] * 3)
     await judge(transport, mode=mode, max_attempts=3, max_tokens=100).assess(rubric(criterion()), ROLLOUT)
-    assert [r.max_tokens for r in transport.requests] == {"joint": [100, 200, 400], "split": [16, 100, 200]}[mode]
+    assert [r.max_tokens for r in transport.requests] == {"joint": [100, 200, 200], "split": [16, 100, 200]}[mode]
 
 
 async def test_an_unclear_reply_that_was_not_cut_gets_no_more_room() -> None:

@@ -21,7 +21,7 @@ from metapo.errors import (
 )
 from metapo.judge.cache import Answers, Cache, MemoryCache
 from metapo.judge.neutral import Shown, neutralize, shorten
-from metapo.judge.parse import Reading, parse_reply, without_reasoning
+from metapo.judge.parse import REFUSALS, Reading, parse_reply, without_reasoning
 from metapo.judge.question import Question, Sheet, Style
 from metapo.judge.template import fence, load_template
 from metapo.judge.transport import ChatReply, ChatRequest, Transport, Try
@@ -169,11 +169,18 @@ class Judge:
     """Asks a model for verdicts; what is not clear is asked again, within limits."""
 
     def __init__(
-        self, transport: Transport, *, task: str, settings: JudgeSettings | None = None, cache: Cache | None = None
+        self,
+        transport: Transport,
+        *,
+        task: str,
+        settings: JudgeSettings | None = None,
+        cache: Cache | None = None,
+        name: str = "",
     ) -> None:
         """`task` says in a sentence or two what the policy is asked to do. `cache` outlives this object; without one,
-        verdicts are remembered for as long as it lives."""
+        verdicts are remembered for as long as it lives. `name` keeps two judges of one model apart in it."""
         self.transport = transport
+        self.name = name
         self.task = task
         self.settings = settings or JudgeSettings()
         self._answers = Answers(cache or MemoryCache())
@@ -181,7 +188,8 @@ class Judge:
         self._in_use: tuple[Question, ...] = ()
 
     async def assess(self, rubric: Rubric, rollout: Rollout) -> Assessment:
-        """Judge one rollout. Raises ChatMisconfigured, as no other rollout would fare better; all else is Unscored."""
+        """Judge one rollout. Raises ChatMisconfigured, as no other rollout would fare better, and StoreError where the
+        cache fails; all else is Unscored."""
         return await self._assess(self._questions(rubric), rollout)
 
     async def explain(self, rubric: Rubric, rollout: Rollout, assessment: Assessment) -> Assessment:
@@ -258,9 +266,13 @@ class Judge:
         async with self._answers.claim(await self._key(request)) as claim:
             if claim.known is None:
                 reply = await self._send(request, case)
-                claim.found = without_reasoning(reply.text) or None
-                if claim.found is None:
-                    raise ChatBadResponse("the judge committed to nothing: its reply was empty")
+                text = without_reasoning(reply.text)
+                if not text or reply.finish_reason in (*REFUSALS, "length"):
+                    raise ChatBadResponse(
+                        f"the judge committed to nothing: its reply, with the finish_reason {reply.finish_reason!r}, "
+                        f"was {text[:100]!r}"
+                    )
+                claim.found = text
         return claim.known or claim.found or ""
 
     async def _answer(self, question: Question, case: _Case) -> dict[str, Outcome]:
@@ -283,7 +295,7 @@ class Judge:
         """A digest over all that could change the verdict: the request with every text in it, who answers it, and how
         the reply is read."""
         who = await self.transport.identify() if self._is_shared else ""
-        return digest([READER, who, self.settings.min_label_mass, request.model_dump_json()])
+        return digest([READER, who, self.name, self.settings.min_label_mass, request.model_dump_json()])
 
     async def _settle(self, question: Question, case: _Case) -> dict[str, Outcome]:
         """Ask, and ask again for what has no clear verdict."""
@@ -303,7 +315,7 @@ class Judge:
                 break
             still_open = still_open.only(missing)
             if reading.is_cut:
-                room = max(2 * room, self.settings.max_tokens)
+                room = self.settings.max_tokens if room < self.settings.max_tokens else 2 * self.settings.max_tokens
             form = not reading.is_loop
         return {key: outcomes[key] for key in question.keys}
 

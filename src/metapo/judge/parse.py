@@ -17,7 +17,7 @@ _THINKING = re.compile(r"\A\s*(?:<think>(?:.*?</think>|.*\Z)|(?!\s*(?:```\w*\s*)
 _CODE_FENCE = re.compile(r"```\w*\s*\n(.*?)(?:\n?```|\Z)", re.DOTALL)
 _LOOP = re.compile(r"\s{100,}\Z")
 _EDGES = " \t\r\n\"'`*.:()[]"
-_REFUSALS = ("content_filter", "refusal")
+REFUSALS = ("content_filter", "refusal")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def parse_reply(question: Question, reply: ChatReply, completion: str, min_label
     `completion` is what quotes are looked up in. With `min_label_mass` (0 to 1) letters are read from their
     probabilities, as long as these sum up to so much before they are scaled to 1.
     """
-    if reply.finish_reason in _REFUSALS:
+    if reply.finish_reason in REFUSALS:
         detail = f"the server's finish_reason is {reply.finish_reason!r}"
         return replace(_all(question, Reason.REFUSED, detail, reply.text), is_refused=True)
     if not reply.text.strip() and reply.reasoning:
