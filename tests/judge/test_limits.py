@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable
+from random import Random
 
 import pytest
 
@@ -86,6 +87,32 @@ async def test_a_turn_given_to_one_that_is_cancelled_is_not_lost() -> None:
     second.task.cancel()  # told that it has a slot, it has not run yet
     await settle()
     assert third.has_slot
+    await finish(found)
+
+
+async def test_no_slot_is_lost_or_doubled_when_many_come_and_go() -> None:
+    random, in_flight, most = Random(0), InFlight(5), 0
+    n_inside = 0
+
+    async def comes_and_goes() -> None:
+        nonlocal n_inside, most
+        async with in_flight.slot():
+            n_inside += 1
+            most = max(most, n_inside)
+            try:
+                for _ in range(random.randrange(4)):
+                    await asyncio.sleep(0)
+            finally:
+                n_inside -= 1
+
+    for _ in range(40):
+        tasks = [asyncio.create_task(comes_and_goes()) for _ in range(30)]
+        while not all(task.done() for task in tasks):
+            random.choice(tasks).cancel()
+            await asyncio.sleep(0)
+    assert most == 5
+    found = await workers(in_flight, 7)
+    assert n_slots(found) == 5
     await finish(found)
 
 
