@@ -26,9 +26,10 @@ class EndpointSettings(Frozen):
     answers, which share the load and stand in for one another. The key is read from `api_key_env` when set.
 
     A request that fails in a way that may pass is sent again until `deadline_s` seconds have gone by since its first
-    try; `connect_timeout_s` and `timeout_s` bound one try. `max_in_flight` bounds the requests under way at once, per
-    URL; the two rates count all URLs together. `structured` says how to ask for JSON ("auto" finds out), `extra_body`
-    is added to each request as it is, such as {"chat_template_kwargs": {"enable_thinking": false}}.
+    try; `connect_timeout_s` and `timeout_s` bound one try. `max_in_flight`, times the number of URLs, bounds the
+    requests under way at once; the two rates count all URLs together. `structured` says how to ask for JSON ("auto"
+    finds out), `extra_body` is added to each request as it is, such as
+    {"chat_template_kwargs": {"enable_thinking": false}}.
     """
 
     url: str = Field(min_length=1)

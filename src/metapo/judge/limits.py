@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from aiolimiter import AsyncLimiter
 
 MINUTE_S = 60.0
+REQUESTS_BURST_S = 1.0  # what this long would allow may go at once
+TOKENS_BURST_S = 15.0  # longer, as one request takes many tokens
 SHRINK_EVERY_S = 1.0
 CHARS_PER_TOKEN = 4.0
 
@@ -56,8 +58,8 @@ class Rates:
     characters by four, and as many generated ones as the replies had on average so far."""
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
-        self._requests = AsyncLimiter(max(1.0, requests_per_minute), MINUTE_S) if requests_per_minute else None
-        self._tokens = AsyncLimiter(tokens_per_minute, MINUTE_S) if tokens_per_minute else None
+        self._requests = _limiter(requests_per_minute, REQUESTS_BURST_S) if requests_per_minute else None
+        self._tokens = _limiter(tokens_per_minute, TOKENS_BURST_S) if tokens_per_minute else None
         self._n_replies = 0
         self._n_generated = 0
 
@@ -72,3 +74,8 @@ class Rates:
     def replied(self, completion_tokens: int | None) -> None:
         self._n_replies += 1
         self._n_generated += completion_tokens or 0
+
+
+def _limiter(per_minute: float, burst_s: float) -> AsyncLimiter:
+    burst = max(1.0, per_minute * burst_s / MINUTE_S)
+    return AsyncLimiter(burst, burst * MINUTE_S / per_minute)
