@@ -112,6 +112,7 @@ def verdicts(choose: Callable[[list[int]], int] = max) -> Behaviour:
         entries = {
             keys[name]: {"rationale": "scripted", "points": choose(on_offer)} if with_reasons else choose(on_offer)
             for name, on_offer in points.items()
+            if name in keys
         }
         return says(json.dumps(entries) if entries else "yes")(ask)
 

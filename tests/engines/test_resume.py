@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ def n_rows(folder: Path) -> int:
 
 
 def story(folder: Path) -> list[Any]:
-    """All that must not depend on whether a run was interrupted."""
+    """All that must not depend on whether a run was interrupted; what judging took does, as verdicts that were known
+    before the kill aren't asked for again."""
     store = Store(folder / "store.db")
     store.verify()
     meta = [(m.step, m.decision, m.reason, m.child, m.samples, m.exchanges) for m in store.meta_steps()]
-    told = [store.lineage(), store.rollouts(), meta]
+    told = [store.lineage(), [replace(r, n_reused=0) for r in store.rollouts()], meta]
     store.close()
     rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    told.append([r for r in rows if r["kind"] in ("train", "eval")])
+    batches = [row for row in rows if row["kind"] in ("train", "eval")]
+    told.append([{name: x for name, x in row.items() if not name.startswith("judge/")} for row in batches])
     told.append([(r["step"], r["loss"], r["kl"]) for r in rows if r["kind"] == "trainer"])
     return told
 
