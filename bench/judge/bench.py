@@ -13,8 +13,9 @@ reference, and in ours a schema that fixes the number of characters, which is me
 average. Each pattern's prompts begin with a word of their own, so that none finds another's prefix in the server's
 cache.
 
-"In a row" is the longest chain of requests that waited for one another; "computed" are the prompt tokens sent less
-those that the server had in its cache.
+"In a row" is the longest chain of requests that waited for one another, without the one request that warms up the
+server's cache for all rollouts of ours; "computed" are the prompt tokens sent less those that the server had in its
+cache. "Valid" is the share of criteria that were given one of their levels.
 """
 
 import argparse
