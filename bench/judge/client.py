@@ -2,9 +2,9 @@
 
 10,000 different completions (real essays, numbered) under five criteria, all started together, against the loopback
 server of `instant.py`. Each client has a process of its own, and so has the server, whose work doesn't count. Beside
-the library stands `naive.py`: the `openai` client in vLLM's environment, left out where that isn't there. It asks in
-one request per completion, like the library, and also in two per criterion, like published code, for a tenth of the
-completions. The naive one neither neutralizes what it shows nor checks what it gets.
+the library stands `naive.py`, with bare httpx2 and with the `openai` client out of vLLM's environment (left out where
+that isn't there): one request per completion, like the library, and two per criterion, like published code, for a tenth
+of the completions. The naive one retries little or nothing, neutralizes nothing and checks nothing that it gets.
 """
 
 import argparse
@@ -79,13 +79,17 @@ def measure(n: int, in_flight: int) -> list[dict[str, Any]]:
         whole, tenth = Path(folder, "whole.json"), Path(folder, "tenth.json")
         whole.write_text(json.dumps(material))
         tenth.write_text(json.dumps(material | {"essays": material["essays"][: n // 10]}))
-        naive = [VLLM / "bin" / "python", Path(__file__).with_name("naive.py"), server.url]
+        naive = Path(__file__).with_name("naive.py")
+        pythons = {"httpx2": Path(sys.executable), "openai": VLLM / "bin" / "python"}
         commands: dict[str, list[Any]] = {
             "metapo, joint": [sys.executable, "-m", "bench.judge.client", "--child", server.url, whole, in_flight]
         }
-        if naive[0].exists():
-            commands["openai, joint"] = [*naive, whole, in_flight, "joint"]
-            commands["openai, two calls per criterion"] = [*naive, tenth, in_flight, "per-criterion"]
+        for name, python in pythons.items():
+            if python.exists():
+                args = [server.url, whole, in_flight]
+                commands[f"{name}, joint"] = [python, naive, name, "joint", *args]
+                args = [server.url, tenth, in_flight]
+                commands[f"{name}, two calls per criterion"] = [python, naive, name, "per-criterion", *args]
         return [{"client": name} | _run(command) for name, command in commands.items()]
 
 

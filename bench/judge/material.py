@@ -9,7 +9,7 @@ from metapo.rubric import Rubric
 ROOT = Path(__file__).parents[2]
 ESSAYS = ROOT.parent / "shared" / "data" / "essays"
 TASK = "Write a persuasive essay that answers the prompt."
-WORDS = range(280, 421)  # about 350 each
+WORDS = range(320, 401)  # about 350 each
 
 
 def rubric(n_criteria: int) -> Rubric:

@@ -1,24 +1,43 @@
-"""What many write first: the `openai` client, a semaphore and gather. Runs where openai is installed, without metapo.
+"""What many write first: a client, a semaphore and gather. Needs nothing but the client's package.
 
-    python naive.py URL MATERIAL.json IN_FLIGHT joint|per-criterion
+    python naive.py openai|httpx2 joint|per-criterion URL MATERIAL.json IN_FLIGHT
 
 MATERIAL.json holds the criteria's texts, the rubric's text, a JSON schema for the joint reply and the essays. `joint`
 is one request per essay; `per-criterion` is two in a row for each criterion. Prints what it cost as JSON.
 """
 
 import asyncio
+import importlib
 import json
 import sys
 import time
 from pathlib import Path
 
 
-async def main(client, material, in_flight, pattern):
-    slots = asyncio.Semaphore(in_flight)
+def openai_ask(openai, url):
+    client = openai.AsyncOpenAI(base_url=url, api_key="none", timeout=60, max_retries=2)
 
     async def ask(messages, **options):
         reply = await client.chat.completions.create(model="instant", messages=messages, temperature=0, **options)
         return reply.choices[0].message.content
+
+    return ask
+
+
+def httpx2_ask(httpx2, url):
+    client = httpx2.AsyncClient(timeout=60)
+
+    async def ask(messages, **options):
+        body = {"model": "instant", "messages": messages, "temperature": 0, **options}
+        reply = await client.post(f"{url}/chat/completions", json=body)
+        return reply.raise_for_status().json()["choices"][0]["message"]["content"]
+
+    return ask
+
+
+async def main(ask, pattern, material, in_flight):
+    """How many verdicts there were."""
+    slots = asyncio.Semaphore(in_flight)
 
     async def joint(essay):
         prompt = (
@@ -55,11 +74,10 @@ def peak_mb():
 
 
 if __name__ == "__main__":
-    import openai  # here, as `client.py` imports `peak_mb` where there is no openai
-
-    material = json.loads(Path(sys.argv[2]).read_text())
-    client = openai.AsyncOpenAI(base_url=sys.argv[1], api_key="none", timeout=60, max_retries=2)
+    name, pattern, url, path, in_flight = sys.argv[1:]
+    ask = {"openai": openai_ask, "httpx2": httpx2_ask}[name](importlib.import_module(name), url)
+    material = json.loads(Path(path).read_text())
     before_mb, cpu_s, began = peak_mb(), time.process_time(), time.monotonic()
-    n_verdicts = asyncio.run(main(client, material, int(sys.argv[3]), sys.argv[4]))
+    n_verdicts = asyncio.run(main(ask, pattern, material, int(in_flight)))
     costs = {"cpu_s": time.process_time() - cpu_s, "seconds": time.monotonic() - began}
     print(json.dumps(costs | {"n_verdicts": n_verdicts, "before_mb": before_mb, "peak_mb": peak_mb()}))
