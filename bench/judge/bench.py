@@ -102,7 +102,7 @@ class Meter:
 
     def _changed(self, request: ChatRequest) -> ChatRequest:
         first, *others = request.messages
-        text = _completion_first(first.content) if self.completion_first else first.content
+        text = completion_first(first.content) if self.completion_first else first.content
         messages = (Message(role=first.role, content=f"{self.salt}\n\n{text}"), *others)
         form = request.form
         if isinstance(form, JsonForm):
@@ -231,7 +231,7 @@ async def _find_out(transport: OpenAITransport) -> None:
         await transport.capabilities.fields(form, 0)
 
 
-def _completion_first(prompt: str) -> str:
+def completion_first(prompt: str) -> str:
     """A judge's prompt with its material in front of the instructions and the rubric."""
     head, fence, rest = prompt.partition("\n~~~~~~~~")
     material, end, ask = (fence + rest).rpartition("~~~~~~~~\n")

@@ -112,3 +112,12 @@ def test_it_does_not_outlive_whoever_started_it() -> None:
     wait_until_gone(pid)
     parent.wait()
     parent.stdout.close()
+
+
+def test_building_says_which_tools_are_missing(tmp_path: Path) -> None:
+    env = {**os.environ, "PATH": str(tmp_path), "CXX": "", "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "tests.real.build_llama_server"]
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == "missing: cmake, a C++ compiler. On Debian: apt-get install cmake g++\n"
+    assert not list(tmp_path.iterdir())
