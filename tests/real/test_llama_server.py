@@ -24,6 +24,7 @@ from tests.real.servers import LlamaServer
 
 N_SLOTS = 4
 CONTEXT = 8192
+LONG = 5000  # tokens that take the server several seconds
 pytestmark = pytest.mark.skipif(bool(LlamaServer.missing()), reason=LlamaServer.missing())
 
 
@@ -46,20 +47,15 @@ def request(text: str, max_tokens: int = 64, **fields: Any) -> ChatRequest:
     return ChatRequest(messages=(Message(role="user", content=text),), max_tokens=max_tokens, **fields)
 
 
-def slots(server: LlamaServer) -> list[dict[str, Any]]:
-    """What each slot does now, or did last."""
-    found: list[dict[str, Any]] = json.loads(server.get("/slots"))
-    return found
-
-
 def busy(server: LlamaServer) -> int:
-    return sum(slot["is_processing"] for slot in slots(server))
+    """How many slots work on something."""
+    return sum(slot["is_processing"] for slot in json.loads(server.get("/slots")))
 
 
-async def until_busy(server: LlamaServer, n: int, within_s: float) -> None:
-    async with asyncio.timeout(within_s):
+async def until_busy(server: LlamaServer, n: int, *, every_s: float) -> None:
+    async with asyncio.timeout(10):
         while await asyncio.to_thread(busy, server) != n:  # noqa: ASYNC110 (the server tells only when asked)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(every_s)
 
 
 async def test_it_says_who_answers_and_what_it_can_do(server: LlamaServer) -> None:
@@ -116,14 +112,21 @@ async def test_what_does_not_fit_is_too_long(server: LlamaServer) -> None:
 
 async def test_cancelling_frees_the_slots(server: LlamaServer) -> None:
     async with connected(server, extra_body={"ignore_eos": True}) as transport:
-        waiting = [asyncio.create_task(transport.complete(request("Go on.", 8000))) for _ in range(N_SLOTS)]
-        await until_busy(server, N_SLOTS, within_s=10)
+        waiting = [asyncio.create_task(transport.complete(request("Go on.", LONG))) for _ in range(N_SLOTS)]
+        began = time.monotonic()
+        await until_busy(server, N_SLOTS, every_s=0.02)
         for task in waiting:
             task.cancel()
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-        await until_busy(server, 0, within_s=1)
+        # The server looks for closed connections when nothing has happened in it for a second, and asking happens, too.
+        await asyncio.sleep(1.5)
+        await until_busy(server, 0, every_s=1.5)
+        freed_s = time.monotonic() - began
+        began = time.monotonic()
+        await asyncio.gather(*(transport.complete(request("Go on.", LONG)) for _ in range(N_SLOTS)))
+        whole_s = time.monotonic() - began
+    assert freed_s < whole_s
     assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
-    assert all(0 < slot["next_token"][0]["n_decoded"] < 8000 for slot in slots(server))
 
 
 async def test_a_restart_in_the_middle_of_a_batch_loses_nothing() -> None:

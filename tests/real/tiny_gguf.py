@@ -44,7 +44,7 @@ def write_tiny_gguf(path: Path, *, gguf_package: Path) -> None:
     writer.add_eos_token_id(0)
     writer.add_add_bos_token(False)
     writer.add_chat_template(TEMPLATE)
-    for name, tensor in weights(len(tokens)).items():
+    for name, tensor in weights([len(token) == 1 and token.isascii() for token in tokens]).items():
         writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -52,9 +52,13 @@ def write_tiny_gguf(path: Path, *, gguf_package: Path) -> None:
     writer.close()
 
 
-def weights(n_tokens: int) -> dict[str, np.ndarray]:
-    """Random tensors by their name in llama.cpp; the same on every call."""
-    rng = np.random.default_rng(0)
+def weights(is_written: list[bool]) -> dict[str, np.ndarray]:
+    """Random tensors by their name in llama.cpp; the same on every call.
+
+    One flag per token: those without it have the logit 0, so that others are likelier. Plain letters are written, then,
+    and no bytes that make half a character, nor the end.
+    """
+    rng, n_tokens = np.random.default_rng(0), len(is_written)
     square, ones = (N_EMBEDDING, N_EMBEDDING), np.ones(N_EMBEDDING, np.float32)
     shapes = {
         "token_embd.weight": (n_tokens, N_EMBEDDING),
@@ -66,6 +70,7 @@ def weights(n_tokens: int) -> dict[str, np.ndarray]:
     }
     norms = dict.fromkeys(("output_norm.weight", "blk.0.attn_norm.weight", "blk.0.ffn_norm.weight"), ones)
     drawn = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    drawn["output.weight"][~np.array(is_written)] = 0
     return norms | drawn
 
 
