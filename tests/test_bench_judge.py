@@ -32,7 +32,7 @@ def least(spec: dict[str, Any]) -> Any:
         return spec["enum"][0]
     if spec["type"] == "object":
         return {name: least(value) for name, value in spec["properties"].items()}
-    return "ab " * (spec["minLength"] // 3) if spec["type"] == "string" else 0
+    return 0
 
 
 @needs_essays

@@ -8,10 +8,10 @@
     split            one request per criterion, a letter each
 
 In every pattern the same number of rollouts is under way at once, and of requests too. A model of random weights
-writes on for as long as it may, so a rationale gets the same room everywhere: `RATIONALE_TOKENS` by max_tokens in the
-reference, and in ours a schema that fixes the number of characters, which is measured to give as many tokens on
-average. Each pattern's prompts begin with a word of their own, so that none finds another's prefix in the server's
-cache.
+writes on for as long as it may, so a rationale is equally long everywhere: `RATIONALE_TOKENS` by max_tokens in the
+reference; in ours the schema gives its text, which the model is free to spell in longer or shorter tokens, and which is
+cut where it takes as many tokens on average. Each pattern's prompts begin with a word of their own, so that none finds
+another's prefix in the server's cache.
 
 "In a row" is the longest chain of requests that waited for one another, without the one request that warms up the
 server's cache for all rollouts of ours; "computed" are the prompt tokens sent less those that the server had in its
@@ -48,6 +48,9 @@ from metapo.rubric import Criterion, Rubric
 from metapo.rubric_text import render_criterion, render_rubric
 
 RATIONALE_TOKENS = 48
+RATIONALE = (
+    "The essay states its position near the beginning and keeps to it, but names no source for the figures. " * 5
+)
 REFERENCE = "reference"
 OURS = {
     "response first": JudgeSettings(mode="joint", rationales="always", cache=False),
@@ -75,8 +78,8 @@ class Result:
 
 @dataclass
 class Meter:
-    """A transport that notes what passes through it. Each prompt gets `salt` in front; rationales in a JSON schema get
-    exactly `rationale_chars` characters."""
+    """A transport that notes what passes through it. Each prompt gets `salt` in front; a rationale in a JSON schema has
+    to be the first `rationale_chars` characters of `RATIONALE`."""
 
     inner: Transport
     salt: str
@@ -106,7 +109,7 @@ class Meter:
         messages = (Message(role=first.role, content=f"{self.salt}\n\n{text}"), *others)
         form = request.form
         if isinstance(form, JsonForm):
-            form = JsonForm(spec=_with_length(form.spec, self.rationale_chars))
+            form = JsonForm(spec=_with_rationale(form.spec, RATIONALE[: self.rationale_chars]))
         return request.model_copy(update={"messages": messages, "form": form})
 
 
@@ -238,12 +241,12 @@ def completion_first(prompt: str) -> str:
     return f"{material.lstrip()}{end}\n{head}\n{ask}"
 
 
-def _with_length(spec: Any, n_chars: int) -> Any:
-    """A JSON schema in which each rationale has exactly this many characters."""
+def _with_rationale(spec: Any, text: str) -> Any:
+    """A JSON schema in which each rationale is this text."""
     if not isinstance(spec, dict):
         return spec
-    bound = {"type": "string", "minLength": n_chars, "maxLength": n_chars}
-    return {name: bound if name == "rationale" else _with_length(value, n_chars) for name, value in spec.items()}
+    fixed = {"type": "string", "enum": [text]}
+    return {name: fixed if name == "rationale" else _with_rationale(value, text) for name, value in spec.items()}
 
 
 def table(results: Sequence[Result]) -> str:

@@ -11,9 +11,13 @@ TEMPLATE = (
 
 
 def make_model(
-    folder: Path, texts: Sequence[str], *, hidden: int = 256, layers: int = 4, vocabulary: int = 8192
+    folder: Path, texts: Sequence[str], *, hidden: int = 512, layers: int = 4, vocabulary: int = 8192
 ) -> None:
-    """Write model and tokenizer to `folder` in the layout of transformers; the same for the same texts."""
+    """Write model and tokenizer to `folder` in the layout of transformers; the same for the same texts.
+
+    All heads share one of keys and values: on a CPU, reading a large cache would make each step of generation dearer,
+    compared with reading a prompt, than it is for large models on a GPU (about 200 prompt tokens a step).
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -39,7 +43,7 @@ def make_model(
         intermediate_size=4 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=hidden // 64,
-        num_key_value_heads=hidden // 64,
+        num_key_value_heads=1,
         max_position_embeddings=32768,
         tie_word_embeddings=False,
         pad_token_id=0,
