@@ -1,6 +1,6 @@
-"""What judging costs the process that asks: CPU time per verdict and peak memory, with a server that answers at once.
+"""What judging costs the process that asks: CPU time and peak memory, with a server that answers at once.
 
-10,000 different completions (real essays, numbered) under five criteria, all started together, against the loopback
+10,000 different completions (real essays, numbered) under five criteria, handed over together, against the loopback
 server of `instant.py`. Each client has a process of its own, and so has the server, whose work doesn't count. Beside
 the library stands `naive.py`, with bare httpx2 and with the `openai` client out of vLLM's environment (left out where
 that isn't there): one request per completion, like the library, and two per criterion, like published code, for a tenth
@@ -22,12 +22,15 @@ from bench.judge.material import TASK, rollouts, rubric
 from bench.judge.naive import peak_mb
 from tests.real.servers import VLLM, ServerProcess, free_port
 
+from metapo.engines.connect import connect
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.judge import Judge, JudgeSettings
-from metapo.judge.openai import OpenAITransport
 from metapo.judge.transport import ChatReply, ChatRequest, JsonForm
 from metapo.rollout import Rollout
+from metapo.rubric import Revision
 from metapo.rubric_text import render_criterion, render_rubric
+from metapo.scorer import Scorer
+from metapo.settings import Settings
 
 N_CRITERIA = 5
 OURS = JudgeSettings(mode="joint", rationales="never")
@@ -35,14 +38,15 @@ OURS = JudgeSettings(mode="joint", rationales="never")
 
 async def judge_all(url: str, material: dict[str, Any], in_flight: int) -> int:
     """How many verdicts the library had for the essays."""
-    settings = EndpointSettings(url=url, model="instant", max_in_flight=in_flight, structured="json_schema")
-    transport = OpenAITransport(settings)
-    judge, under = Judge(transport, task=TASK, settings=OURS), rubric(N_CRITERIA)
+    endpoint = EndpointSettings(url=url, model="instant", max_in_flight=in_flight, structured="json_schema")
+    settings = Settings(rubric=rubric(N_CRITERIA), judge=endpoint, judging=OURS, task_description=TASK)
+    first = Revision(rubric=settings.rubric, reason="measured", proposer="bench", step=0)
+    connections = connect(settings)
     try:
-        assessments = await asyncio.gather(*(judge.assess(under, Rollout(**essay)) for essay in material["essays"]))
+        scored = await Scorer(settings, connections, first).score([Rollout(**essay) for essay in material["essays"]])
     finally:
-        await transport.aclose()
-    return sum(len(each.outcomes) - len(each.unscored) for each in assessments)
+        await connections.aclose()
+    return sum(len(s.assessment.outcomes) - len(s.assessment.unscored) for s in scored)
 
 
 def client(url: str, path: Path, in_flight: int) -> dict[str, float]:
@@ -96,13 +100,14 @@ def measure(n: int, in_flight: int) -> list[dict[str, Any]]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown."""
     lines = [
-        "| client | verdicts | CPU, us per verdict | CPU, s | wall, s | MB before | MB at most |",
+        "| client | verdicts | CPU, ms per rollout | us per verdict | wall, s | MB before | MB at most |",
         "|:--|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
         each_us = 1e6 * row["cpu_s"] / row["n_verdicts"]
         lines.append(
-            f"| {row['client']} | {row['n_verdicts']} | {each_us:.0f} | {row['cpu_s']:.1f} | {row['seconds']:.1f} | "
+            f"| {row['client']} | {row['n_verdicts']} | {each_us * N_CRITERIA / 1e3:.2f} | {each_us:.0f} | "
+            f"{row['seconds']:.1f} | "
             f"{row['before_mb']:.0f} | {row['peak_mb']:.0f} |"
         )
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from metapo.aio import each
-from metapo.errors import ChatError
+from metapo.errors import ChatError, ChatTooLong
 from metapo.judge.judge import Judge, JudgeSettings
 from metapo.judge.openai import OpenAITransport
 from metapo.judge.transport import ChatRequest
@@ -103,7 +103,10 @@ async def _prefix(transport: OpenAITransport) -> Finding:
     replies = []
     for ending in ("One.", "Two."):
         message = Message(role="user", content=f"{beginning}\n{ending}")
-        replies.append(await transport.complete(ChatRequest(messages=(message,), max_tokens=1)))
+        try:
+            replies.append(await transport.complete(ChatRequest(messages=(message,), max_tokens=1)))
+        except ChatTooLong:
+            return Finding("prefix caching", Mark.ADVICE, f"{PREFIX_WORDS} words don't fit into the context")
     first, second = replies
     if second.cached_tokens is None or not second.prompt_tokens:
         ratio = second.latency_s / first.latency_s if first.latency_s else 1.0

@@ -1,5 +1,6 @@
 """The judge: (rubric, rollout) -> one verdict per criterion, or the reason why there is none."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,10 @@ REASONS: dict[type[ChatError], Reason] = {
     ChatTooLong: Reason.TOO_LONG,
 }
 LETTER_TOKENS = 16
+LOOP_ADVICE = (
+    "a reply under a JSON schema ended in nothing but white space; it is asked for again without the schema. On vLLM, "
+    """--structured-outputs-config '{"backend": "xgrammar", "disable_any_whitespace": true}' prevents it"""
+)
 COMMIT_WORDS = 150
 MAX_SHORTENINGS = 4
 GAP_CHARS = 60  # about what the line takes that stands for the part left out
@@ -135,6 +140,7 @@ class _Case:
     calls: list[Call] = field(default_factory=list)
     n_reused: int = 0
     n_left_out: int = 0
+    written: dict[tuple[Question, int], tuple[Shown, ChatRequest]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rollout: Rollout, max_chars: int) -> "_Case":
@@ -295,7 +301,8 @@ class Judge:
         """A digest over all that could change the verdict: the request with every text in it, who answers it, and how
         the reply is read."""
         who = await self.transport.identify() if self._is_shared else ""
-        return digest([READER, who, self.name, self.settings.min_label_mass, request.model_dump_json()])
+        about = digest([READER, who, self.name, self.settings.min_label_mass])
+        return hashlib.sha256(f"{about} {request.model_dump_json()}".encode()).hexdigest()
 
     async def _settle(self, question: Question, case: _Case) -> dict[str, Outcome]:
         """Ask, and ask again for what has no clear verdict."""
@@ -317,6 +324,8 @@ class Judge:
             if reading.is_cut:
                 room = self.settings.max_tokens if room < self.settings.max_tokens else 2 * self.settings.max_tokens
             form = not reading.is_loop
+            if reading.is_loop:
+                log.warning(LOOP_ADVICE)
         return {key: outcomes[key] for key in question.keys}
 
     async def _ask(self, question: Question, case: _Case, room: int, *, with_form: bool) -> ChatReply:
@@ -343,13 +352,19 @@ class Judge:
         )
 
     def _request(self, question: Question, case: _Case, room: int) -> ChatRequest:
-        return ChatRequest(
+        """Written once, although it is needed for its key and to be sent."""
+        shown, known = case.written.get((question, room), (None, None))
+        if known is not None and shown is case.shown:
+            return known
+        request = ChatRequest(
             messages=(Message(role="user", content=question.prompt(self.task, case.material)),),
             max_tokens=room,
             temperature=self.settings.temperature,
             form=question.form,
             top_logprobs=N_ALTERNATIVES if self.settings.mode == "expected" and question.style is Style.LETTER else 0,
         )
+        case.written[question, room] = (case.shown, request)
+        return request
 
     async def _send(self, request: ChatRequest, case: _Case) -> ChatReply:
         """The reply, kept with the case like any failure on the way to it. Raises ChatError."""

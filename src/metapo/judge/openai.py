@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import tenacity
+from pydantic_core import to_json
 
 from metapo.errors import (
     ChatBadResponse,
@@ -27,6 +28,7 @@ from metapo.judge.transport import PING, ChatReply, ChatRequest, Try
 from metapo.judge.wire import read_error, read_reply, request_body
 from metapo.rollout import Message
 
+JSON = {"Content-Type": "application/json"}
 MAX_BAD_RESPONSES = 4  # a server that answers with garbage is asked no oftener for one request
 REST_S = 1.0  # a replica that failed gets no request for so long, times its failures in a row
 MAX_REST_S = 15.0
@@ -37,7 +39,7 @@ _jittered = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 class _Replica:
     """One URL of the endpoint, with what is known of its health."""
 
-    url: str
+    url: httpx2.URL
     n_in_flight: int = 0
     n_failures: int = 0
     rests_until: float = 0.0
@@ -54,11 +56,10 @@ class _Replica:
 
 @dataclass
 class _Request:
-    """A request on its way: the JSON, the tries that failed, and the seconds spent on tries and pauses; those in which
-    it waits for its turn don't count against its deadline."""
+    """A request on its way: its JSON, written once, the tries that failed, and the seconds spent on tries and pauses;
+    those in which it waits for its turn don't count against its deadline."""
 
-    body: dict[str, Any]
-    n_chars: int
+    body: bytes
     spent_s: float = 0.0
     n_bad: int = 0
     tries: list[Try] = field(default_factory=list)
@@ -70,7 +71,7 @@ class OpenAITransport:
     def __init__(self, endpoint: EndpointSettings) -> None:
         self.endpoint = endpoint
         urls = (endpoint.url, *endpoint.replicas)
-        self._replicas = [_Replica(f"{_checked(url).rstrip('/')}/chat/completions") for url in urls]
+        self._replicas = [_Replica(httpx2.URL(f"{_checked(url).rstrip('/')}/chat/completions")) for url in urls]
         self._where = f"{endpoint.url} (model {endpoint.model!r})"
         self._in_flight = InFlight(endpoint.max_in_flight * len(urls))
         self._rates = Rates(endpoint.requests_per_minute, endpoint.tokens_per_minute)
@@ -116,7 +117,7 @@ class OpenAITransport:
         return await self._deliver(request_body(request, self.endpoint) | fields)
 
     async def _deliver(self, body: dict[str, Any]) -> ChatReply:
-        request = _Request(body, sum(len(m["content"]) for m in body["messages"]))
+        request = _Request(to_json(body))
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda e: isinstance(e, ChatError) and e.retryable),
             wait=_wait,
@@ -153,7 +154,7 @@ class OpenAITransport:
     async def _try(self, request: _Request) -> ChatReply:
         """One HTTP request, as soon as the bounds allow it. Raises ChatError."""
         self._breaker.check()
-        await self._rates.admit(request.n_chars)
+        await self._rates.admit(len(request.body))
         async with self._in_flight.slot():
             self._breaker.enter()
             replica = min(self._replicas, key=_load)
@@ -171,7 +172,9 @@ class OpenAITransport:
         return reply
 
     def _failed(self, request: _Request, replica: _Replica, error: ChatError, seconds: float) -> None:
-        request.tries.append(Try(endpoint=replica.url, error=f"{type(error).__name__}: {error}", latency_s=seconds))
+        request.tries.append(
+            Try(endpoint=str(replica.url), error=f"{type(error).__name__}: {error}", latency_s=seconds)
+        )
         if isinstance(error, ChatOverloaded):
             self._in_flight.overloaded()
         if isinstance(error, ChatBadResponse):
@@ -193,11 +196,11 @@ class OpenAITransport:
             )
         self._served = self._served or reply.model or self.endpoint.model
 
-    async def _send(self, body: dict[str, Any], url: str, started: float) -> ChatReply:
-        response = await self._translated(self._client.post(url, json=body), url)
+    async def _send(self, body: bytes, url: httpx2.URL, started: float) -> ChatReply:
+        response = await self._translated(self._client.post(url, content=body, headers=JSON), str(url))
         if not response.is_success:
-            raise read_error(response, url)
-        return read_reply(response, self.endpoint, time.monotonic() - started, url)
+            raise read_error(response, str(url))
+        return read_reply(response, self.endpoint, time.monotonic() - started, str(url))
 
     async def _translated(self, asking: Awaitable[httpx2.Response], url: str) -> httpx2.Response:
         """The answer, in time, with the client's errors as ours."""

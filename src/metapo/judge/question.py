@@ -40,9 +40,12 @@ class Sheet:
         return cls(rubric, render_rubric(rubric), {_key(i): c for i, c in enumerate(rubric.criteria)})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Question:
-    """What one request asks for: these keys of a sheet, in one style. A letter is asked for one key at a time."""
+    """What one request asks for: these keys of a sheet, in one style. A letter is asked for one key at a time.
+
+    Two questions are never equal: one that is asked of many completions is made once.
+    """
 
     sheet: Sheet
     style: Style
