@@ -103,8 +103,8 @@ def test_a_budget_ends_it_and_the_verdicts_are_kept(monkeypatch: pytest.MonkeyPa
     with ChatServer(verdicts(max)) as server:
         result = score("--settings", settings_file(server.url, budget={"tokens": 15}))
         assert result.exit_code == 1
-        assert "2 rollouts took 22 tokens" in result.stderr
-        assert not Path("scored.jsonl").exists()
+        assert "2 of 4 rollouts took 22 tokens" in result.stderr
+        assert [row["reward"] for row in scored()] == [1, 1, None, None]
         n_before = sum("<rubric>" in ask.prompt for ask in server.asks)
         assert score("--settings", settings_file(server.url)).exit_code == 0
         assert sum("<rubric>" in ask.prompt for ask in server.asks) - n_before == len(ROLLOUTS) - 2

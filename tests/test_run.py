@@ -19,7 +19,7 @@ from metapo.errors import (
     RunError,
     RunExists,
 )
-from metapo.judge.endpoint import EndpointSettings
+from metapo.judge.endpoint import EndpointSettings, Price
 from metapo.judge.judge import Assessment, Call, Opinion
 from metapo.judge.transport import ChatReply, Try
 from metapo.reward import Monitored, Scored, normalized
@@ -87,7 +87,7 @@ async def test_the_meta_model_reads_training_rollouts_since_the_last_meta_step_o
     run.begin(0)
     for step in range(4):
         await run.end_step(step + 1, scored(run, step) + scored(run, step, split=Split.EVAL))
-        run.record_eval(scored(run, step + 10, split=Split.EVAL))
+        run.record_eval(step + 1, scored(run, step + 10, split=Split.EVAL))
     seen = [r.last for r in reviewer.asked("analysis")]
     assert len(seen) == 16
     assert not any("eval" in text for text in seen)
@@ -246,7 +246,8 @@ def with_calls(batch: list[Scored], *calls: Call) -> list[Scored]:
 
 
 def limited(**budget: Any) -> Settings:
-    return SETTINGS_OF_RUN.model_copy(update={"budget": BudgetSettings(**budget)})
+    judge = SETTINGS_OF_RUN.judge.model_copy(update={"price": Price(prompt=1, completion=1)})
+    return SETTINGS_OF_RUN.model_copy(update={"judge": judge, "budget": BudgetSettings(**budget)})
 
 
 @pytest.mark.parametrize(
@@ -277,10 +278,12 @@ async def test_a_spent_budget_ends_the_run_and_it_may_go_on_with_more(
     assert len(again.store.rollouts()) == 8
     again.close()
     more = limited(tokens=10**6, usd=100)
-    (tmp_path / SETTINGS).write_text(more.to_yaml())
+    text = (tmp_path / SETTINGS).read_text()
+    (tmp_path / SETTINGS).write_text(text.replace("budget:", "# more from here on\nbudget:"))
     resumed = Run.resume(tmp_path, more, Reviewer(STYLE))
     resumed.begin(2)
     resumed.close()
+    assert (tmp_path / SETTINGS).read_text() == more.to_yaml()
 
 
 async def test_monitor_and_meta_model_count_too_and_a_failure_is_told_first(tmp_path: Path) -> None:

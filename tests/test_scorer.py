@@ -328,3 +328,22 @@ async def test_one_model_twice_in_a_panel_keeps_two_opinions_also_in_a_cache() -
 def test_a_quorum_that_no_panel_meets_is_refused() -> None:
     with pytest.raises(ValidationError, match="a quorum of 3 can't be met by 2 judges"):
         PanelSettings(judges=(endpoint(),), quorum=3)
+
+
+async def test_a_monitor_of_the_judges_own_model_is_asked_itself() -> None:
+    model = Model(lambda prompt: reply(a=5))
+    given = settings(monitor=MonitorSettings(judge=endpoint()))
+    scorer = Scorer(given, Connections(judge=model, meta=model, monitor=model), revision(), MemoryCache())
+    [scored] = await scorer.score([Rollout(prompt="p", completion="c")])
+    assert len(model.requests) == 2
+    assert scored.monitored is not None
+
+
+async def test_a_monitor_that_can_not_be_asked_ends_nothing() -> None:
+    judge, monitor = Model(lambda prompt: reply(a=5)), Model(lambda prompt: ChatMisconfigured("wrong key"))
+    given = settings(monitor=MonitorSettings(judge=endpoint("big")))
+    scorer = Scorer(given, Connections(judge=judge, meta=judge, monitor=monitor), revision())
+    [scored] = await scorer.score([Rollout(prompt="p", completion="c")])
+    assert scored.reward.value == 1
+    assert scored.monitored is not None
+    assert [u.reason for u in scored.monitored.assessment.unscored] == [Reason.MISCONFIGURED]

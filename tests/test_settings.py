@@ -274,3 +274,11 @@ def test_a_loaded_file_is_named_in_the_message(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(dump(seed=-1))
     with pytest.raises(SettingsError, match=re.escape(f"{tmp_path / 'run.yaml'} is wrong in these fields:\n  seed: ")):
         TrainSettings.load(tmp_path / "run.yaml")
+
+
+def test_a_budget_in_money_needs_a_price() -> None:
+    text = "rubric: {criteria: [{name: a, levels: [{points: 0, description: b}, {points: 1, description: c}]}]}\n"
+    text += "judge: {url: http://localhost/v1, model: m%s}\nbudget: {usd: 5}"
+    with pytest.raises(SettingsError, match=r"budget\.usd counts nothing without a price"):
+        Settings.from_yaml(text % "")
+    assert Settings.from_yaml(text % ", price: {prompt: 1, completion: 2}").budget.usd == 5

@@ -15,13 +15,11 @@ TEMPLATE = (
 
 
 def make_model(
-    folder: Path, texts: Sequence[str], *, hidden: int = 1024, layers: int = 4, vocabulary: int = 8192
+    folder: Path, texts: Sequence[str], *, hidden: int = 512, layers: int = 4, vocabulary: int = 8192
 ) -> None:
     """Write model and tokenizer to `folder` in the layout of transformers; the same for the same texts.
 
-    The tokenizer learns from the texts and from their sentences as JSON, since those of real models know JSON too. The
-    size is such that a generated token costs some three times a prompt token, as for a 32B model on a GPU in a batch of
-    64 (15 ms a step against 12,000 prompt tokens a second); in a smaller one the server's own work would count more.
+    The tokenizer learns from the texts and from their sentences as JSON, since those of real models know JSON too.
     All heads share one of keys and values: on a CPU, reading a large cache would make each step of generation dearer,
     compared with reading a prompt, than it is for large models on a GPU (about 200 prompt tokens a step). Longer tokens
     are likelier: a model that is held to JSON then spells it in about as many tokens as a trained one does, where

@@ -39,7 +39,7 @@ from metapo.judge.transport import Transport
 from metapo.meta.step import ACCEPTS, SELECTS, Decision, Exchange, Explain, MetaModel, MetaStep, as_it_is
 from metapo.reward import Reward, Scored
 from metapo.rollout import Split
-from metapo.rubric import Revision, Verdict
+from metapo.rubric import Revision, Rubric, Verdict
 from metapo.settings import Settings
 from metapo.store import CallRecord, ExchangeRecord, MetaStepRecord, OpinionRecord, RolloutRecord, Store
 
@@ -106,12 +106,19 @@ class Run:
     def resume(
         cls, folder: Path, settings: Settings, meta_transport: Transport, *, observe: Observe = observe_nothing
     ) -> Self:
-        """Go on with a run. Raises RunError where there is none or the settings differ from those it began with."""
+        """Go on with a run. Raises RunError where there is none or the settings, apart from the budget, differ from
+        those it began with."""
         if not (folder / SETTINGS).exists():
             raise RunError(f"{folder} holds no run to resume: it has no {SETTINGS}. Start one without --resume.")
-        if (folder / SETTINGS).read_text(encoding="utf-8") != settings.to_yaml():
-            raise RunError(f"the settings differ from {folder / SETTINGS}. A run keeps its settings; start a new one.")
+        begun = type(settings).load(folder / SETTINGS)
+        if begun.model_copy(update={"budget": settings.budget}) != settings:
+            raise RunError(
+                f"the settings differ from {folder / SETTINGS}. A run keeps its settings, all but the budget; start a "
+                "new one."
+            )
         lock = _hold(folder)
+        if begun != settings:
+            write_whole(folder / SETTINGS, settings.to_yaml())
         return cls(folder, settings, _meta_model(settings, meta_transport), observe, lock)
 
     def close(self) -> None:
@@ -155,13 +162,15 @@ class Run:
                 error = e
         return Boundary(self.revision, error)
 
-    def record_eval(self, scored: Sequence[Scored]) -> None:
-        """Write evaluation rollouts outside of a step; the meta model never reads them."""
+    def record_eval(self, step: int, scored: Sequence[Scored]) -> MetapoError | None:
+        """Write evaluation rollouts outside of a step; the meta model never reads them. Returns the error where too
+        many of them have no reward."""
         self._record(scored)
+        return self._failure(step, scored)
 
     def is_evaluated(self, step: int) -> bool:
-        """Are there evaluation rollouts of the policy after `step` steps?"""
-        return bool(self.store.rollouts(split=Split.EVAL, from_step=step))
+        """Are there evaluation rollouts of the policy after `step` steps, and rewards among them?"""
+        return any(r.value is not None for r in self.store.rollouts(split=Split.EVAL, from_step=step))
 
     def record_trainer(self, step: int, figures: Mapping[str, float]) -> None:
         """Keep the engine's own figures (loss, KL, entropy, ...) of a step."""
@@ -227,7 +236,7 @@ class Run:
 
     async def _meta_step(self, step: int, explain: Explain) -> None:
         parent, started = self.revision, time.monotonic()
-        recent = [_from_record(r) for r in self.store.rollouts(from_step=self._last_meta, to_step=step)]
+        recent = [_from_record(r, parent.rubric) for r in self.store.rollouts(from_step=self._last_meta, to_step=step)]
         rng = Random(f"{self.settings.seed}/{step}")
         done = await self._meta.step(parent, recent, step=step, rng=rng, explain=explain)
         adopted = done.decision is Decision.ADOPTED and done.child is not None
@@ -387,10 +396,12 @@ def call_records(call: Call, role: str) -> list[CallRecord]:
     ]
 
 
-def _from_record(record: RolloutRecord) -> Scored:
-    """What the meta model needs of a stored rollout; the calls stay in the store."""
+def _from_record(record: RolloutRecord, rubric: Rubric) -> Scored:
+    """What the meta model needs of a stored rollout, outcomes in the rubric's order; the calls stay in the store."""
+    places = {c.id: i for i, c in enumerate(rubric.criteria)}
+    outcomes = tuple(sorted(record.outcomes, key=lambda o: places.get(o.criterion_id, len(places))))
     reward = Reward(record.value, record.normalized, record.raw, ())
-    return Scored(record.rollout, record.revision_id, Assessment(record.outcomes, ()), reward)
+    return Scored(record.rollout, record.revision_id, Assessment(outcomes, ()), reward)
 
 
 def _meta_record(done: MetaStep, seconds: float) -> MetaStepRecord:

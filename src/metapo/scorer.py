@@ -1,11 +1,13 @@
 """From settings to rewards: the judges that the settings name, and the rollouts scored under the revision in force."""
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from random import Random
 
 from metapo.aio import each
-from metapo.errors import ChatMisconfigured
+from metapo.errors import ChatMisconfigured, MetapoError
 from metapo.judge.cache import Cache
 from metapo.judge.endpoint import Endpoint
 from metapo.judge.judge import Assessment, Assessor, Call, Judge
@@ -43,8 +45,9 @@ class Connections:
         return await each(lambda transport: transport.identify(), self.all)
 
     async def aclose(self) -> None:
-        for transport in self.all:
-            await transport.aclose()
+        async with AsyncExitStack() as stack:  # each is closed, also where another's closing fails
+            for transport in self.all:
+                stack.push_async_callback(transport.aclose)
 
 
 class Scorer:
@@ -56,7 +59,13 @@ class Scorer:
         self._settings = settings
         self._judge = _judges(settings, connections, cache)
         self._monitor = (
-            Judge(connections.monitor, task=settings.task_description, settings=settings.judging, cache=cache)
+            Judge(
+                connections.monitor,
+                task=settings.task_description,
+                settings=settings.judging,
+                cache=cache,
+                name="monitor",
+            )
             if connections.monitor
             else None
         )
@@ -88,19 +97,20 @@ class Scorer:
         assessment = await self._judge.explain(self.revision.rubric, scored.rollout, scored.assessment)
         return replace(scored, assessment=assessment)
 
-    def unscored(self, rollouts: Sequence[Rollout], error: ChatMisconfigured) -> list[Scored]:
+    def unscored(self, rollouts: Sequence[Rollout], error: MetapoError) -> list[Scored]:
         """The rollouts of a batch that could not be judged at all."""
-        rubric = self.revision.rubric
-        outcomes = tuple(
-            Unscored(criterion_id=c.id, reason=Reason.MISCONFIGURED, detail=str(error)[:500]) for c in rubric.criteria
-        )
-        reward = self._aggregate(rubric, outcomes)
-        return [Scored(r, self.revision.id, Assessment(outcomes, ()), reward) for r in rollouts]
+        nothing = _nothing(self.revision.rubric, error)
+        reward = self._aggregate(self.revision.rubric, nothing.outcomes)
+        return [Scored(r, self.revision.id, nothing, reward) for r in rollouts]
 
     async def _score(self, revision: Revision, rollout: Rollout) -> Scored:
-        assessment = await self._judge.assess(revision.rubric, rollout)
-        reward = self._aggregate(revision.rubric, assessment.outcomes)
-        return Scored(rollout, revision.id, assessment, reward, await self._watch(revision.rubric, rollout))
+        watching = asyncio.create_task(self._watch(revision.rubric, rollout))
+        try:
+            assessment = await self._judge.assess(revision.rubric, rollout)
+            reward = self._aggregate(revision.rubric, assessment.outcomes)
+            return Scored(rollout, revision.id, assessment, reward, await watching)
+        finally:
+            watching.cancel()
 
     async def _watch(self, rubric: Rubric, rollout: Rollout) -> Monitored | None:
         monitor = self._settings.monitor
@@ -110,7 +120,10 @@ class Scorer:
         if rollout.split is Split.TRAIN and draw >= monitor.share:
             return None
         rubric = monitor.rubric or rubric
-        assessment = await self._monitor.assess(rubric, rollout)
+        try:
+            assessment = await self._monitor.assess(rubric, rollout)
+        except ChatMisconfigured as e:  # what is only watched ends nothing
+            assessment = _nothing(rubric, e)
         return Monitored(monitor.judge.model, assessment, self._aggregate(rubric, assessment.outcomes))
 
     async def _warm_up(self, revision: Revision, rollouts: Sequence[Rollout]) -> tuple[Call, ...]:
@@ -119,6 +132,13 @@ class Scorer:
             return ()
         self._warm_id = revision.id
         return await self._judge.warm_up(revision.rubric, rollouts[0])
+
+
+def _nothing(rubric: Rubric, error: MetapoError) -> Assessment:
+    outcomes = tuple(
+        Unscored(criterion_id=c.id, reason=Reason.MISCONFIGURED, detail=str(error)[:500]) for c in rubric.criteria
+    )
+    return Assessment(outcomes, ())
 
 
 def _judges(settings: Settings, connections: Connections, cache: Cache | None) -> Assessor:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from metapo.errors import SettingsError
-from metapo.judge.endpoint import Endpoint
+from metapo.judge.endpoint import Endpoint, EndpointSettings
 from metapo.judge.judge import JudgeSettings
 from metapo.meta.step import MetaSettings
 from metapo.rubric import Frozen, Rubric, describe
@@ -79,6 +79,14 @@ class Settings(Frozen):
     reward: Literal["normalized", "raw_sum"] = "normalized"
     max_unscored: float = Field(default=0.1, ge=0, le=1)
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
+
+    @model_validator(mode="after")
+    def _budget_can_be_counted(self) -> Self:
+        judges = [self.judge, *(self.panel.judges if self.panel else ()), self.meta.endpoint]
+        judges.append(self.monitor.judge if self.monitor else None)
+        if self.budget.usd is not None and not any(isinstance(e, EndpointSettings) and e.price for e in judges):
+            raise ValueError("budget.usd counts nothing without a price: give one to an endpoint, or use budget.tokens")
+        return self
 
     @classmethod
     def load(cls, path: Path, *, ignore: Collection[str] = ()) -> Self:

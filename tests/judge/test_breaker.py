@@ -10,7 +10,7 @@ from metapo.judge.breaker import Breaker
 
 def opened(reason: str = "503") -> Breaker:
     found = Breaker("http://judge")
-    found.gave_up(0.0, reason)
+    found.gave_up(0.0, reason, since=0.0)
     return found
 
 
@@ -39,11 +39,18 @@ async def test_an_answer_since_then_keeps_it_closed() -> None:
     breaker = Breaker("http://judge")
     await asyncio.sleep(0.05)
     breaker.answered()
-    breaker.gave_up(0.05, "503")
+    breaker.gave_up(0.05, "503", since=0.0)
     assert not is_open(breaker)
     await asyncio.sleep(0.05)
-    breaker.gave_up(0.05, "503")
+    breaker.gave_up(0.05, "503", since=0.0)
     assert is_open(breaker)
+
+
+async def test_the_silence_of_an_idle_time_does_not_count() -> None:
+    breaker = Breaker("http://judge")
+    await asyncio.sleep(0.05)
+    breaker.gave_up(0.05, "429, come back later", since=time.monotonic())
+    assert not is_open(breaker)
 
 
 def test_one_try_after_the_pause_and_an_answer_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +72,7 @@ async def test_opening_ends_the_pauses_of_those_that_wait() -> None:
     breaker = Breaker("http://judge")
     waiting = asyncio.create_task(breaker.pause(60))
     await asyncio.sleep(0)
-    breaker.gave_up(0.0, "503")
+    breaker.gave_up(0.0, "503", since=0.0)
     await asyncio.wait_for(waiting, 1)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from metapo.errors import ChatBadResponse, ChatOverloaded
+from metapo.errors import ChatBadResponse, ChatOverloaded, ChatUnreachable
 from metapo.judge.capability import Capabilities
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.openai import OpenAITransport
@@ -224,3 +224,22 @@ async def test_a_server_that_can_less_is_told_once(caplog: pytest.LogCaptureFixt
     assert ["JSON schema" in text for text in warnings] == [True, False]
     assert "no log-probabilities" in warnings[1]
     assert all(f"{server.url} (model 'm')" in text for text in warnings)
+
+
+async def test_those_who_wait_share_a_failure() -> None:
+    """A server that fails is not asked again by every request of a batch in turn."""
+    n_asked = 0
+
+    async def ask(prompt: str, max_tokens: int, fields: Any) -> ChatReply:
+        nonlocal n_asked
+        n_asked += 1
+        await asyncio.sleep(0.01)
+        raise ChatUnreachable("refused")
+
+    found = Capabilities(ask, "here")
+    results = await asyncio.gather(*(found.structured() for _ in range(5)), return_exceptions=True)
+    assert [str(r) for r in results] == ["refused"] * 5
+    assert n_asked == 1
+    with pytest.raises(ChatUnreachable):
+        await found.structured()
+    assert n_asked == 2, "later it may have come back"

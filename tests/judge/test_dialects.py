@@ -85,8 +85,10 @@ async def test_check_finds_out_what_a_server_can(name: str) -> None:
     with dialect.serve(JUDGES[name]["model"]) as server:
         found = await findings(server, name)
     assert {n: found[n].mark is Mark.GOOD for n in is_fine(dialect)} == is_fine(dialect)
-    length = dict(dialect.entry).get("max_model_len") or dict(dialect.entry).get("meta", {}).get("n_ctx_train")
-    assert found["context"].text.startswith(f"{length} tokens" if length else "the server does not say")
+    entry = dict(dialect.entry)
+    said = "the model was trained on 8192 tokens" if "meta" in entry else "the server does not say"
+    length = entry.get("max_model_len")
+    assert found["context"].text.startswith(f"{length} tokens" if length else said)
     assert found["speed"].text.startswith("16 rollouts at once: ")
     # this judge gives the top level to a wrong answer too
     assert (found["judging"].mark, found["verdict"].mark) == (Mark.BAD, Mark.BAD)

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,7 +111,7 @@ async def test_only_keys_without_a_verdict_are_asked_again() -> None:
     assessment = await judge(transport, max_attempts=3).assess(RUBRIC, ROLLOUT)
     assert points(assessment.outcomes) == [2, 1, -4]
     assert [asked(r) for r in transport.requests] == [["a", "b", "c"], ["a", "c"], ["a"]]
-    assert 'Give these keys and no others: "a".' in transport.requests[2].last
+    assert 'Give these keys and no others, each once: "a".' in transport.requests[2].last
     assert len(assessment.calls) == 3
 
 
@@ -261,7 +262,7 @@ async def test_a_failed_request_leaves_every_criterion_unscored(error: type[Chat
     assert points(assessment.outcomes) == [reason] * 3
     assert {(u.detail, u.raw) for u in assessment.unscored} == {("the server said no", "")}
     calls = [(c.reply, c.error, c.tries) for c in assessment.calls]
-    n_requests = 5 if error is ChatTooLong else 1  # else the transport has tried again already
+    n_requests = 6 if error is ChatTooLong else 1  # else the transport has tried again already
     assert calls == [(None, f"{error.__name__}: the server said no", failure.tries)] * n_requests
     assert len(transport.requests) == n_requests
 
@@ -445,9 +446,11 @@ async def test_a_request_that_does_not_fit_shows_half_as_much() -> None:
     asking = judge(transport)
     assessment = await asking.assess(RUBRIC, LONG)
     assert points(assessment.outcomes) == [5, 1, 0]
-    assert [n_completion(r) for r in transport.requests] == pytest.approx([4000, 2000, 1000], rel=0.1)
+    assert [n_completion(r) for r in transport.requests] == pytest.approx([4000, 4000, 2000, 1000], rel=0.1)
+    rooms = [r.max_tokens for r in transport.requests]
+    assert rooms == [2048, 140, 140, 140], "a shorter reply is tried before a shorter completion"
     assert assessment.n_left_out == pytest.approx(3000, rel=0.05)
-    assert [c.error for c in assessment.calls] == ["ChatTooLong: 8192 tokens"] * 2 + [""]
+    assert [c.error for c in assessment.calls] == ["ChatTooLong: 8192 tokens"] * 3 + [""]
     again = await asking.assess(RUBRIC, LONG)
     assert (again.n_reused, again.n_left_out) == (3, assessment.n_left_out), "the verdicts reused saw no more"
 
@@ -467,8 +470,8 @@ async def test_what_never_fits_is_too_long() -> None:
     assessment = await judge(transport).assess(RUBRIC, completion("x" * 40_000))
     assert [o.reason for o in assessment.unscored] == [Reason.TOO_LONG] * 3
     sizes = [n_completion(r) for r in transport.requests]
-    assert len(sizes) == 5
-    assert sizes == pytest.approx([40_000, 20_000, 10_000, 5_000, 2_500], rel=0.1)
+    assert len(sizes) == 6
+    assert sizes == pytest.approx([40_000, 40_000, 20_000, 10_000, 5_000, 2_500], rel=0.1)
 
 
 async def test_a_rubric_that_leaves_no_room_ends_the_run() -> None:
@@ -702,3 +705,24 @@ async def test_a_script_is_replayed_in_order() -> None:
     assert not caught.value.retryable
     assert transport.requests == [request] * 4
     await transport.aclose()
+
+
+async def test_reasons_find_their_criterion_whatever_the_order() -> None:
+    """Verdicts read back from a store may come in another order than the rubric's."""
+    reasons = {k: {"rationale": f"why {c.id}", "points": 0} for k, c in zip("abc", RUBRIC.criteria, strict=True)}
+    asking = judge(ScriptedTransport([GOOD, reply(**reasons)]))
+    assessment = await asking.assess(RUBRIC, ROLLOUT)
+    turned = replace(assessment, outcomes=tuple(reversed(assessment.outcomes)))
+    explained = await asking.explain(RUBRIC, ROLLOUT, turned)
+    assert [o.criterion_id for o in explained.outcomes] == ["flattery", "style", "depth"]
+    assert all(o.rationale.endswith(f"why {o.criterion_id}") for o in explained.outcomes if isinstance(o, Verdict))
+
+
+async def test_those_who_wait_for_an_equal_question_share_its_failure() -> None:
+    transport = Answering(lambda request: "no JSON")
+    asking = judge(transport)
+    assessments = await asyncio.gather(*(asking.assess(RUBRIC, ROLLOUT) for _ in range(8)))
+    assert len(transport.requests) == 2, "two attempts by the first, none by the others"
+    assert {tuple(o.reason for o in a.unscored) for a in assessments} == {(Reason.UNPARSABLE,) * 3}
+    await asking.assess(RUBRIC, ROLLOUT)
+    assert len(transport.requests) == 4, "a failure is not remembered"

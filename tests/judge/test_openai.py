@@ -541,8 +541,9 @@ async def test_a_server_with_a_new_model_stops_the_run() -> None:
     other = {**completion("x"), "model": "other-model"}
     with ChatServer(in_turn(says("x"), sends(other))) as server:
         async with connected(server.url) as transport:
-            assert await transport.identify() == f"{server.url} m served-model"
-            assert await transport.identify() == f"{server.url} m served-model"  # asked once
+            who = await transport.identify()
+            assert who.startswith(f"{server.url} m served-model ")
+            assert await transport.identify() == who  # asked once
             with pytest.raises(ChatMisconfigured, match="as model 'other-model', before as 'served-model'"):
                 await transport.complete(REQUEST)
     assert server.n_requests == 2
@@ -552,7 +553,7 @@ async def test_a_server_with_a_new_model_stops_the_run() -> None:
 async def test_a_server_that_says_no_model_counts_as_the_one_that_was_asked_for() -> None:
     with ChatServer(sends({**completion("x"), "model": None})) as server:
         async with connected(server.url) as transport:
-            assert await transport.identify() == f"{server.url} m m"
+            assert (await transport.identify()).startswith(f"{server.url} m m ")
             await transport.complete(REQUEST)
 
 
@@ -696,3 +697,19 @@ async def test_a_judge_over_http() -> None:
     assert call.reply is not None
     assert call.reply.prompt_tokens == 7
     assert [t.error.split(":")[0] for t in call.tries] == ["ChatOverloaded"]
+
+
+async def test_what_goes_into_each_request_is_part_of_who_answers() -> None:
+    with ChatServer(says("x")) as server:
+        names = []
+        for extra in ({}, {"chat_template_kwargs": {"enable_thinking": True}}):
+            async with connected(server.url, extra_body=extra) as transport:
+                names.append(await transport.identify())
+    assert names[0] != names[1]
+
+
+@pytest.mark.parametrize("url", ["http://user:sk-1@localhost/v1", "http://localhost/v1?api-key=sk-1"])
+def test_a_key_in_a_url_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(SettingsError, match="which would end up in logs") as caught:
+        OpenAITransport(EndpointSettings(url=url, model="m"))
+    assert "sk-1" not in str(caught.value)

@@ -450,3 +450,22 @@ def test_no_depth_of_nesting_breaks_the_reader(opening: str) -> None:
         text = f'{{"a": {opening * depth}5{closing * depth}}}'
         [outcome] = parse(text)
         assert isinstance(outcome, Unscored) or depth == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'The text holds ```json\n{"a": 5}\n```, which I ignore.\n```json\n{"a": 2}\n```',
+        '```json\n{"a": 5}\n```\nis what it asks for; mine is {"a": 2}',
+        'The text claims {"a": 5}, which I ignore. My verdict: two points.',
+    ],
+)
+def test_a_verdict_that_the_judge_only_quotes_is_not_its_own(text: str) -> None:
+    [outcome] = parse_reply(question(DEPTH), ChatReply(text=text), "").outcomes.values()
+    assert isinstance(outcome, Unscored)
+    assert outcome.reason is Reason.UNPARSABLE
+
+
+def test_a_quoted_verdict_before_a_cut_is_none() -> None:
+    reading = parse_reply(question(DEPTH), ChatReply(text='{"a": 5} is what the text', finish_reason="length"), "")
+    assert [o.reason for o in reading.outcomes.values() if isinstance(o, Unscored)] == [Reason.TRUNCATED]

@@ -96,7 +96,9 @@ def test_the_last_words_name_what_is_asked_for() -> None:
     whole = question(DEPTH, STYLE, FLATTERY)
     assert whole.prompt("Write.", MATERIAL).strip().endswith("\n\nNow answer with the JSON object.")
     part = whole.only(["a", "c"]).prompt("Write.", MATERIAL).strip()
-    assert part.endswith('Now answer with the JSON object. Give these keys and no others: "a", "c".')
+    assert part.endswith(
+        'Now answer with the JSON object and no other text. Give these keys and no others, each once: "a", "c".'
+    )
     letter = question(STYLE, DEPTH, style=Style.LETTER).only(["b"]).prompt("Write.", MATERIAL)
     assert "Judge this criterion now: depth." in letter.rpartition("\n\n")[2]
 
@@ -107,7 +109,7 @@ def test_prompts_share_all_but_what_they_must_not() -> None:
     assert shared_prefix([one, other]).endswith("completion\nT")
     assert render_rubric(whole.sheet.rubric) in shared_prefix([one, other])
     part = whole.only(["b"]).prompt("Write.", MATERIAL)
-    assert shared_prefix([one, part]).endswith(f"{MATERIAL}\n\nNow answer with the JSON object.")
+    assert shared_prefix([one, part]).endswith(f"{MATERIAL}\n\nNow answer with the JSON object")
 
 
 @given(rubrics(), odd_texts, st.sampled_from(Style))

@@ -181,7 +181,7 @@ def test_any_json_is_a_reply_or_a_bad_response(body: Any, message: Any, usage: A
     ("status", "kind"),
     [
         *((code, ChatMisconfigured) for code in (301, 307, 401, 403, 404, 405)),
-        *((code, ChatRejected) for code in (400, 402, 409, 418, 422)),
+        *((code, ChatRejected) for code in (400, 409, 418, 422)),
         *((code, ChatOverloaded) for code in (429, 501, 502, 503, 504, 529)),
         (408, ChatTimeout),
         (413, ChatTooLong),

@@ -1,5 +1,6 @@
 """The meta step: who is asked what, in which order, and that nothing unreadable ever becomes the rubric."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -174,3 +175,14 @@ def test_random_sample_is_without_replacement_and_the_same_for_the_same_seed() -
     assert len({s.rollout.position for s in first}) == 8
     assert first != random_sample(pool, 8, Random("1/20"))
     assert len(random_sample(pool, 50, Random(0))) == 20
+
+
+async def test_a_completion_forges_no_turns_for_the_meta_model_nor_later_for_the_judge() -> None:
+    token = "<|im_end|>"
+    reviewer = Reviewer(STYLE.model_copy(update={"instruction": f"Look for {token} in it."}))
+    sample = replace(scored(0), rollout=Rollout(prompt=f"p {token}", completion=f"c {token}"))
+    done = await MetaModel(reviewer, task="Write.").step(PARENT, [sample], step=1, rng=Random(0))
+    assert not any(token in r.messages[0].content for r in reviewer.asked("analysis"))
+    assert done.child is not None
+    assert token not in done.child.rubric.to_yaml()
+    assert "< |im_end| >" in done.child.rubric.to_yaml()

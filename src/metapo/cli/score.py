@@ -45,9 +45,12 @@ def score(source: str | None, rollouts: Path, out: Path, cache: Path | None, no_
     rows, batch = read_rollouts(rollouts)
     _check_writable(out)
     known = None if no_cache else cache or out.with_name(f"{out.name}.known.db")
-    scored = asyncio.run(_score(settings, batch, known))
-    lines = [_line(row, s) for row, s in zip(rows, scored, strict=True)]
+    scored, spent = asyncio.run(_score(settings, batch, known))
+    lines = [_line(row, s) for row, s in zip(rows, scored, strict=False)]
+    lines += [{**row, "reward": None, "raw": None, "verdicts": []} for row in rows[len(scored) :]]
     write_whole(out, "".join(json.dumps(line) + "\n" for line in lines))
+    if spent is not None:
+        raise spent
     figures = summarize(scored)
     mean = f"mean reward {figures['reward']:.3f}" if "reward" in figures else "no reward"
     cost = f", {figures['judge/cost_usd']:.4f} USD" if "judge/cost_usd" in figures else ""
@@ -62,7 +65,10 @@ def score(source: str | None, rollouts: Path, out: Path, cache: Path | None, no_
         raise SettingsError(f"no rollout could be judged. {first.reason.value}: {first.detail}")
 
 
-async def _score(settings: "Settings", batch: "Sequence[Rollout]", cache: Path | None) -> "list[Scored]":
+async def _score(
+    settings: "Settings", batch: "Sequence[Rollout]", cache: Path | None
+) -> "tuple[list[Scored], BudgetSpent | None]":
+    """The rollouts as far as the budget reaches, and what to say where it didn't reach to the end."""
     from metapo.cli.progress import counting
     from metapo.engines.connect import connect
     from metapo.rubric import Revision
@@ -80,28 +86,31 @@ async def _score(settings: "Settings", batch: "Sequence[Rollout]", cache: Path |
         scored: list[Scored] = []
         with counting(len(batch)) as tally:
             for start in range(0, len(batch), chunk):
-                _check_budget(settings, scored)
+                if spent := _overspent(settings, scored, len(batch)):
+                    return scored, spent
                 scored += await scorer.score(batch[start : start + chunk], tally.count)
-        return scored
+        return scored, None
     finally:
-        await connections.aclose()
         if known is not None:
             known.close()
+        await connections.aclose()
 
 
-def _check_budget(settings: "Settings", scored: "Sequence[Scored]") -> None:
+def _overspent(settings: "Settings", scored: "Sequence[Scored]", n_all: int) -> BudgetSpent | None:
     from metapo.run import summarize
 
     if not scored:
-        return
+        return None
     figures, budget = summarize(scored), settings.budget
     tokens = figures["judge/prompt_tokens"] + figures["judge/completion_tokens"]
     usd = figures.get("judge/cost_usd", 0.0)
-    if (budget.tokens is not None and tokens >= budget.tokens) or (budget.usd is not None and usd >= budget.usd):
-        raise BudgetSpent(
-            f"{len(scored)} rollouts took {tokens:g} tokens and {usd:.4f} USD, which reaches the budget. Their "
-            "verdicts are in the cache: raise the budget and give the same command again to go on."
-        )
+    if (budget.tokens is None or tokens < budget.tokens) and (budget.usd is None or usd < budget.usd):
+        return None
+    again = "The same command goes on with them, with as much to spend again." if settings.judging.cache else ""
+    return BudgetSpent(
+        f"{len(scored)} of {n_all} rollouts took {tokens:g} tokens and {usd:.4f} USD, which reaches the budget. They "
+        f"are written; the others have a reward of null. {again}"
+    )
 
 
 def _line(row: dict[str, Any], scored: "Scored") -> dict[str, Any]:

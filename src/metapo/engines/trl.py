@@ -10,13 +10,14 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
 from metapo.engines.bridge import Bridge
 from metapo.engines.connect import connect
-from metapo.errors import ChatMisconfigured, MetapoError, MissingExtra, RunError, SettingsError
+from metapo.errors import MetapoError, MissingExtra, RunError, SettingsError
 from metapo.files import whole_folder
 from metapo.judge.transport import Transport
 from metapo.reward import Scored
@@ -103,6 +104,7 @@ class EvolvingReward:
                 start = Run.resume if resume else Run.create
                 run = start(Path(folder), settings, connections.meta, observe=observe)
             except BaseException:
+                bridge.run(connections.aclose())
                 bridge.close()
                 raise
         return cls(run, settings, connections, bridge, _known_answers(Path(folder)))
@@ -127,29 +129,35 @@ class EvolvingReward:
         ]
         try:
             scored = self._bridge.run(self.scorer.score(rollouts))
-        except ChatMisconfigured as e:
-            self._error = e
-            scored = self.scorer.unscored(rollouts, e)
-        finally:
             if self._known is not None:
                 self._known.flush()
+        except MetapoError as e:  # the step's end tells all ranks; one that stopped here would leave them waiting
+            self._error = e
+            scored = self.scorer.unscored(rollouts, e)
         self._scored += scored
         if log_metric := columns.get("log_metric"):
             _log(log_metric, scored)
         return [s.reward.value for s in scored]
 
+    @property
+    def error(self) -> MetapoError | None:
+        """What the last batch or evaluation met, if anything."""
+        return self._error
+
     def close(self) -> None:
         """Give the folder free and close the connections; call it when training is over."""
-        self._bridge.run(self._connections.aclose())
-        self._bridge.close()
-        if self._known is not None:
-            self._known.close()
-        if self._run is not None:
-            self._run.close()
+        with ExitStack() as stack:  # each is closed, also where another's closing fails
+            if self._run is not None:
+                stack.callback(self._run.close)
+            if self._known is not None:
+                stack.callback(self._known.close)
+            stack.callback(self._bridge.close)
+            self._bridge.run(self._connections.aclose())
 
     def begin(self, step: int, policy: Any) -> None:
         """Training starts, or goes on, after `step` steps."""
         self._policy = policy
+        self._error = None
         self.scorer.revision = self.on_main(lambda run: run.begin(step))
 
     def end_step(self, step: int) -> MetapoError | None:
@@ -164,11 +172,15 @@ class EvolvingReward:
         self.scorer.revision = boundary.revision
         return boundary.error
 
-    def end_evaluation(self) -> None:
-        """An evaluation is over on all ranks. Before training began there is no step to record it under."""
+    def end_evaluation(self, step: int) -> MetapoError | None:
+        """An evaluation is over on all ranks; returns the error that it met, the same on every rank. In training the
+        next step's end stops the run for it. Before training began there is no step to record it under."""
+        errors = [e for e in gather_object([self._error]) if e is not None]
         scored = self._take()
         if self._policy is not None:
-            self.on_main(lambda run: run.record_eval(scored))
+            failure = self.on_main(lambda run: run.record_eval(step, scored))
+            self._error = errors[0] if errors else failure
+        return self._error
 
     def record_trainer(self, step: int, logs: Mapping[str, Any]) -> None:
         """Keep the trainer's own figures of a step."""
@@ -220,7 +232,7 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
             control.should_save = True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._reward.end_evaluation()
+        self._reward.end_evaluation(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
@@ -279,6 +291,8 @@ def train(
         if eval_rows and not reward.on_main(lambda run: run.is_evaluated(settings.engine.steps)):
             set_seed(settings.seed)  # the same completions, whether the run went on after an interruption or not
             trainer.evaluate()
+            if reward.error is not None:
+                raise reward.error
         _save_policy(trainer, folder / POLICY)
     except (OSError, RuntimeError, SafetensorError) as e:
         # Each writer reports a full disk in its own words, so the disk itself is asked.

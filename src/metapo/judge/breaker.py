@@ -35,9 +35,11 @@ class Breaker:
         self._answered_at = time.monotonic()
         self._opened.clear()
 
-    def gave_up(self, silence_s: float, reason: str) -> None:
-        """A request came to its deadline; it opens the breaker if no other was answered for so many seconds."""
-        if time.monotonic() - self._answered_at >= silence_s and not self._opened.is_set():
+    def gave_up(self, silence_s: float, reason: str, *, since: float) -> None:
+        """A request whose first try was at `since` (time.monotonic) came to its deadline; it opens the breaker if from
+        then on no other was answered for so many seconds."""
+        silent_s = time.monotonic() - max(self._answered_at, since)
+        if silent_s >= silence_s and not self._opened.is_set():
             self._next_try_at, self._reason = time.monotonic() + PAUSE_S, reason
             self._opened.set()
 

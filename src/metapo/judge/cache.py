@@ -4,8 +4,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from metapo.errors import ChatError
 
 MAX_REMEMBERED = 4096
 
@@ -37,10 +39,24 @@ class MemoryCache:
 
 @dataclass
 class Claim:
-    """What is known under a key. Where that is None, whoever holds the claim is to find out, and sets `found`."""
+    """What is known under a key, or else what somebody found out a moment ago (`shared`, which may be a failure).
+
+    Where both are None, whoever holds the claim is to find out: `found` is what to keep, `shared` what those get who
+    asked for the same meanwhile.
+    """
 
     known: str | None
     found: str | None = None
+    shared: Any = None
+
+
+@dataclass
+class _UnderWay:
+    """A key that somebody works on: what came of it, once `done`."""
+
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    shared: Any = None
+    error: ChatError | None = None
 
 
 class Answers:
@@ -48,22 +64,35 @@ class Answers:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._under_way: dict[str, asyncio.Event] = {}
+        self._under_way: dict[str, _UnderWay] = {}
 
     @asynccontextmanager
     async def claim(self, key: str) -> AsyncIterator[Claim]:
-        """What is known under `key`, as soon as nobody is finding it out; what the claim then finds is kept."""
+        """What is known under `key`, as soon as nobody is finding it out; what the claim then finds is kept.
+
+        Those who waited share a failure too, so that a question nobody can answer is not asked by each in turn; only
+        where the first was cancelled does the next one begin anew. Raises the ChatError that the first one met.
+        """
         while (known := self._cache.load(key)) is None and (other := self._under_way.get(key)):
-            await other.wait()
+            await other.done.wait()
+            if other.error is not None:
+                raise other.error
+            if other.shared is not None:
+                yield Claim(None, shared=other.shared)
+                return
         if known is not None:
             yield Claim(known)
             return
-        done = self._under_way[key] = asyncio.Event()
+        mine = self._under_way[key] = _UnderWay()
         claim = Claim(None)
         try:
             yield claim
             if claim.found is not None:
                 self._cache.save(key, claim.found)
+            mine.shared = claim.shared
+        except ChatError as e:
+            mine.error = e
+            raise
         finally:
             del self._under_way[key]
-            done.set()
+            mine.done.set()

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
-from metapo.errors import ChatBadResponse, ChatRejected
+from metapo.errors import ChatBadResponse, ChatError, ChatRejected
 from metapo.judge.transport import ChatReply, ChoiceForm, JsonForm
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ class Capabilities:
         self._structured: Structured | None = None if structured == "auto" else structured
         self._choice: bool | None = None if structured == "auto" else False
         self._logprobs: bool | None = None
+        self._failed: ChatError | None = None
+        self._failed_at = 0.0
         self._lock = asyncio.Lock()  # so that the requests of one batch find out once
 
     async def fields(self, form: JsonForm | ChoiceForm | None, top_logprobs: int) -> dict[str, Any]:
@@ -57,7 +61,7 @@ class Capabilities:
 
     async def structured(self) -> Structured:
         """The strongest way to ask for JSON that the server honours."""
-        async with self._lock:
+        async with self._alone():
             if self._structured is None:
                 self._structured = await self._find_structured()
                 if self._structured != "json_schema":
@@ -66,7 +70,7 @@ class Capabilities:
 
     async def choice(self) -> bool:
         """Does the server know vLLM's `structured_outputs.choice`, the cheapest way to one word out of a few?"""
-        async with self._lock:
+        async with self._alone():
             if self._choice is None:
                 reply = await self._try("Write the word tea.", _ROOM, _choice([_ODD_CHOICE]))
                 self._choice = reply is not None and reply.text.strip() == _ODD_CHOICE
@@ -74,13 +78,26 @@ class Capabilities:
 
     async def logprobs(self) -> bool:
         """Does the server report log-probabilities?"""
-        async with self._lock:
+        async with self._alone():
             if self._logprobs is None:
                 reply = await self._try(_YES, 1, {"logprobs": True, "top_logprobs": 2})
                 self._logprobs = reply is not None and any(token.top for token in reply.tokens)
                 if not self._logprobs:
                     log.warning("%s reports no log-probabilities: the level it names counts alone", self._where)
         return self._logprobs
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """One request finds out for all; those that waited for it share its failure, and don't ask in turn."""
+        came_at = time.monotonic()
+        async with self._lock:
+            if self._failed is not None and self._failed_at >= came_at:
+                raise self._failed
+            try:
+                yield
+            except ChatError as e:
+                self._failed, self._failed_at = e, time.monotonic()
+                raise
 
     async def _find_structured(self) -> Structured:
         reply = await self._try("Write the word tea.", _ROOM, _schema(_ODD_SCHEMA))

@@ -71,8 +71,13 @@ async def _context(transport: OpenAITransport) -> Finding:
     except (ChatError, ValueError):
         return Finding("context", Mark.ADVICE, "the server lists no models, so its context is unknown")
     entry = next((m for m in models if m.get("id") == transport.endpoint.model), models[0] if models else {})
-    length = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx_train")
-    if not length:
+    meta = entry.get("meta")
+    trained = meta.get("n_ctx_train") if isinstance(meta, dict) else None
+    if isinstance(trained, int):
+        text = f"the model was trained on {trained} tokens; how many this server takes is up to its -c"
+        return Finding("context", Mark.ADVICE, text)
+    length = entry.get("max_model_len")
+    if not isinstance(length, int):
         return Finding("context", Mark.ADVICE, "the server does not say how long its context is")
     return Finding(
         "context", Mark.GOOD if length >= 4096 else Mark.ADVICE, f"{length} tokens for prompt and reply together"
@@ -149,8 +154,9 @@ async def _speed(transport: OpenAITransport) -> Finding:
     assessments = await each(lambda rollout: judge.assess(_TRIAL, rollout), rollouts)
     seconds = time.monotonic() - started
     latencies = sorted(c.reply.latency_s for a in assessments for c in a.calls if c.reply)
-    if not latencies:
-        return Finding("speed", Mark.BAD, f"none of {N_AT_ONCE} requests at once was answered")
+    n_scored = sum(not a.unscored for a in assessments)
+    if n_scored < N_AT_ONCE:
+        return Finding("speed", Mark.BAD, f"of {N_AT_ONCE} rollouts at once only {n_scored} had a verdict")
     return Finding(
         "speed",
         Mark.GOOD,

@@ -207,8 +207,9 @@ class Judge:
             return replace(assessment, calls=())
         sheet = self._questions(rubric)[0].sheet
         asked = await self._assess([Question(sheet, Style.RATIONALES, tuple(sheet.keys))], rollout)
-        pairs = zip(assessment.outcomes, asked.outcomes, strict=True)
-        return replace(assessment, outcomes=tuple(_explained(o, again) for o, again in pairs), calls=asked.calls)
+        again = {o.criterion_id: o for o in asked.outcomes}
+        explained = tuple(_explained(o, again[o.criterion_id]) for o in assessment.outcomes)
+        return replace(assessment, outcomes=explained, calls=asked.calls)
 
     async def warm_up(self, rubric: Rubric, rollout: Rollout) -> tuple[Call, ...]:
         """One token under a rubric, so that the server holds the prefix that a batch is going to share. A failure is in
@@ -270,7 +271,7 @@ class Judge:
             messages=(message,), max_tokens=self.settings.max_tokens, temperature=self.settings.temperature
         )
         async with self._answers.claim(await self._key(request)) as claim:
-            if claim.known is None:
+            if claim.known is None and claim.shared is None:
                 reply = await self._send(request, case)
                 text = without_reasoning(reply.text)
                 if not text or reply.finish_reason in (*REFUSALS, "length"):
@@ -278,8 +279,8 @@ class Judge:
                         f"the judge committed to nothing: its reply, with the finish_reason {reply.finish_reason!r}, "
                         f"was {text[:100]!r}"
                     )
-                claim.found = text
-        return claim.known or claim.found or ""
+                claim.found = claim.shared = text
+        return claim.known or claim.shared or ""
 
     async def _answer(self, question: Question, case: _Case) -> dict[str, Outcome]:
         """One outcome per key of a question; from an equal one that was answered before, where there is one."""
@@ -291,7 +292,11 @@ class Judge:
                 case.n_reused += len(question.keys)
                 case.n_left_out = max(case.n_left_out, known.n_left_out)
                 return dict(zip(question.keys, known.verdicts, strict=True))
+            if claim.shared is not None:
+                case.n_reused += len(question.keys)
+                return dict(zip(question.keys, claim.shared, strict=True))
             outcomes = await self._settle(question, case)
+            claim.shared = tuple(outcomes.values())
             verdicts = [o for o in outcomes.values() if isinstance(o, Verdict)]
             if len(verdicts) == len(outcomes):
                 claim.found = _Known(verdicts=tuple(verdicts), n_left_out=case.shown.n_left_out).model_dump_json()
@@ -330,14 +335,17 @@ class Judge:
 
     async def _ask(self, question: Question, case: _Case, room: int, *, with_form: bool) -> ChatReply:
         """The reply to a question, with as much of the completion as fits. Raises ChatError."""
-        for shortenings_left in reversed(range(MAX_SHORTENINGS + 1)):
+        least = min(room, _least_room(question))
+        for shortenings_left in reversed(range(MAX_SHORTENINGS + 2)):
             shown, request = case.shown, self._request(question, case, room)
             try:
                 return await self._send(request if with_form else request.model_copy(update={"form": None}), case)
             except ChatTooLong as e:
                 if shortenings_left == 0:
                     raise _too_long(question, request, e) from e
-                if case.shown is shown:  # else another question about this rollout has shortened it meanwhile
+                if room > least:  # a shorter reply costs nothing, a completion without its middle does
+                    room = least
+                elif case.shown is shown:  # else another question about this rollout has shortened it meanwhile
                     case.halve()
         raise AssertionError("the last round returns or raises")
 
@@ -375,6 +383,14 @@ class Judge:
             raise
         case.calls.append(Call(reply, tries=reply.tries))
         return reply
+
+
+def _least_room(question: Question) -> int:
+    """Tokens in which a reply fits that says no more than it is asked for."""
+    if question.style is Style.LETTER:
+        return LETTER_TOKENS
+    per_key = 150 if question.style is Style.RATIONALES else 30
+    return 50 + sum(per_key + (100 if c.evidence else 0) for c in question.criteria.values())
 
 
 def _failed(criterion: Criterion, error: ChatError) -> Unscored:

@@ -38,8 +38,8 @@ class InFlight:
         try:
             yield
         finally:
+            self._n -= 1  # before anything that a cancellation could cut short
             async with self._free:
-                self._n -= 1
                 self._free.notify(max(1, self.limit - self._n))
 
     def succeeded(self) -> None:

@@ -27,6 +27,7 @@ from metapo.judge.limits import InFlight, Rates
 from metapo.judge.transport import PING, ChatReply, ChatRequest, Try
 from metapo.judge.wire import read_error, read_reply, request_body
 from metapo.rollout import Message
+from metapo.rubric import digest
 
 JSON = {"Content-Type": "application/json"}
 MAX_BAD_RESPONSES = 4  # a server that answers with garbage is asked no oftener for one request
@@ -60,6 +61,7 @@ class _Request:
     those in which it waits for its turn don't count against its deadline."""
 
     body: bytes
+    began_at: float = 0.0
     spent_s: float = 0.0
     n_bad: int = 0
     tries: list[Try] = field(default_factory=list)
@@ -92,11 +94,13 @@ class OpenAITransport:
         return await self._deliver(request_body(request, self.endpoint) | fields)
 
     async def identify(self) -> str:
-        """The URL, the model asked for, and the name that the server gives it. Raises ChatError."""
+        """The URL, the model asked for, the name that the server gives it, and a digest of what else goes into each
+        request. Raises ChatError."""
         async with self._identifying:
             if not self._served:
                 await self._deliver(request_body(PING, self.endpoint))
-        return f"{self.endpoint.url} {self.endpoint.model} {self._served}"
+        more = digest([self.endpoint.extra_body, self.endpoint.structured])[:10]
+        return f"{self.endpoint.url} {self.endpoint.model} {self._served} {more}"
 
     async def models(self) -> list[dict[str, Any]]:
         """The server's list of models, each as it describes it. Raises ChatError, or ValueError for another shape."""
@@ -131,7 +135,8 @@ class OpenAITransport:
             if e.retryable and request.n_bad < MAX_BAD_RESPONSES:  # garbage may have to do with this one request
                 # a server that asks for a longer pause than there is time may ask that of this one request
                 told = e.retry_after_s is not None
-                self._breaker.gave_up(self.endpoint.deadline_s if told else request.spent_s, str(e))
+                silence_s = self.endpoint.deadline_s if told else request.spent_s
+                self._breaker.gave_up(silence_s, str(e), since=request.began_at)
             e.tries = tuple(request.tries)
             raise
         return reply.model_copy(update={"tries": tuple(request.tries)}) if request.tries else reply
@@ -159,6 +164,7 @@ class OpenAITransport:
             self._breaker.enter()
             replica = min(self._replicas, key=_load)
             started = time.monotonic()
+            request.began_at = request.began_at or started
             replica.n_in_flight += 1
             try:
                 reply = await self._send(request.body, replica.url, started)
@@ -242,6 +248,11 @@ def _checked(url: str) -> str:
         raise SettingsError(f"url {url!r} is no URL: {e}. Give one like http://localhost:8000/v1") from e
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise SettingsError(f"url {url!r} names no server over HTTP. Give one like http://localhost:8000/v1")
+    if parsed.userinfo or parsed.query:
+        raise SettingsError(
+            f"url on {parsed.host!r} holds a user, a password or a query, which would end up in logs. Give one like "
+            "http://localhost:8000/v1, and the key by api_key_env"
+        )
     if parsed.port is not None and not 0 < parsed.port < 2**16:
         raise SettingsError(f"url {url!r} has a port outside 1 to 65535. Give one like http://localhost:8000/v1")
     return url

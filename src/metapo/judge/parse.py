@@ -67,7 +67,7 @@ def _parse_text(question: Question, reply: ChatReply, completion: str, min_label
 def _parse_object(question: Question, reply: ChatReply, text: str, completion: str) -> Reading:
     is_cut = reply.finish_reason == "length"
     try:
-        found, is_closed = _members(_object_in(text))
+        found, is_closed = _members(*_object_in(text), is_cut=is_cut)
     except ValueError as e:
         reason = Reason.TRUNCATED if is_cut else Reason.UNPARSABLE
         return _all(question, reason, f"expected one JSON object: {e}", reply.text, is_cut=is_cut)
@@ -134,20 +134,27 @@ def _shares(chosen: str, tokens: tuple[Token, ...], known: Iterable[str], min_ma
     return {x: m / total for x, m in masses.items()} if total >= max(min_mass, 1e-9) else {}
 
 
-def _object_in(text: str) -> str:
-    """From the brace that opens the reply's one object. Raises ValueError for none or several."""
+def _object_in(text: str) -> tuple[str, bool]:
+    """From the brace that opens the reply's one object, and whether words stand in front of it.
+
+    Raises ValueError for none or several: a judge that quotes a verdict out of a completion does not give it.
+    """
+    outside = ""
     if fenced := _CODE_FENCE.search(text):
-        text = fenced[1]
+        outside, text = text[: fenced.start()] + text[fenced.end() :], fenced[1]
     start = text.find("{")
     if start < 0:
         raise ValueError("there is none")
-    return text[start:]
+    if "{" in outside:
+        raise ValueError("there are several")
+    return text[start:], bool(text[:start].strip())
 
 
-def _members(text: str) -> tuple[list[tuple[str, Any]], bool]:
+def _members(text: str, has_words_before: bool, *, is_cut: bool) -> tuple[list[tuple[str, Any]], bool]:
     """The complete members of the object that `text` begins with, and whether the object was closed.
 
-    Raises ValueError where another object follows: then it isn't clear which one is meant.
+    Raises ValueError where it isn't clear that the object is the answer: another one follows, words stand on both sides
+    of it, or the reply was cut after it.
     """
     decoder = json.JSONDecoder(object_pairs_hook=_unique)
     members: list[tuple[str, Any]] = []
@@ -168,8 +175,11 @@ def _members(text: str) -> tuple[list[tuple[str, Any]], bool]:
             at = _skip(text, at + 1)
         elif text[at : at + 1] != "}":
             return members, False
-    if "{" in text[at + 1 :]:
+    rest = text[at + 1 :].strip()
+    if "{" in rest:
         raise ValueError("there are several")
+    if rest and (has_words_before or is_cut):
+        raise ValueError("it stands in the middle of other words")
     return members, True
 
 

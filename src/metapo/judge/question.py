@@ -50,6 +50,7 @@ class Question:
     sheet: Sheet
     style: Style
     keys: tuple[str, ...]
+    is_repeated: bool = False
 
     @cached_property
     def criteria(self) -> dict[str, Criterion]:
@@ -63,8 +64,8 @@ class Question:
         )
 
     def only(self, keys: Sequence[str]) -> "Question":
-        """The same question for fewer keys."""
-        return Question(self.sheet, self.style, tuple(keys))
+        """The same question again, for the keys that had no clear answer."""
+        return Question(self.sheet, self.style, tuple(keys), is_repeated=True)
 
     @cached_property
     def form(self) -> JsonForm | ChoiceForm:
@@ -98,7 +99,7 @@ class Question:
                 f"{x} = {y.points} points" for x, y in zip(letters(criterion), criterion.levels, strict=True)
             )
             return load_template("metapo.judge", "ask_letter").render(criterion=criterion.id, levels=levels).strip()
-        if len(self.keys) == len(self.sheet.keys):
+        if len(self.keys) == len(self.sheet.keys) and not self.is_repeated:
             return load_template("metapo.judge", "ask_all").text.strip()
         keys = ", ".join(f'"{key}"' for key in self.keys)
         return load_template("metapo.judge", "ask_some").render(keys=keys).strip()

@@ -24,6 +24,7 @@ from metapo.judge.transport import ChatReply, ChatRequest, Token
 _STATUS: dict[int, type[ChatError]] = {
     400: ChatRejected,
     401: ChatMisconfigured,
+    402: ChatMisconfigured,
     403: ChatMisconfigured,
     404: ChatMisconfigured,
     405: ChatMisconfigured,
@@ -89,6 +90,8 @@ def read_error(response: httpx2.Response, url: str) -> ChatError:
         kind: type[ChatError] = ChatMisconfigured
     else:
         kind = _STATUS.get(status, ChatOverloaded if status >= 500 else ChatRejected)
+    if status == 429 and "insufficient_quota" in response.text:
+        kind = ChatMisconfigured
     if kind is ChatRejected and _TOO_LONG.search(response.text):
         kind = ChatTooLong
     advice = " (check url, model and api_key_env in the settings)" if kind is ChatMisconfigured else ""

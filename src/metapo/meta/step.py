@@ -11,6 +11,7 @@ from pydantic import Field
 from metapo.aio import each
 from metapo.errors import ChatBadResponse, ChatError, ChatMisconfigured
 from metapo.judge.judge import Call
+from metapo.judge.neutral import neutralize, shorten
 from metapo.judge.template import fence, load_template
 from metapo.judge.transport import ChatReply, ChatRequest, Transport
 from metapo.meta.tidy import tidy
@@ -18,6 +19,8 @@ from metapo.reward import Scored
 from metapo.rollout import Message
 from metapo.rubric import Frozen, Revision, Rubric, Verdict
 from metapo.rubric_text import parse_rubric, render_rubric
+
+MAX_CHARS = 40_000  # of a completion; a longer one is shown without its middle
 
 
 class MetaSettings(Frozen):
@@ -180,7 +183,7 @@ class MetaModel:
         if not drafts:
             return end(Decision.FAILED, f"none of {len(samples)} samples gave a readable refinement")
         text, why = await self._merge(parent.rubric, drafts, log)
-        parsed = parse_rubric(text)
+        parsed = parse_rubric(neutralize(text))  # it may quote a completion, and will stand in every judge's prompt
         if not parsed.criteria:
             return end(Decision.FAILED, why or f"the merged rubric can't be read: {_listed(parsed.problems)}")
         rubric, notes = tidy(parent.rubric, parsed.criteria, self.settings.max_criteria, self.settings.max_words)
@@ -248,10 +251,10 @@ class MetaModel:
 
     def _analysis_prompt(self, rubric: Rubric, sample: Scored) -> str:
         rollout, reward = sample.rollout, sample.reward
-        material = [fence("prompt", rollout.prompt)]
+        material = [fence("prompt", neutralize(rollout.prompt))]
         if rollout.reference is not None:
-            material.append(fence("reference solution", rollout.reference))
-        material.append(fence("completion", rollout.completion))
+            material.append(fence("reference solution", neutralize(rollout.reference)))
+        material.append(fence("completion", shorten(neutralize(rollout.completion), MAX_CHARS).text))
         return load_template("metapo.meta", "analyze").render(
             task=self.task,
             rubric=render_rubric(rubric),
