@@ -87,7 +87,7 @@ async def test_the_meta_model_reads_training_rollouts_since_the_last_meta_step_o
     run.begin(0)
     for step in range(4):
         await run.end_step(step + 1, scored(run, step) + scored(run, step, split=Split.EVAL))
-        run.record_eval(step + 1, scored(run, step + 10, split=Split.EVAL))
+        run.record_eval(scored(run, step + 10, split=Split.EVAL))
     seen = [r.last for r in reviewer.asked("analysis")]
     assert len(seen) == 16
     assert not any("eval" in text for text in seen)

@@ -162,11 +162,11 @@ class Run:
                 error = e
         return Boundary(self.revision, error)
 
-    def record_eval(self, step: int, scored: Sequence[Scored]) -> MetapoError | None:
+    def record_eval(self, scored: Sequence[Scored]) -> MetapoError | None:
         """Write evaluation rollouts outside of a step; the meta model never reads them. Returns the error where too
         many of them have no reward."""
         self._record(scored)
-        return self._failure(step, scored)
+        return self._failure(scored[0].rollout.step, scored) if scored else None
 
     def is_evaluated(self, step: int) -> bool:
         """Are there evaluation rollouts of the policy after `step` steps, and rewards among them?"""

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from metapo.meta.step import Stage
 from metapo.run import METRICS
-from metapo.store import Store
+from metapo.store import ExchangeRecord, MetaStepRecord, Store
 from tests.engines.parts import finish, metapo, small_world
 
 KILLS = 3
@@ -19,12 +20,17 @@ def n_rows(folder: Path) -> int:
     return path.read_text().count('"kind": "train"') if path.exists() else 0
 
 
+def _meta_models(done: MetaStepRecord) -> list[ExchangeRecord]:
+    """What was said with the meta model; the judge's reasons may have been known."""
+    return [e for e in done.exchanges if e.stage != Stage.EXPLAIN]
+
+
 def story(folder: Path) -> list[Any]:
     """All that must not depend on whether a run was interrupted; what judging took does, as verdicts that were known
     before the kill aren't asked for again."""
     store = Store(folder / "store.db")
     store.verify()
-    meta = [(m.step, m.decision, m.reason, m.child, m.samples, m.exchanges) for m in store.meta_steps()]
+    meta = [(m.step, m.decision, m.reason, m.child, m.samples, _meta_models(m)) for m in store.meta_steps()]
     told = [store.lineage(), [replace(r, n_reused=0) for r in store.rollouts()], meta]
     store.close()
     rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]

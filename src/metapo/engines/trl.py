@@ -172,13 +172,13 @@ class EvolvingReward:
         self.scorer.revision = boundary.revision
         return boundary.error
 
-    def end_evaluation(self, step: int) -> MetapoError | None:
+    def end_evaluation(self) -> MetapoError | None:
         """An evaluation is over on all ranks; returns the error that it met, the same on every rank. In training the
         next step's end stops the run for it. Before training began there is no step to record it under."""
         errors = [e for e in gather_object([self._error]) if e is not None]
         scored = self._take()
         if self._policy is not None:
-            failure = self.on_main(lambda run: run.record_eval(step, scored))
+            failure = self.on_main(lambda run: run.record_eval(scored))
             self._error = errors[0] if errors else failure
         return self._error
 
@@ -232,7 +232,7 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
             control.should_save = True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._reward.end_evaluation(state.global_step)
+        self._reward.end_evaluation()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
