@@ -40,7 +40,7 @@ from metapo.meta.step import ACCEPTS, SELECTS, Decision, Exchange, Explain, Meta
 from metapo.reward import Reward, Scored
 from metapo.rollout import Split
 from metapo.rubric import Revision, Rubric, Verdict
-from metapo.settings import Settings
+from metapo.settings import BudgetSettings, Settings
 from metapo.store import CallRecord, ExchangeRecord, MetaStepRecord, OpinionRecord, RolloutRecord, Store
 
 SETTINGS, STORE, METRICS, LOCK, CHECKPOINTS, MARKER = (
@@ -220,14 +220,12 @@ class Run:
         )
 
     def _overspent(self, step: int) -> BudgetSpent | None:
-        budget = self.settings.budget
-        if budget.tokens is None and budget.usd is None:
+        if self.settings.budget == BudgetSettings():
             return None
         spent = self.store.spent()
-        too_many = budget.tokens is not None and spent.tokens >= budget.tokens
-        if not too_many and (budget.usd is None or spent.cost_usd < budget.usd):
+        allowed = self.settings.budget.reached(spent.tokens, spent.cost_usd)
+        if not allowed:
             return None
-        allowed = f"budget.tokens = {budget.tokens}" if too_many else f"budget.usd = {budget.usd:g}"
         return BudgetSpent(
             f"step {step}: the run has spent {spent.tokens} tokens and {spent.cost_usd:.2f} USD in {spent.n_calls} "
             f"calls, which reaches {allowed}. To go on, raise it in {self.folder / SETTINGS} and then: "

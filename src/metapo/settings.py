@@ -59,6 +59,14 @@ class BudgetSettings(Frozen):
     tokens: int | None = Field(default=None, ge=1)
     usd: float | None = Field(default=None, gt=0)
 
+    def reached(self, tokens: float, usd: float) -> str:
+        """Which of the two is used up, as the settings write it; empty while neither is."""
+        if self.tokens is not None and tokens >= self.tokens:
+            return f"budget.tokens = {self.tokens}"
+        if self.usd is not None and usd >= self.usd:
+            return f"budget.usd = {self.usd:g}"
+        return ""
+
 
 class Settings(Frozen):
     """What an evolving reward needs, whichever engine trains on it.

@@ -726,3 +726,10 @@ async def test_those_who_wait_for_an_equal_question_share_its_failure() -> None:
     assert {tuple(o.reason for o in a.unscored) for a in assessments} == {(Reason.UNPARSABLE,) * 3}
     await asking.assess(RUBRIC, ROLLOUT)
     assert len(transport.requests) == 4, "a failure is not remembered"
+
+
+async def test_those_who_wait_for_a_failure_know_what_it_did_not_see() -> None:
+    asking = judge(Answering(lambda request: "no JSON"), max_chars=1000)
+    first, second = await asyncio.gather(*(asking.assess(RUBRIC, LONG) for _ in range(2)))
+    assert (first.n_reused, second.n_reused) == (0, 3)
+    assert first.n_left_out == second.n_left_out == len(LONG.completion) - 1000

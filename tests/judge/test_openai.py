@@ -542,7 +542,7 @@ async def test_a_server_with_a_new_model_stops_the_run() -> None:
     with ChatServer(in_turn(says("x"), sends(other))) as server:
         async with connected(server.url) as transport:
             who = await transport.identify()
-            assert who.startswith(f"{server.url} m served-model ")
+            assert who.startswith(f"m at {server.url} (served as served-model, ")
             assert await transport.identify() == who  # asked once
             with pytest.raises(ChatMisconfigured, match="as model 'other-model', before as 'served-model'"):
                 await transport.complete(REQUEST)
@@ -553,7 +553,7 @@ async def test_a_server_with_a_new_model_stops_the_run() -> None:
 async def test_a_server_that_says_no_model_counts_as_the_one_that_was_asked_for() -> None:
     with ChatServer(sends({**completion("x"), "model": None})) as server:
         async with connected(server.url) as transport:
-            assert (await transport.identify()).startswith(f"{server.url} m m ")
+            assert (await transport.identify()).startswith(f"m at {server.url} (served as m, ")
             await transport.complete(REQUEST)
 
 

@@ -90,6 +90,8 @@ def test_quotes_are_asked_for_where_they_count(style: Style) -> None:
     prompt = question(DEPTH, EVIDENT, style=style).prompt("Write.", MATERIAL)
     assert 'For the keys "b", the value is an object with a "quote"' in prompt
     assert "at least 8 characters" in prompt
+    value = prompt.partition("before the points: {")[2].partition("}")[0]
+    assert ('"rationale": ' in value) is (style is Style.RATIONALES), "one shape per key"
 
 
 def test_the_last_words_name_what_is_asked_for() -> None:

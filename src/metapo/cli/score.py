@@ -73,6 +73,7 @@ async def _score(
     from metapo.engines.connect import connect
     from metapo.rubric import Revision
     from metapo.scorer import Scorer
+    from metapo.settings import BudgetSettings
     from metapo.store import KnownAnswers
 
     revision = Revision(rubric=settings.rubric, reason="given", proposer="person", step=0)
@@ -81,8 +82,7 @@ async def _score(
     try:
         await connections.identify()  # or a server that is not there costs every rollout its deadline
         scorer = Scorer(settings, connections, revision, known)
-        has_budget = settings.budget.tokens is not None or settings.budget.usd is not None
-        chunk = CHUNK if has_budget else len(batch)
+        chunk = len(batch) if settings.budget == BudgetSettings() else CHUNK
         scored: list[Scored] = []
         with counting(len(batch)) as tally:
             for start in range(0, len(batch), chunk):
@@ -101,14 +101,15 @@ def _overspent(settings: "Settings", scored: "Sequence[Scored]", n_all: int) -> 
 
     if not scored:
         return None
-    figures, budget = summarize(scored), settings.budget
+    figures = summarize(scored)
     tokens = figures["judge/prompt_tokens"] + figures["judge/completion_tokens"]
     usd = figures.get("judge/cost_usd", 0.0)
-    if (budget.tokens is None or tokens < budget.tokens) and (budget.usd is None or usd < budget.usd):
+    allowed = settings.budget.reached(tokens, usd)
+    if not allowed:
         return None
     again = "The same command goes on with them, with as much to spend again." if settings.judging.cache else ""
     return BudgetSpent(
-        f"{len(scored)} of {n_all} rollouts took {tokens:g} tokens and {usd:.4f} USD, which reaches the budget. They "
+        f"{len(scored)} of {n_all} rollouts took {tokens:g} tokens and {usd:.4f} USD, which reaches {allowed}. They "
         f"are written; the others have a reward of null. {again}"
     )
 

@@ -293,10 +293,12 @@ class Judge:
                 case.n_left_out = max(case.n_left_out, known.n_left_out)
                 return dict(zip(question.keys, known.verdicts, strict=True))
             if claim.shared is not None:
+                outcomes, n_left_out = claim.shared
                 case.n_reused += len(question.keys)
-                return dict(zip(question.keys, claim.shared, strict=True))
+                case.n_left_out = max(case.n_left_out, n_left_out)
+                return dict(zip(question.keys, outcomes, strict=True))
             outcomes = await self._settle(question, case)
-            claim.shared = tuple(outcomes.values())
+            claim.shared = tuple(outcomes.values()), case.shown.n_left_out
             verdicts = [o for o in outcomes.values() if isinstance(o, Verdict)]
             if len(verdicts) == len(outcomes):
                 claim.found = _Known(verdicts=tuple(verdicts), n_left_out=case.shown.n_left_out).model_dump_json()

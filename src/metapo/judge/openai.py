@@ -94,13 +94,13 @@ class OpenAITransport:
         return await self._deliver(request_body(request, self.endpoint) | fields)
 
     async def identify(self) -> str:
-        """The URL, the model asked for, the name that the server gives it, and a digest of what else goes into each
-        request. Raises ChatError."""
+        """The model asked for, the URL, the name that the server gives the model, and a digest of what else goes into
+        each request. Raises ChatError."""
         async with self._identifying:
             if not self._served:
                 await self._deliver(request_body(PING, self.endpoint))
         more = digest([self.endpoint.extra_body, self.endpoint.structured])[:10]
-        return f"{self.endpoint.url} {self.endpoint.model} {self._served} {more}"
+        return f"{self.endpoint.model} at {self.endpoint.url} (served as {self._served}, requests {more})"
 
     async def models(self) -> list[dict[str, Any]]:
         """The server's list of models, each as it describes it. Raises ChatError, or ValueError for another shape."""

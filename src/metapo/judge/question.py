@@ -17,6 +17,9 @@ from metapo.judge.transport import ChoiceForm, JsonForm
 from metapo.rubric import Criterion, Rubric
 from metapo.rubric_text import render_rubric
 
+RATIONALE_FIELD = '"rationale": "<one short sentence>"'
+QUOTE_FIELD = '"quote": "<words from the completion that decide it>"'
+
 
 class Style(StrEnum):
     """The shape of a reply."""
@@ -88,7 +91,10 @@ class Question:
         text = template.render(keys=_listed({k: c.id for k, c in self.sheet.keys.items()})).strip()
         if with_quote := [f'"{key}"' for key, c in self.sheet.keys.items() if c.evidence]:
             quote = load_template("metapo.judge", "form_quote")
-            text += "\n" + quote.render(keys=", ".join(with_quote), min_chars=str(MIN_QUOTE_CHARS)).strip()
+            fields = [RATIONALE_FIELD] if self.style is Style.RATIONALES else []
+            value = "{" + ", ".join([*fields, QUOTE_FIELD, '"points": <points of the level>']) + "}"
+            min_chars = str(MIN_QUOTE_CHARS)
+            text += "\n" + quote.render(keys=", ".join(with_quote), value=value, min_chars=min_chars).strip()
         return text
 
     @cached_property

@@ -1,6 +1,5 @@
 """Prompt templates: text files, filled in one pass, with fences around text that we did not write."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -13,14 +12,10 @@ _OPENING = re.compile(rf"^(?P<line>~{{{MIN_FENCE},}}) (?P<label>.+)\n", re.MULTI
 
 @dataclass(frozen=True)
 class Template:
-    """A text with `{{fields}}`. `digest` changes with any letter of it."""
+    """A text with `{{fields}}`."""
 
     name: str
     text: str
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
     def fields(self) -> set[str]:
