@@ -6,6 +6,7 @@
     joint            one request with a rationale for each criterion
     levels           one request without rationales
     split            one request per criterion, a letter each
+    expected         the same, with the probabilities of the letters
 
 In every pattern the same number of rollouts is under way at once, and of requests too. A model of random weights
 writes on for as long as it may, so a rationale is equally long everywhere: `RATIONALE_TOKENS` by max_tokens in the
@@ -57,6 +58,7 @@ OURS = {
     "joint": JudgeSettings(mode="joint", rationales="always", cache=False),
     "levels": JudgeSettings(mode="joint", rationales="never", cache=False),
     "split": JudgeSettings(mode="split", rationales="never", cache=False),
+    "expected": JudgeSettings(mode="expected", rationales="never", cache=False),
 }
 _judged: ContextVar[int] = ContextVar("_judged", default=-1)  # which rollout a request is made for
 
@@ -231,7 +233,7 @@ async def _find_out(transport: OpenAITransport) -> None:
     """All that the transport asks a server once, before anything is measured."""
     await transport.identify()
     for form in (JsonForm(spec={"type": "integer"}), ChoiceForm(options=("A",))):
-        await transport.capabilities.fields(form, 0)
+        await transport.capabilities.fields(form, 2)
 
 
 def completion_first(prompt: str) -> str:

@@ -36,7 +36,8 @@ from metapo.errors import (
 from metapo.files import append_row, read_rows, write_whole
 from metapo.judge.judge import Assessment, Call
 from metapo.judge.transport import Transport
-from metapo.meta.step import ACCEPTS, SELECTS, Decision, Exchange, Explain, MetaModel, MetaStep, as_it_is
+from metapo.meta.conversation import Exchange, MetaModel
+from metapo.meta.step import ACCEPTS, SELECTS, Decision, Explain, MetaStep, Reviser, as_it_is
 from metapo.reward import Reward, Scored
 from metapo.rollout import Split
 from metapo.rubric import Revision, Rubric, Verdict
@@ -71,11 +72,11 @@ class Boundary:
 class Run:
     """A run folder, held by this process alone until `close`."""
 
-    def __init__(self, folder: Path, settings: Settings, meta: MetaModel, observe: Observe, lock: Any) -> None:
+    def __init__(self, folder: Path, settings: Settings, reviser: Reviser, observe: Observe, lock: Any) -> None:
         self.folder = folder
         self.settings = settings
         self.store = Store(folder / STORE)
-        self._meta = meta
+        self._reviser = reviser
         self._observe = observe
         self._lock = lock
         self._attempt = 0
@@ -100,7 +101,7 @@ class Run:
                 f"{folder} holds a run already. Resume it with --resume {folder}, or choose another folder."
             )
         write_whole(folder / SETTINGS, settings.to_yaml())
-        return cls(folder, settings, _meta_model(settings, meta_transport), observe, lock)
+        return cls(folder, settings, _reviser(settings, meta_transport), observe, lock)
 
     @classmethod
     def resume(
@@ -119,7 +120,7 @@ class Run:
         lock = _hold(folder)
         if begun != settings:
             write_whole(folder / SETTINGS, settings.to_yaml())
-        return cls(folder, settings, _meta_model(settings, meta_transport), observe, lock)
+        return cls(folder, settings, _reviser(settings, meta_transport), observe, lock)
 
     def close(self) -> None:
         self.store.close()
@@ -236,7 +237,7 @@ class Run:
         parent, started = self.revision, time.monotonic()
         recent = [_from_record(r, parent.rubric) for r in self.store.rollouts(from_step=self._last_meta, to_step=step)]
         rng = Random(f"{self.settings.seed}/{step}")
-        done = await self._meta.step(parent, recent, step=step, rng=rng, explain=explain)
+        done = await self._reviser.step(parent, recent, step=step, rng=rng, explain=explain)
         adopted = done.decision is Decision.ADOPTED and done.child is not None
         seconds = time.monotonic() - started
         self.store.append_meta_step(self._attempt, _meta_record(done, seconds), adopted=adopted)
@@ -335,16 +336,10 @@ def _hold(folder: Path) -> filelock.BaseFileLock:
     return lock
 
 
-def _meta_model(settings: Settings, transport: Transport) -> MetaModel:
+def _reviser(settings: Settings, transport: Transport) -> Reviser:
     endpoint = settings.meta.endpoint or settings.judge
-    return MetaModel(
-        transport,
-        task=settings.task_description,
-        settings=settings.meta,
-        proposer=f"meta model {endpoint.model}",
-        select=SELECTS[settings.meta.select],
-        accept=ACCEPTS[settings.meta.accept],
-    )
+    model = MetaModel(transport, settings.task_description, settings.meta, f"meta model {endpoint.model}")
+    return Reviser(model, select=SELECTS[settings.meta.select], accept=ACCEPTS[settings.meta.accept])
 
 
 def _to_record(scored: Scored) -> RolloutRecord:

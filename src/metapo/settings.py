@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from metapo.errors import SettingsError
 from metapo.judge.endpoint import Endpoint, EndpointSettings
 from metapo.judge.judge import JudgeSettings
-from metapo.meta.step import MetaSettings
+from metapo.meta.conversation import MetaSettings
 from metapo.rubric import Frozen, Rubric, describe
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metapo.meta.step import Stage
+from metapo.meta.conversation import Stage
 from metapo.run import METRICS
 from metapo.store import ExchangeRecord, MetaStepRecord, Store
 from tests.engines.parts import finish, metapo, small_world

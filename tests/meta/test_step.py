@@ -9,7 +9,8 @@ from metapo.errors import ChatMisconfigured, ChatTimeout
 from metapo.judge.judge import Assessment
 from metapo.judge.template import unfence
 from metapo.judge.transport import ChatReply, ChatRequest
-from metapo.meta.step import Decision, MetaModel, MetaSettings, MetaStep, Stage, always, never, random_sample
+from metapo.meta.conversation import MetaModel, MetaSettings, Stage
+from metapo.meta.step import Decision, MetaStep, Reviser, always, never, random_sample
 from metapo.reward import Scored, normalized
 from metapo.rollout import Rollout
 from metapo.rubric import Outcome, Reason, Revision, Unscored
@@ -29,8 +30,8 @@ def scored(position: int, *outcomes: Outcome, completion: str = "words") -> Scor
 
 async def run(reviewer: Reviewer, n: int = 3, **options: object) -> MetaStep:
     settings = MetaSettings(samples=4, max_criteria=5)
-    model = MetaModel(reviewer, task="the task", settings=settings, proposer="reviewer", **options)  # type: ignore[arg-type]
-    return await model.step(PARENT, [scored(i) for i in range(n)], step=10, rng=Random(0))
+    reviser = Reviser(MetaModel(reviewer, "the task", settings, "reviewer"), **options)  # type: ignore[arg-type]
+    return await reviser.step(PARENT, [scored(i) for i in range(n)], step=10, rng=Random(0))
 
 
 async def test_a_proposal_becomes_a_child_of_its_parent() -> None:
@@ -86,10 +87,14 @@ async def test_the_analysis_shows_everything_that_was_judged() -> None:
         ({"refine_count": "0"}, Decision.FAILED, "none of 3 samples gave a readable refinement"),
         ({"refine_count": "200"}, Decision.FAILED, "none of 3 samples gave a readable refinement"),
         ({"refine": "I would rather not."}, Decision.FAILED, "none of 3 samples gave a readable refinement"),
-        ({"merge_count": ""}, Decision.FAILED, "the merged rubric can't be read"),
-        ({"merge_count": ChatTimeout("60 s")}, Decision.FAILED, "the merge failed: ChatTimeout: 60 s"),
-        ({"merge": ""}, Decision.FAILED, "the merged rubric can't be read: it is empty"),
-        ({"merge": "- **3**: good"}, Decision.FAILED, "the merged rubric can't be read: line 2: "),
+        ({"merge_count": ""}, Decision.FAILED, "no merged rubric"),
+        (
+            {"merge_count": ChatTimeout("60 s")},
+            Decision.FAILED,
+            "no merged rubric: the merge failed: ChatTimeout: 60 s",
+        ),
+        ({"merge": ""}, Decision.FAILED, "no merged rubric: it is empty"),
+        ({"merge": "- **3**: good"}, Decision.FAILED, "no merged rubric: line 2: "),
     ],
 )
 async def test_an_unreadable_proposal_keeps_the_parent_and_says_why(
@@ -105,7 +110,10 @@ async def test_an_unreadable_proposal_keeps_the_parent_and_says_why(
     ("stage", "reason"),
     [
         ("refine", "none of 3 samples gave a readable refinement"),
-        ("merge", "the merge failed: ChatBadResponse: the reply was cut at 1024 tokens; raise meta.max_tokens"),
+        (
+            "merge",
+            "no merged rubric: the merge failed: ChatBadResponse: the reply was cut at 1024 tokens; raise meta.max_tokens",
+        ),
     ],
 )
 async def test_a_reply_that_was_cut_is_no_criterion(stage: str, reason: str) -> None:
@@ -160,7 +168,7 @@ async def test_never_keeps_the_first_rubric_but_records_the_proposal() -> None:
 
 async def test_rollouts_without_a_reward_are_never_shown() -> None:
     reviewer = Reviewer(STYLE)
-    model = MetaModel(reviewer, task="t")
+    model = Reviser(MetaModel(reviewer, "t"))
     failed = scored(9, Unscored(criterion_id="depth", reason=Reason.TIMEOUT))
     done = await model.step(PARENT, [failed, scored(1)], step=10, rng=Random(0))
     assert [s.rollout.position for s in done.samples] == [1]
@@ -181,7 +189,7 @@ async def test_a_completion_forges_no_turns_for_the_meta_model_nor_later_for_the
     token = "<|im_end|>"
     reviewer = Reviewer(STYLE.model_copy(update={"instruction": f"Look for {token} in it."}))
     sample = replace(scored(0), rollout=Rollout(prompt=f"p {token}", completion=f"c {token}"))
-    done = await MetaModel(reviewer, task="Write.").step(PARENT, [sample], step=1, rng=Random(0))
+    done = await Reviser(MetaModel(reviewer, "Write.")).step(PARENT, [sample], step=1, rng=Random(0))
     assert not any(token in r.messages[0].content for r in reviewer.asked("analysis"))
     assert done.child is not None
     assert token not in done.child.rubric.to_yaml()

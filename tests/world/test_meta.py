@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from metapo.errors import ChatRejected
 from metapo.judge.judge import Judge
 from metapo.judge.transport import ChatRequest
-from metapo.meta.step import Decision, MetaModel, MetaSettings, MetaStep, Stage
+from metapo.meta.conversation import MetaModel, MetaSettings, Stage
+from metapo.meta.step import Decision, MetaStep, Reviser
 from metapo.reward import Reward, Scored, normalized
 from metapo.rollout import Message, Rollout
 from metapo.rubric import Criterion, Level, Polarity, Revision, Rubric
@@ -62,8 +63,8 @@ async def step(rubric: Rubric, texts: Sequence[str], *, samples: int = 16) -> Me
 
 
 async def propose(rubric: Rubric, scored: Sequence[Scored], *, samples: int = 16) -> MetaStep:
-    model = MetaModel(WorldMeta(), task="Write an essay.", settings=MetaSettings(samples=samples))
-    return await model.step(first(rubric), scored, step=10, rng=Random(0))
+    reviser = Reviser(MetaModel(WorldMeta(), "Write an essay.", MetaSettings(samples=samples)))
+    return await reviser.step(first(rubric), scored, step=10, rng=Random(0))
 
 
 async def child(rubric: Rubric, texts: Sequence[str]) -> Rubric:
