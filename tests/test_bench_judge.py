@@ -44,7 +44,7 @@ def test_patterns_differ_as_described(tmp_path: Path) -> None:
         run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     results = {(r["pattern"], r["n_criteria"]): r for r in json.loads(Path(out).read_text())["results"]}
-    assert len(results) == 10
+    assert len(results) == 12
     assert run.stdout.count("\n") == 2 + len(results)
     assert {r["valid"] for r in results.values()} == {1.0}
     for n in (1, 3):
@@ -56,6 +56,7 @@ def test_patterns_differ_as_described(tmp_path: Path) -> None:
             "joint": warmed,
             "levels": warmed,
             "split": N_ESSAYS * n + 1,
+            "expected": N_ESSAYS * n + 1,
         }
         assert results["reference", n]["in_a_row"] == 2 * n
         assert results["joint", n]["in_a_row"] == results["levels", n]["in_a_row"] == 1

@@ -112,7 +112,8 @@ async def test_an_unreadable_proposal_keeps_the_parent_and_says_why(
         ("refine", "none of 3 samples gave a readable refinement"),
         (
             "merge",
-            "no merged rubric: the merge failed: ChatBadResponse: the reply was cut at 1024 tokens; raise meta.max_tokens",
+            "no merged rubric: the merge failed: ChatBadResponse: the reply was cut at 1024 tokens; raise "
+            "meta.max_tokens",
         ),
     ],
 )
