@@ -1,6 +1,7 @@
 """Servers on loopback that speak like real ones: which fields each honours, refuses or ignores, and what it reports.
 
-Each judges by taking the top level everywhere, and answers any other prompt with "yes". After the documentation of each
+Each judges by taking the top level everywhere, knows the name of a ferry that it was told, and answers any other prompt
+with "yes". After the documentation of each
 server and what was seen of vLLM and llama-server (tests/real runs the latter itself).
 """
 
@@ -9,18 +10,22 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.servers import Answer, Ask, Behaviour, ChatServer, completion, status, verdicts
 
+_FERRY = re.compile(r"^The ferry is called (\w+)\.$", re.MULTILINE)
 _LETTERS = re.compile(r"Its levels, from worst to best: (.+?)\. Answer")
 KEY = "sk-dialect"
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What a server does with the fields of a request. Where `known` is None it ignores those that it doesn't know."""
+    """What a server does with the fields of a request. Where `known` is None it ignores those that it doesn't know.
+
+    Of a prompt it reads the last `reads_chars` characters, and says nothing of those that it leaves out.
+    """
 
     name: str
     schema: bool = True
@@ -29,6 +34,7 @@ class Dialect:
     masked: bool = True
     cached: bool = True
     checks_model: bool = True
+    reads_chars: int = 1_000_000
     key: str = ""
     known: frozenset[str] | None = None
     entry: tuple[tuple[str, Any], ...] = ()
@@ -43,6 +49,7 @@ class Dialect:
         def behave(ask: Ask) -> Answer:
             if wrong := self._refusal(ask, model):
                 return wrong
+            ask = replace(ask, body={**ask.body, "messages": [{"content": ask.prompt[-self.reads_chars :]}]})
             text, options = self._reply(ask)
             body = completion(text) | {"model": model}
             n_shared = max((len(os.path.commonprefix([ask.prompt, p])) for p in seen), default=0)
@@ -72,6 +79,11 @@ class Dialect:
         if letters := _LETTERS.search(ask.prompt):
             options = [part.split(" = ")[0] for part in letters[1].split(", ")]
             return (json.dumps(options[-1]) if spec and not choice else options[-1]), options
+        if "the name of the ferry?" in ask.prompt:
+            named = _FERRY.search(ask.prompt)
+            options = choice or (spec["enum"] if spec else ["I see no name."])
+            name = named[1] if named else options[-1]
+            return (json.dumps(name) if spec and not choice else name), ()
         if choice:
             return str(choice[-1]), choice
         if "<rubric>" in ask.prompt:

@@ -1,5 +1,6 @@
 """The README's judges, each against a server of its dialect, in every mode; and what `judge check` says of it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from metapo.settings import Settings
 from tests.dialects import DIALECTS, KEY, Dialect
 from tests.docs.test_docs import ROOT, blocks
 from tests.helpers import criterion, rubric
-from tests.servers import ChatServer, html, says, status
+from tests.servers import Behaviour, ChatServer, completion, hangs, html, says, sends, status
 
 [README] = [b for b in blocks((ROOT / "README.md").read_text()) if b.note == "judges"]
 JUDGES = yaml.safe_load(README.text)
@@ -105,6 +106,71 @@ async def test_check_of_a_server_that_judges_well() -> None:
         found = await findings(server, "vllm")
     assert {f.mark for f in found.values()} == {Mark.GOOD}, found
     assert found["verdict"].text == "fit to judge"
+
+
+async def long_prompts(server: ChatServer, **settings: Any) -> Finding:
+    with server:
+        transport = OpenAITransport(EndpointSettings(url=server.url, model="m", **settings))
+        [found] = [f async for f in check(transport) if f.name == "long prompts"]
+        await transport.aclose()
+    return found
+
+
+@pytest.mark.parametrize("name", ["vllm", "ollama"])
+async def test_check_of_a_server_that_cuts_long_prompts_silently(name: str) -> None:
+    """Ollama keeps the end of what exceeds num_ctx."""
+    found = await long_prompts(replace(DIALECTS[name], reads_chars=4 * 4096).serve("m"))
+    assert found.mark is Mark.BAD
+    assert "4096 tokens of 40" in found.text
+    assert "num_ctx" in found.text
+
+
+def asked_for_the_ferry(behaviour: Behaviour) -> ChatServer:
+    """A vLLM that behaves so when it is asked for the name of the ferry, after a long prompt."""
+    server = DIALECTS["vllm"].serve("m")
+    plain = server.behaviour
+    server.behaviour = lambda ask: (behaviour if "the name of the ferry?" in ask.prompt else plain)(ask)
+    return server
+
+
+@pytest.mark.parametrize(
+    ("text", "usage", "mark"),
+    [
+        ("Juniper", {"prompt_tokens": 9000}, Mark.GOOD),
+        ('"Juniper"', {}, Mark.GOOD),
+        ("<think>Almond? No.</think>It is called Juniper.", {"prompt_tokens": 0}, Mark.GOOD),
+        ("Juniper or Walnut", {"prompt_tokens": 9000}, Mark.ADVICE),
+        ("Walnut", {"prompt_tokens": 8192}, Mark.ADVICE),
+        ("", {"prompt_tokens": 9000}, Mark.ADVICE),
+        ("Walnut", {}, Mark.BAD),
+        ("Juniper", {"prompt_tokens": 4096}, Mark.BAD),  # a guess among ten names
+    ],
+)
+async def test_check_of_what_is_said_about_a_long_prompt(text: str, usage: dict[str, int], mark: Mark) -> None:
+    reply = completion(text) | {"model": "m", "usage": {"completion_tokens": 1, **usage}}
+    assert (await long_prompts(asked_for_the_ferry(sends(reply)))).mark is mark
+
+
+@pytest.mark.parametrize(("length", "least"), [(4096, 10_600), (1_000_000, 39_900), (400, 0)])
+async def test_a_long_prompt_fits_into_the_context_that_is_reported(length: int, least: int) -> None:
+    server = replace(DIALECTS["vllm"], entry=(("max_model_len", length),)).serve("m")
+    assert (await long_prompts(server)).mark is Mark.GOOD
+    [prompt] = [ask.prompt for ask in server.asks if "the name of the ferry?" in ask.prompt]
+    assert least <= len(prompt) <= min(max(300, 3 * length), 40_500)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says_what"),
+    [
+        (status(400, "This model's maximum context length is 4096 tokens."), "don't fit into the context"),
+        (hangs(), "no answer to 40"),
+    ],
+    ids=["too long", "too slow"],
+)
+async def test_a_long_prompt_that_is_not_answered_is_no_fault(behaviour: Behaviour, says_what: str) -> None:
+    found = await long_prompts(asked_for_the_ferry(behaviour), timeout_s=0.5, deadline_s=0.5)
+    assert found.mark is Mark.ADVICE
+    assert says_what in found.text
 
 
 def _keeping_the_model(behaviour: Any, model: str) -> Any:

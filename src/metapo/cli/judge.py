@@ -27,7 +27,8 @@ def judge() -> None:
 def check(url: str, model: str, api_key_env: str | None, deadline: float) -> None:
     """Ask the server at URL what it can do, and say whether it is fit to judge (exit code 1: it is not).
 
-    Some 25 short requests: context length, JSON schema, log-probabilities, prefix caching, a trial, and speed.
+    Some 25 short requests and a long one: context length, JSON schema, log-probabilities, prefix caching, a trial,
+    speed, and whether a long prompt is read from its beginning on.
     """
     from pydantic import ValidationError
 

@@ -4,18 +4,28 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from metapo.aio import each
-from metapo.errors import ChatError, ChatTooLong
+from metapo.errors import ChatError, ChatTimeout, ChatTooLong
 from metapo.judge.judge import Judge, JudgeSettings
 from metapo.judge.openai import OpenAITransport
-from metapo.judge.transport import ChatRequest
+from metapo.judge.parse import without_reasoning
+from metapo.judge.transport import ChatReply, ChatRequest, ChoiceForm
 from metapo.rollout import Message, Rollout
 from metapo.rubric import Criterion, Level, Rubric, Verdict
 
 N_AT_ONCE = 16
 PREFIX_WORDS = 1500
 MIN_CACHED_SHARE = 0.5
+MAX_CHARS = JudgeSettings().max_chars
+CHARS_PER_TOKEN = 3  # at most so many are sent for each token of the context that the server reports
+MAX_CHARS_PER_TOKEN = 8  # no tokenizer reads more of the long prompt in one token
+REPLY_TOKENS = 512  # for models that think before they answer
+_NAMES = ("Almond", "Birch", "Cedar", "Hazel", "Juniper", "Larch", "Maple", "Poplar", "Rowan", "Walnut")
+_NAME = "Juniper"
+_DAY = "On day {} the ferry left the harbour at noon and came back in the evening.\n"
+_RAISE = "Raise its context, on Ollama with OLLAMA_CONTEXT_LENGTH or num_ctx"
 _LEVELS = (
     Level(points=0, description="does not answer the prompt"),
     Level(points=1, description="answers a part of it"),
@@ -46,7 +56,7 @@ class Finding:
 async def check(transport: OpenAITransport) -> AsyncIterator[Finding]:
     """Findings one by one, as they come in; the last is the verdict. Never raises a ChatError: it becomes a finding."""
     found: list[Finding] = []
-    for step in (_reachable, _context, _schema, _logprobs, _prefix, _judging, _speed):
+    for step in (_reachable, _context, _schema, _logprobs, _prefix, _judging, _speed, _long_prompts):
         try:
             finding = await step(transport)
         except ChatError as e:
@@ -66,11 +76,9 @@ async def _reachable(transport: OpenAITransport) -> Finding:
 
 async def _context(transport: OpenAITransport) -> Finding:
     """What the server's list of models says; vLLM, SGLang and llama.cpp each have their own field."""
-    try:
-        models = await transport.models()
-    except (ChatError, ValueError):
+    entry = await _listed(transport)
+    if entry is None:
         return Finding("context", Mark.ADVICE, "the server lists no models, so its context is unknown")
-    entry = next((m for m in models if m.get("id") == transport.endpoint.model), models[0] if models else {})
     meta = entry.get("meta")
     trained = meta.get("n_ctx_train") if isinstance(meta, dict) else None
     if isinstance(trained, int):
@@ -82,6 +90,15 @@ async def _context(transport: OpenAITransport) -> Finding:
     return Finding(
         "context", Mark.GOOD if length >= 4096 else Mark.ADVICE, f"{length} tokens for prompt and reply together"
     )
+
+
+async def _listed(transport: OpenAITransport) -> dict[str, Any] | None:
+    """The model as the server's list of models has it; None where there is no such list."""
+    try:
+        models = await transport.models()
+    except (ChatError, ValueError):
+        return None
+    return next((m for m in models if m.get("id") == transport.endpoint.model), models[0] if models else {})
 
 
 async def _schema(transport: OpenAITransport) -> Finding:
@@ -163,6 +180,49 @@ async def _speed(transport: OpenAITransport) -> Finding:
         f"{N_AT_ONCE} rollouts at once: {N_AT_ONCE / seconds:.1f} per second, half of the replies within "
         f"{latencies[len(latencies) // 2]:.2f} s",
     )
+
+
+async def _long_prompts(transport: OpenAITransport) -> Finding:
+    """Does the beginning of a prompt reach the model when it is as long as one with a completion of `MAX_CHARS`?"""
+    length = (await _listed(transport) or {}).get("max_model_len")
+    fits = (length - REPLY_TOKENS) * CHARS_PER_TOKEN if isinstance(length, int) else MAX_CHARS
+    text = _long_prompt(min(fits, MAX_CHARS))
+    message = Message(role="user", content=text)
+    try:
+        reply = await transport.complete(
+            ChatRequest(messages=(message,), max_tokens=REPLY_TOKENS, form=ChoiceForm(options=_NAMES))
+        )
+    except ChatTooLong:
+        advice = f"{len(text)} characters don't fit into the context: longer completions are shown in part"
+        return Finding("long prompts", Mark.ADVICE, advice)
+    except ChatTimeout:
+        advice = f"no answer to {len(text)} characters in time: set a smaller judging.max_chars or a larger timeout_s"
+        return Finding("long prompts", Mark.ADVICE, advice)
+    return _read_whole(reply, len(text))
+
+
+def _long_prompt(n_chars: int) -> str:
+    """A fact, `n_chars` characters about other things, and a question about the fact."""
+    days = "".join(_DAY.format(i) for i in range(n_chars // len(_DAY)))
+    return f"The ferry is called {_NAME}.\n{days[:n_chars]}\nWhat is the name of the ferry? Answer with the name alone."
+
+
+def _read_whole(reply: ChatReply, n_chars: int) -> Finding:
+    text = without_reasoning(reply.text)
+    is_right = [name for name in _NAMES if name.lower() in text.lower()] == [_NAME]
+    n_tokens = reply.prompt_tokens or 0
+    if 0 < n_tokens < n_chars / MAX_CHARS_PER_TOKEN:
+        cut = (
+            f"the server reads only a part of a long prompt, {n_tokens} tokens of {n_chars} characters, without a word"
+        )
+        return Finding("long prompts", Mark.BAD, f"{cut}. {_RAISE}")
+    if is_right:
+        return Finding("long prompts", Mark.GOOD, f"{n_chars} characters are read from their beginning on")
+    missed = f"what stands at the beginning of {n_chars} characters is not found (the answer was {text[:30]!r})"
+    if n_tokens:
+        advice = f"although {n_tokens} tokens were read: the model overlooks it, or the server cuts a little. {_RAISE}"
+        return Finding("long prompts", Mark.ADVICE, f"{missed}, {advice}")
+    return Finding("long prompts", Mark.BAD, f"{missed}: the server seems to cut long prompts without a word. {_RAISE}")
 
 
 def _verdict(found: list[Finding]) -> Finding:
