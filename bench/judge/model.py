@@ -14,9 +14,7 @@ TEMPLATE = (
 )
 
 
-def make_model(
-    folder: Path, texts: Sequence[str], *, hidden: int = 512, layers: int = 4, vocabulary: int = 8192
-) -> None:
+def make_model(folder: Path, texts: Sequence[str], *, hidden: int, layers: int = 4, vocabulary: int = 8192) -> None:
     """Write model and tokenizer to `folder` in the layout of transformers; the same for the same texts.
 
     The tokenizer learns from the texts and from their sentences as JSON, since those of real models know JSON too.
