@@ -376,7 +376,7 @@ def test_what_could_not_be_judged_gets_null() -> None:
     write_rollouts(*ROLLOUTS[:2])
     good = verdicts(max)
     with ChatServer(lambda ask: says("no JSON")(ask) if "Because." in ask.prompt else good(ask)) as server:
-        told = output(*scoring(server.url))
+        told = output(*scoring(server.url, "--max-unscored", 0.5))
     assert told == "2 rollouts, mean reward 1.000, 50.0% unscored; 3 requests\nWritten to out/scored.jsonl\n"
     first, second = scored()
     assert (first["reward"], first["raw"], second["reward"]) == (None, None, 1.0)

@@ -54,6 +54,7 @@ def test_the_same_command_goes_on_where_it_was_interrupted() -> None:
     with ChatServer(lambda ask: says("no JSON")(ask) if "of 2" in ask.prompt else good(ask)) as server:
         arguments = ("--rubric", "rubric.yaml", "--judge", server.url)
         first = score(*arguments)
+        assert first.exit_code == 1, "one in four is more than max_unscored allows"
         assert [row["reward"] for row in scored()] == [1, 1, None, 1]
         assert "Unscored verdicts: 2 unparsable. The same command asks again for these alone." in first.stderr
         server.behaviour, n_before = good, server.n_requests
@@ -98,8 +99,35 @@ def test_a_settings_file_says_all_about_the_judge() -> None:
     assert [row["monitor"] for row in scored()] == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("fields", "options", "code"),
+    [
+        ({}, (), 1),
+        ({"max_unscored": 0.25}, (), 0),
+        ({"max_unscored": 0.25}, ("--max-unscored", 0.2), 1),
+        ({}, ("--max-unscored", 0.25), 0),
+    ],
+    ids=["default", "settings allow it", "option before settings", "option allows it"],
+)
+def test_too_many_without_a_reward_are_an_error(fields: dict[str, Any], options: tuple[Any, ...], code: int) -> None:
+    good = verdicts(max)
+    with ChatServer(lambda ask: says("no JSON")(ask) if "of 2" in ask.prompt else good(ask)) as server:
+        result = score("--settings", settings_file(server.url, **fields), *options)
+    assert result.exit_code == code, result.output
+    assert [row["reward"] for row in scored()] == [1, 1, None, 1]
+    allowed = options[1] if options else fields.get("max_unscored", 0.1)
+    message = f"1 of 4 rollouts have no reward, more than max_unscored = {allowed} allows. All are written."
+    assert (message in result.stderr) == (code == 1)
+
+
+def test_without_a_cache_no_going_on_is_promised() -> None:
+    with ChatServer(says("no JSON")) as server:
+        result = score("--rubric", "rubric.yaml", "--judge", server.url, "--no-cache")
+    assert "Unscored verdicts: 8 unparsable.\n" in result.stderr
+
+
 def test_a_budget_ends_it_and_the_verdicts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metapo.cli.score.CHUNK", 1)
+    monkeypatch.setattr("metapo.cli.scoring.CHUNK", 1)
     with ChatServer(verdicts(max)) as server:
         result = score("--settings", settings_file(server.url, budget={"tokens": 15}))
         assert result.exit_code == 1
@@ -194,6 +222,22 @@ def test_audit_of_a_judge() -> None:
     assert report["criteria"]["depth"] == pytest.approx(report["raised"] / report["n"])
     assert sum(f["raised"] for f in report["families"].values()) == report["raised"]
     assert f"{report['n']} attacks, {report['raised']} raised the score" in result.stdout
+
+
+def test_a_budget_ends_the_attacks_and_what_was_tried_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metapo.cli.scoring.CHUNK", 3)
+    with ChatServer(easily_fooled) as server:
+        file = settings_file(server.url, budget={"tokens": 15})
+        result = call("audit", "rollouts.jsonl", "--settings", file, "--json", "audit.json")
+    n_untried = len(attacks()) - 2
+    assert result.exit_code == 1
+    assert f"2 attacks, 1 raised the score, 0 left it without a verdict, {n_untried} were not tried" in result.stdout
+    assert (
+        f"3 of {1 + len(attacks())} rollouts took 33 tokens and 0.0000 USD, which reaches budget.tokens = 15. The "
+        in (result.stderr)
+    )
+    report = json.loads(Path("audit.json").read_text())["attacks"]
+    assert (report["n"], report["untried"], len(report["results"])) == (2, n_untried, 2)
 
 
 def _shown(attack: Any) -> str:

@@ -127,7 +127,8 @@ class ChatMisconfigured(ChatError):
 
 
 class JudgeFailureLimit(MetapoError):
-    """More than the allowed share of rollouts went unscored in one step; the run stopped with a checkpoint."""
+    """More than the allowed share of rollouts went unscored: in a step, and the run stopped with a checkpoint, or in a
+    file."""
 
 
 class BudgetSpent(MetapoError):

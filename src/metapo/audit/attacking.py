@@ -1,7 +1,7 @@
 """The attack set against a judge: which attacks raise the score of a bad response, by how much, on which criteria."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import product
 from statistics import fmean
 
 from metapo.audit.attacks import Attack, Family, attacks
@@ -9,7 +9,6 @@ from metapo.reward import Scored
 from metapo.rollout import Rollout
 from metapo.rubric import Frozen, Rubric
 
-Score = Callable[[Sequence[Rollout]], Awaitable[list[Scored]]]
 MARGIN = 0.02  # a rise in the normalised score that counts: less is the judge's rounding
 BASE_WORDS = 40
 
@@ -45,22 +44,16 @@ class FamilyResult(Frozen):
 
 
 class AttackReport(Frozen):
-    """All attacks on all weak responses. `criteria` is the mean rise on each criterion, as a share of its range; what
-    raises a criterion most is where the judge is easiest to fool."""
+    """All attacks on all weak responses, as far as they were tried. `criteria` is the mean rise on each criterion, as a
+    share of its range; what raises a criterion most is where the judge is easiest to fool."""
 
     n: int
     raised: int
     unscored: int
+    untried: int
     families: dict[Family, FamilyResult]
     criteria: dict[str, float]
     results: tuple[AttackResult, ...]
-
-
-@dataclass(frozen=True)
-class _Shot:
-    base: int
-    attack: Attack
-    rollout: Rollout
 
 
 def weaken(completion: str) -> str:
@@ -69,20 +62,25 @@ def weaken(completion: str) -> str:
     return " ".join(words[: max(3, min(BASE_WORDS, len(words) // 5))])
 
 
-async def attack_judge(rubric: Rubric, bases: Sequence[Rollout], score: Score) -> AttackReport:
-    """Score each weak response as it is and under every attack; `score` is the judge. Raises ChatMisconfigured."""
-    shots = [
-        _Shot(i, attack, base.model_copy(update={"completion": attack.apply(base.prompt, base.completion, rubric)}))
-        for i, base in enumerate(bases)
-        for attack in attacks()
-    ]
-    before = await score(bases)
-    after = await score([shot.rollout for shot in shots])
-    results = [_result(shot, before[shot.base], scored) for shot, scored in zip(shots, after, strict=True)]
+def attack_set(rubric: Rubric, bases: Sequence[Rollout]) -> list[Rollout]:
+    """What a judge has to score for `report_attacks`: each weak response as it is, then each under every attack."""
+    attacked = (
+        base.model_copy(update={"completion": attack.apply(base.prompt, base.completion, rubric)})
+        for base, attack in product(bases, attacks())
+    )
+    return [*bases, *attacked]
+
+
+def report_attacks(rubric: Rubric, n_bases: int, scored: Sequence[Scored]) -> AttackReport:
+    """What the scores of an `attack_set` say, or of its first rollouts where the judge came no further."""
+    shots = list(product(range(n_bases), attacks()))
+    before, after = scored[:n_bases], scored[n_bases:]
+    results = [_result(i, attack, before[i], s) for (i, attack), s in zip(shots, after, strict=False)]
     return AttackReport(
         n=len(results),
         raised=sum(r.is_raised for r in results),
         unscored=sum(r.rise is None for r in results),
+        untried=len(shots) - len(results),
         families={family: _family([r for r in results if r.family is family]) for family in Family},
         criteria={
             c.id: fmean(rises)
@@ -93,16 +91,16 @@ async def attack_judge(rubric: Rubric, bases: Sequence[Rollout], score: Score) -
     )
 
 
-def _result(shot: _Shot, before: Scored, after: Scored) -> AttackResult:
+def _result(base: int, attack: Attack, before: Scored, after: Scored) -> AttackResult:
     rises = {
         part.criterion_id: part.fraction - old.fraction
         for old, part in zip(before.reward.parts, after.reward.parts, strict=True)
         if old.fraction is not None and part.fraction is not None
     }
     return AttackResult(
-        attack=shot.attack.name,
-        family=shot.attack.family,
-        base=shot.base,
+        attack=attack.name,
+        family=attack.family,
+        base=base,
         before=before.reward.normalized,
         after=after.reward.normalized,
         criteria=rises,

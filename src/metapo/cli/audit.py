@@ -10,11 +10,11 @@ import click
 
 from metapo.cli.common import FILE, load_rubric, open_store
 from metapo.cli.judging import judge_options, judge_settings
-from metapo.errors import DataError
+from metapo.cli.scoring import judge_rollouts
+from metapo.errors import BudgetSpent, DataError
 
 if TYPE_CHECKING:
     from metapo.audit.attacking import AttackReport
-    from metapo.rubric import Rubric
     from metapo.settings import Settings
 
 N_SHOWN = 10
@@ -53,13 +53,16 @@ def audit(source: Path, out: Path | None, rubric_source: str | None, min_words: 
     for detector, count in report.detectors.items():
         click.echo(f"  {detector.value:<20} {count}")
     data = report.model_dump(mode="json")
+    spent = ""
     if settings is not None:
-        attacked = asyncio.run(_attack(settings, settings.rubric, rows[:bases]))
+        attacked, spent = _attack(settings, rows[:bases])
         _show(attacked)
         data["attacks"] = attacked.model_dump(mode="json")
     if out is not None:
         write_whole(out, json.dumps(data, indent=1))
         click.echo(f"Written to {out}")
+    if spent:
+        raise BudgetSpent(f"{spent}. The other attacks were not tried: raise the budget in the settings to try them.")
 
 
 def _rows(source: Path) -> list[dict[str, str]]:
@@ -79,31 +82,21 @@ def _rows(source: Path) -> list[dict[str, str]]:
     return rows
 
 
-async def _attack(settings: "Settings", rubric: "Rubric", rows: Sequence[dict[str, str]]) -> "AttackReport":
-    from metapo.audit.attacking import attack_judge, weaken
-    from metapo.audit.attacks import attacks
-    from metapo.cli.progress import counting
-    from metapo.engines.connect import connect
+def _attack(settings: "Settings", rows: Sequence[dict[str, str]]) -> "tuple[AttackReport, str]":
+    """What the attacks on these rows did, and what they took where the budget left some out."""
+    from metapo.audit.attacking import attack_set, report_attacks, weaken
     from metapo.rollout import Rollout
-    from metapo.rubric import Revision
-    from metapo.scorer import Scorer
 
-    bases = [
-        Rollout(prompt=row["prompt"], completion=weaken(row["response"]), position=i) for i, row in enumerate(rows)
-    ]
-    connections = connect(settings)
-    try:
-        await connections.identify()
-        revision = Revision(rubric=rubric, reason="given", proposer="person", step=0)
-        scorer = Scorer(settings, connections, revision)
-        with counting(len(bases) * (1 + len(attacks()))) as tally:
-            return await attack_judge(rubric, bases, lambda rollouts: scorer.score(rollouts, tally.count))
-    finally:
-        await connections.aclose()
+    bases = [Rollout(prompt=r["prompt"], completion=weaken(r["response"]), position=i) for i, r in enumerate(rows)]
+    judged = asyncio.run(judge_rollouts(settings, attack_set(settings.rubric, bases)))
+    return report_attacks(settings.rubric, len(bases), judged.scored), judged.spent
 
 
 def _show(report: "AttackReport") -> None:
-    click.echo(f"{report.n} attacks, {report.raised} raised the score, {report.unscored} left it without a verdict")
+    untried = f", {report.untried} were not tried" if report.untried else ""
+    click.echo(
+        f"{report.n} attacks, {report.raised} raised the score, {report.unscored} left it without a verdict{untried}"
+    )
     for family, part in report.families.items():
         how_far = "" if part.mean_rise is None else f"mean {part.mean_rise:+.2f}, at most {part.max_rise:+.2f}"
         click.echo(f"  {family.value:<20} {part.raised:>3} of {part.n:<3} raised  {how_far}")

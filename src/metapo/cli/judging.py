@@ -43,7 +43,7 @@ _OPTIONS = [
         "--settings",
         "file",
         type=FILE,
-        help="A settings file as for training: its judge, panel, monitor and judging are used; by score, its budget.",
+        help="A settings file as for training: its judge, panel, monitor, judging and budget are used.",
     ),
 ]
 

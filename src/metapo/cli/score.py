@@ -12,14 +12,11 @@ import click
 
 from metapo.cli.common import FILE, read_rollouts
 from metapo.cli.judging import judge_options, judge_settings
-from metapo.errors import BudgetSpent, RunError, SettingsError
+from metapo.cli.scoring import judge_rollouts
+from metapo.errors import BudgetSpent, JudgeFailureLimit, MetapoError, RunError, SettingsError
 
 if TYPE_CHECKING:
     from metapo.reward import Scored
-    from metapo.rollout import Rollout
-    from metapo.settings import Settings
-
-CHUNK = 256  # rollouts between two looks at the budget
 
 
 @click.command()
@@ -28,14 +25,27 @@ CHUNK = 256  # rollouts between two looks at the budget
 @click.option("--out", type=FILE, required=True, help="JSON lines to write: each row with reward and verdicts.")
 @click.option("--cache", type=FILE, help="File of known verdicts (default: beside --out, with .known.db at its end).")
 @click.option("--no-cache", is_flag=True, help="Judge everything anew and remember nothing.")
+@click.option(
+    "--max-unscored",
+    type=click.FloatRange(0, 1),
+    help="The share of rollouts that may stay without a reward (default: as the settings say, or 0.1).",
+)
 @judge_options
-def score(source: str | None, rollouts: Path, out: Path, cache: Path | None, no_cache: bool, **flags: Any) -> None:
-    """Judge the rollouts in a file under a rubric. A rollout that could not be judged gets a reward of null.
+def score(
+    source: str | None,
+    rollouts: Path,
+    out: Path,
+    cache: Path | None,
+    no_cache: bool,
+    max_unscored: float | None,
+    **flags: Any,
+) -> None:
+    """Judge the rollouts in a file under a rubric. A rollout that could not be judged gets a reward of null; when there
+    are too many of them, the file is written all the same and the exit code is 1.
 
     Verdicts are kept in the cache as they come: after an interruption, the same command goes on where it stopped.
     """
     from metapo.files import write_whole
-    from metapo.run import summarize
 
     settings = judge_settings(source, flags)
     if no_cache and cache is not None:
@@ -45,72 +55,45 @@ def score(source: str | None, rollouts: Path, out: Path, cache: Path | None, no_
     rows, batch = read_rollouts(rollouts)
     _check_writable(out)
     known = None if no_cache else cache or out.with_name(f"{out.name}.known.db")
-    scored, spent = asyncio.run(_score(settings, batch, known))
+    judged = asyncio.run(judge_rollouts(settings, batch, known))
+    scored = judged.scored
     lines = [_line(row, s) for row, s in zip(rows, scored, strict=False)]
     lines += [{**row, "reward": None, "raw": None, "verdicts": []} for row in rows[len(scored) :]]
     write_whole(out, "".join(json.dumps(line) + "\n" for line in lines))
-    if spent is not None:
-        raise spent
+    if judged.spent:
+        again = " The same command goes on with them, with as much to spend again." if settings.judging.cache else ""
+        raise BudgetSpent(f"{judged.spent}. They are written; the others have a reward of null.{again}")
+    _show(scored)
+    click.echo(f"Written to {out}")
+    if reasons := _reasons(scored):
+        again = " The same command asks again for these alone." if settings.judging.cache else ""
+        click.echo(f"Unscored verdicts: {reasons}.{again}", err=True)
+    if failure := _failure(scored, settings.max_unscored if max_unscored is None else max_unscored):
+        raise failure
+
+
+def _show(scored: "Sequence[Scored]") -> None:
+    from metapo.run import summarize
+
     figures = summarize(scored)
     mean = f"mean reward {figures['reward']:.3f}" if "reward" in figures else "no reward"
     cost = f", {figures['judge/cost_usd']:.4f} USD" if "judge/cost_usd" in figures else ""
     reused = f", {figures['judge/reused']:g} verdicts known already" if figures["judge/reused"] else ""
     calls = f"{figures['judge/calls']:g} requests"
     click.echo(f"{len(scored)} rollouts, {mean}, {figures['unscored']:.1%} unscored; {calls}{reused}{cost}")
-    click.echo(f"Written to {out}")
-    if reasons := _reasons(scored):
-        click.echo(f"Unscored verdicts: {reasons}. The same command asks again for these alone.", err=True)
-    if figures["unscored"] == 1:
+
+
+def _failure(scored: "Sequence[Scored]", max_unscored: float) -> MetapoError | None:
+    """Why the rewards are not fit for use, if so."""
+    failed = [s for s in scored if s.reward.value is None]
+    if len(failed) == len(scored):
         first = scored[0].assessment.unscored[0]
-        raise SettingsError(f"no rollout could be judged. {first.reason.value}: {first.detail}")
-
-
-async def _score(
-    settings: "Settings", batch: "Sequence[Rollout]", cache: Path | None
-) -> "tuple[list[Scored], BudgetSpent | None]":
-    """The rollouts as far as the budget reaches, and what to say where it didn't reach to the end."""
-    from metapo.cli.progress import counting
-    from metapo.engines.connect import connect
-    from metapo.rubric import Revision
-    from metapo.scorer import Scorer
-    from metapo.settings import BudgetSettings
-    from metapo.store import KnownAnswers
-
-    revision = Revision(rubric=settings.rubric, reason="given", proposer="person", step=0)
-    known = None if cache is None else KnownAnswers(cache)
-    connections = connect(settings)
-    try:
-        await connections.identify()  # or a server that is not there costs every rollout its deadline
-        scorer = Scorer(settings, connections, revision, known)
-        chunk = len(batch) if settings.budget == BudgetSettings() else CHUNK
-        scored: list[Scored] = []
-        with counting(len(batch)) as tally:
-            for start in range(0, len(batch), chunk):
-                if spent := _overspent(settings, scored, len(batch)):
-                    return scored, spent
-                scored += await scorer.score(batch[start : start + chunk], tally.count)
-        return scored, None
-    finally:
-        if known is not None:
-            known.close()
-        await connections.aclose()
-
-
-def _overspent(settings: "Settings", scored: "Sequence[Scored]", n_all: int) -> BudgetSpent | None:
-    from metapo.run import summarize
-
-    if not scored:
+        return SettingsError(f"no rollout could be judged. {first.reason.value}: {first.detail}")
+    if len(failed) / len(scored) <= max_unscored:
         return None
-    figures = summarize(scored)
-    tokens = figures["judge/prompt_tokens"] + figures["judge/completion_tokens"]
-    usd = figures.get("judge/cost_usd", 0.0)
-    allowed = settings.budget.reached(tokens, usd)
-    if not allowed:
-        return None
-    again = "The same command goes on with them, with as much to spend again." if settings.judging.cache else ""
-    return BudgetSpent(
-        f"{len(scored)} of {n_all} rollouts took {tokens:g} tokens and {usd:.4f} USD, which reaches {allowed}. They "
-        f"are written; the others have a reward of null. {again}"
+    return JudgeFailureLimit(
+        f"{len(failed)} of {len(scored)} rollouts have no reward, more than max_unscored = {max_unscored:g} allows. "
+        "All are written. Mend the judge and give the same command again, or allow more with --max-unscored."
     )
 
 
