@@ -31,6 +31,7 @@ ORDER = (
     "store",
     "judge",
     "reward",
+    "scale",
     "audit",
     "meta",
     "settings",
