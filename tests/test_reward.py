@@ -1,3 +1,5 @@
+import math
+from collections import Counter
 from fractions import Fraction
 from itertools import pairwise
 from random import Random
@@ -6,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metapo.reward import AGGREGATES, Part, normalized, raw_sum
-from metapo.rubric import Outcome, Reason, Rubric, Verdict
+from metapo.reward import AGGREGATES, Aggregate, Part, conjunctive, drop_criteria, masked, normalized, raw_sum
+from metapo.rubric import Criterion, Outcome, Polarity, Reason, Rubric, Verdict
 from tests.helpers import criterion, judged, rubric, unscored, verdict
 
 TWO = rubric(criterion("depth", (0, 2, 5), weight=2.0), criterion("flattery", (-4, 0)))
@@ -40,7 +42,55 @@ def test_by_hand(depth: int, flattery: int, raw: float, in_range: float) -> None
 def test_aggregates_by_name() -> None:
     outcomes = [verdict("depth", 2), verdict("flattery", 0)]
     values = {name: aggregate(TWO, outcomes).value for name, aggregate in AGGREGATES.items()}
-    assert values == {"normalized": pytest.approx(8 / 14), "raw_sum": pytest.approx(4.0)}
+    assert values == {
+        "normalized": pytest.approx(8 / 14),
+        "raw_sum": pytest.approx(4.0),
+        "conjunctive": pytest.approx(2 / 5),
+    }
+
+
+CLAUSES = rubric(
+    criterion("depth", (0, 2, 5), weight=2.0),
+    criterion("style", (0, 10)),
+    criterion("flattery", (-4, -1, 0)),
+    criterion("padding", (-2, -1, 0), weight=2.0),
+)
+
+
+@pytest.mark.parametrize(
+    ("depth", "style", "flattery", "padding", "value"),
+    [
+        (5, 10, 0, 0, 1.0),
+        (5, 10, -1, 0, 3 / 4),
+        (5, 10, 0, -1, 1 / 4),  # half of its range, weight 2
+        (5, 10, -1, -1, 3 / 16),
+        (5, 0, 0, 0, 10 / 20),  # points and weights among the positive ones are those of the sum
+        (2, 10, -1, 0, 14 / 20 * 3 / 4),
+        (5, 10, -4, 0, 0.0),
+        (5, 10, 0, -2, 0.0),
+        (0, 0, 0, 0, 0.0),
+    ],
+)
+def test_nothing_makes_up_for_a_failure(depth: int, style: int, flattery: int, padding: int, value: float) -> None:
+    outcomes = [
+        *(verdict("depth", depth), verdict("style", style)),
+        *(verdict("flattery", flattery), verdict("padding", padding)),
+    ]
+    reward = conjunctive(CLAUSES, outcomes)
+    assert reward.value == pytest.approx(value)
+    assert reward._replace(value=reward.normalized) == normalized(CLAUSES, outcomes), "the rest is for people"
+
+
+def test_the_best_level_of_a_failure_clause_need_not_be_worth_nothing() -> None:
+    r = rubric(criterion("depth", (0, 5)), criterion("flattery", (-5, -3)))
+    assert conjunctive(r, [verdict("depth", 5), verdict("flattery", -3)]).value == 1.0
+
+
+def test_failure_clauses_alone() -> None:
+    r = rubric(criterion("flattery", (-4, -1, 0)), criterion("padding", (-2, -1, 0)))
+    assert conjunctive(r, [verdict("flattery", 0), verdict("padding", 0)]).value == 1.0
+    assert conjunctive(r, [verdict("flattery", -1), verdict("padding", -1)]).value == pytest.approx(3 / 8)
+    assert conjunctive(r, [verdict("flattery", 0), verdict("padding", -2)]).value == 0.0
 
 
 # --- an independent witness
@@ -67,16 +117,34 @@ def test_the_arithmetic_agrees_with_a_naive_twin(case: tuple[Rubric, list[Verdic
     assert reward.normalized == pytest.approx(float(in_range), abs=1e-9)
 
 
+@given(judged())
+def test_the_product_agrees_with_a_naive_twin(case: tuple[Rubric, list[Verdict]]) -> None:
+    """Exact sums over the positive criteria, and the failures as a sum of logarithms."""
+    r, verdicts = case
+    good = [c for c in r.criteria if c.polarity is Polarity.POSITIVE]
+    share = twin(Rubric(criteria=tuple(good)), verdicts)[1] if good else 1
+    log_of_factors = 0.0
+    for c in r.criteria:
+        if c.polarity is Polarity.NEGATIVE:
+            [points] = [v.points for v in verdicts if v.criterion_id == c.id]
+            worst, *_, best = [level.points for level in c.levels]
+            log_of_factors += c.weight * (math.log((points - worst) / (best - worst)) if points > worst else -math.inf)
+    expected = float(share) * math.exp(log_of_factors)
+    assert conjunctive(r, verdicts).value == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
 # --- properties
 
 
 @given(judged())
 def test_rewards_stay_in_range(case: tuple[Rubric, list[Verdict]]) -> None:
     r, verdicts = case
-    in_range, raw = normalized(r, verdicts).value, raw_sum(r, verdicts).value
+    in_range, raw, product = (aggregate(r, verdicts).value for aggregate in (normalized, raw_sum, conjunctive))
     assert in_range is not None
     assert raw is not None
+    assert product is not None
     assert 0 <= in_range <= 1
+    assert 0 <= product <= 1
     assert r.min_points <= raw <= r.max_points
 
 
@@ -85,7 +153,8 @@ def test_the_ends_of_the_range_are_reached(case: tuple[Rubric, list[Verdict]]) -
     r, _ = case
     worst = [verdict(c.id, c.min_points) for c in r.criteria]
     best = [verdict(c.id, c.max_points) for c in r.criteria]
-    assert (normalized(r, worst).value, normalized(r, best).value) == (0.0, 1.0)
+    for aggregate in (normalized, conjunctive):
+        assert (aggregate(r, worst).value, aggregate(r, best).value) == (0.0, 1.0)
     assert (raw_sum(r, worst).value, raw_sum(r, best).value) == (r.min_points, r.max_points)
 
 
@@ -104,6 +173,7 @@ def test_criterion_order_is_irrelevant(case: tuple[Rubric, list[Verdict]], rng: 
 
 @given(judged(), st.data())
 def test_a_better_level_earns_more(case: tuple[Rubric, list[Verdict]], data: st.DataObject) -> None:
+    """Under failure clauses too, as long as nothing else takes everything."""
     r, verdicts = case
     place = data.draw(st.integers(0, len(verdicts) - 1))
     steps = [
@@ -112,7 +182,44 @@ def test_a_better_level_earns_more(case: tuple[Rubric, list[Verdict]], data: st.
     ]
     for aggregate in AGGREGATES.values():
         values = [aggregate(r, step).value for step in steps]
-        assert all(a < b for a, b in pairwise(values)), values  # type: ignore[operator]
+        if aggregate is conjunctive and values[-1] == 0:
+            assert set(values) == {0.0}
+        else:
+            assert all(a < b for a, b in pairwise(values)), values  # type: ignore[operator]
+
+
+@given(judged())
+def test_failure_clauses_take_everything_only_at_the_worst(case: tuple[Rubric, list[Verdict]]) -> None:
+    r, verdicts = case
+    by_polarity: dict[Polarity, list[bool]] = {polarity: [] for polarity in Polarity}
+    for c, v in zip(r.criteria, verdicts, strict=True):
+        by_polarity[c.polarity].append(v.points == c.min_points)
+    good = by_polarity[Polarity.POSITIVE]
+    is_nothing = (bool(good) and all(good)) or any(by_polarity[Polarity.NEGATIVE])
+    assert (conjunctive(r, verdicts).value == 0) == is_nothing
+
+
+@given(judged(), st.data())
+def test_a_weight_of_two_counts_as_two_criteria(case: tuple[Rubric, list[Verdict]], data: st.DataObject) -> None:
+    r, verdicts = case
+    place = data.draw(st.integers(0, len(verdicts) - 1))
+    one = r.criteria[place]
+    heavy = one.model_copy(update={"weight": 2 * one.weight})
+    again = one.model_copy(update={"id": "the-same-once-more"})
+    others = tuple(c for c in r.criteria if c is not one)
+    for aggregate in AGGREGATES.values():
+        once = aggregate(Rubric(criteria=(heavy, *others)), verdicts)
+        twice = aggregate(
+            Rubric(criteria=(one, again, *others)), [*verdicts, verdict(again.id, verdicts[place].points)]
+        )
+        assert once.value == pytest.approx(twice.value, rel=1e-9, abs=1e-9)
+
+
+@given(judged())
+def test_without_negative_criteria_a_product_is_the_sum(case: tuple[Rubric, list[Verdict]]) -> None:
+    r, verdicts = case
+    good = tuple(c.model_copy(update={"polarity": Polarity.POSITIVE}) for c in r.criteria)
+    assert conjunctive(Rubric(criteria=good), verdicts) == normalized(Rubric(criteria=good), verdicts)
 
 
 @given(judged(), st.integers(1, 5), st.lists(st.integers(-300, 300), min_size=4, max_size=4))
@@ -157,6 +264,9 @@ def test_extreme_weights_are_still_numbers(weights: tuple[float, float]) -> None
     r = rubric(criterion("a", (-1000, 1000), weight=a), criterion("b", (-1000, 1000), weight=b))
     low, high = [verdict("a", -1000), verdict("b", -1000)], [verdict("a", 1000), verdict("b", 1000)]
     assert [normalized(r, outcomes).value for outcomes in (low, high)] == [0.0, 1.0]
+    clauses = rubric(criterion("a", (-1000, 0), weight=a), criterion("b", (-1000, 0), weight=b))
+    nothing, everything = [verdict("a", -1000), verdict("b", 0)], [verdict("a", 0), verdict("b", 0)]
+    assert [conjunctive(clauses, outcomes).value for outcomes in (nothing, everything)] == [0.0, 1.0]
 
 
 # --- outcomes that don't belong to the rubric
@@ -189,3 +299,107 @@ def test_points_that_no_level_has_are_refused(points: int) -> None:
 def test_levels_between_the_ends_set_no_scale() -> None:
     coarse, fine = criterion("a", (0, 10)), criterion("a", (0, 1, 9, 10))
     assert normalized(rubric(coarse), [verdict("a", 10)]).value == normalized(rubric(fine), [verdict("a", 10)]).value
+
+
+# --- dropout
+
+SEEDS = st.integers(0, 1000)
+SHARES = st.floats(0, 1, exclude_max=True)
+
+
+def many(n: int, n_pinned: int = 0) -> Rubric:
+    """`n` criteria of which the first are pinned; every other one is negative, and the weights tell them apart."""
+    points = ((0, 1), (-1, 0))
+    made = [criterion(f"c{i}", points[i % 2], weight=2.0**i) for i in range(n)]
+    return rubric(*(c.model_copy(update={"pinned": i < n_pinned}) for i, c in enumerate(made)))
+
+
+def left(r: Rubric) -> list[str]:
+    return [c.id for c in r.criteria]
+
+
+@given(st.integers(1, 12), st.integers(0, 12), SHARES, SEEDS)
+def test_the_share_dropped_is_the_share_asked_for(n: int, n_pinned: int, share: float, seed: int) -> None:
+    """Within one criterion of those that are not pinned, as long as one is left."""
+    r = many(n, min(n, n_pinned))
+    kept = drop_criteria(r, share, Random(seed))
+    dropped = [c for c in r.criteria if c not in kept.criteria]
+    assert [c for c in r.criteria if c in kept.criteria] == list(kept.criteria), "what stays, stays in order"
+    assert not any(c.pinned for c in dropped)
+    droppable = sum(not c.pinned for c in r.criteria)
+    assert len(dropped) < share * droppable + 1
+    assert len(dropped) > share * droppable - 1 or len(kept.criteria) == 1
+
+
+@given(st.integers(1, 12), SHARES, SEEDS, st.randoms())
+def test_equal_draws_drop_equal_criteria_in_any_order(n: int, share: float, seed: int, rng: Random) -> None:
+    r = many(n)
+    shuffled = list(r.criteria)
+    rng.shuffle(shuffled)
+    kept = drop_criteria(r, share, Random(seed))
+    assert drop_criteria(r, share, Random(seed)) == kept
+    assert sorted(left(drop_criteria(Rubric(criteria=tuple(shuffled)), share, Random(seed)))) == sorted(left(kept))
+
+
+@pytest.mark.parametrize(("n", "n_pinned", "share"), [(10, 0, 0.5), (4, 2, 0.5), (4, 3, 0.25), (7, 1, 0.3)])
+def test_every_criterion_is_dropped_as_often_as_asked(n: int, n_pinned: int, share: float) -> None:
+    """Also where the share is no whole number of criteria. 4000 draws: four standard deviations are 0.032."""
+    r = many(n, n_pinned)
+    counts = Counter(i for seed in range(4000) for i in left(drop_criteria(r, share, Random(seed))))
+    assert all(counts[c.id] == 4000 for c in r.criteria if c.pinned)
+    for c in r.criteria:
+        if not c.pinned:
+            assert 1 - counts[c.id] / 4000 == pytest.approx(share, abs=0.032)
+
+
+def test_no_share_drops_nothing_and_one_criterion_always_stays() -> None:
+    assert all(drop_criteria(many(5), 0.0, Random(seed)) == many(5) for seed in range(50))
+    assert {len(drop_criteria(many(5), 0.999, Random(seed)).criteria) for seed in range(50)} == {1}
+    assert drop_criteria(many(1), 0.999, Random(0)) == many(1)
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "whole", "part"), [(normalized, 4 / 14, 0.0), (raw_sum, 0.0, -4.0), (conjunctive, 0.0, 0.0)]
+)
+def test_only_the_value_is_that_of_what_is_kept(aggregate: Aggregate, whole: float, part: float) -> None:
+    outcomes = [verdict("depth", 2), verdict("flattery", -4)]
+    full = aggregate(TWO, outcomes)
+    assert full.value == pytest.approx(whole)
+    flattery = rubric(TWO.criteria[1])
+    assert masked(aggregate, TWO, flattery, outcomes) == full._replace(value=part)
+
+
+@given(judged(), SHARES, SEEDS)
+def test_what_is_dropped_has_no_part_in_the_value(case: tuple[Rubric, list[Verdict]], share: float, seed: int) -> None:
+    r, verdicts = case
+    kept = drop_criteria(r, share, Random(seed))
+    on_kept = [v for v in verdicts if v.criterion_id in left(kept)]
+    best = [v if v in on_kept else verdict(v.criterion_id, _best(r, v)) for v in verdicts]
+    for aggregate in AGGREGATES.values():
+        reward, whole = masked(aggregate, r, kept, verdicts), aggregate(r, verdicts)
+        assert reward == whole._replace(value=aggregate(kept, on_kept).value)
+        assert masked(aggregate, r, kept, best).value == reward.value
+        assert masked(aggregate, r, r, verdicts) == whole
+
+
+def _best(r: Rubric, v: Verdict) -> int:
+    found = r.criterion(v.criterion_id)
+    assert isinstance(found, Criterion)
+    return found.max_points
+
+
+@pytest.mark.parametrize("failed", ["depth", "flattery"])
+@pytest.mark.parametrize("aggregate", AGGREGATES.values(), ids=AGGREGATES.keys())
+def test_an_unscored_criterion_leaves_no_reward_kept_or_not(aggregate: Aggregate, failed: str) -> None:
+    outcomes = [verdict("depth", 2), verdict("flattery", 0)]
+    some = [unscored(o.criterion_id) if o.criterion_id == failed else o for o in outcomes]
+    kept = rubric(TWO.criteria[0])
+    assert masked(aggregate, TWO, kept, outcomes).value is not None
+    reward = masked(aggregate, TWO, kept, some)
+    assert (reward.value, reward.normalized, reward.raw) == (None, None, None)
+    assert reward.parts == aggregate(TWO, some).parts
+
+
+def test_a_mask_hides_no_outcome_that_does_not_belong() -> None:
+    with pytest.raises(ValueError, match="one outcome per criterion is needed"):
+        masked(normalized, TWO, rubric(TWO.criteria[0]), [verdict("depth", 2)])

@@ -14,6 +14,7 @@ from metapo.judge.judge import JudgeSettings
 from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Reason, Revision, Rubric, Unscored, Verdict
+from metapo.scale import Scale, bridge
 from metapo.scorer import AT_ONCE, MIN_WARM_UP, Connections, Scorer
 from metapo.settings import MonitorSettings, PanelSettings, Settings
 from tests.helpers import criterion, rubric
@@ -108,7 +109,7 @@ async def test_a_swap_in_the_middle_of_a_batch_waits_for_the_next() -> None:
     assert {s.revision_id for s in await batch} == {first.id}
 
 
-@pytest.mark.parametrize(("reward", "value"), [("normalized", 0.4), ("raw_sum", 2.0)])
+@pytest.mark.parametrize(("reward", "value"), [("normalized", 0.4), ("raw_sum", 2.0), ("conjunctive", 0.4)])
 async def test_rewards_are_as_set(reward: str, value: float) -> None:
     [scored] = await scorer(Model(lambda prompt: reply(a=2)), settings(reward=reward)).score(rollouts(1))
     assert scored.reward.value == value
@@ -179,6 +180,119 @@ async def test_reasons_are_those_of_the_judge_and_the_rest_stays() -> None:
     assert explained.assessment.outcomes == (Verdict(criterion_id="depth", points=2, rationale="deep"),)
     assert (explained.reward, explained.rollout) == (scored.reward, scored.rollout)
     assert len(explained.assessment.calls) == 1
+
+
+# --- dropout
+
+# Under raw_sum, a value of full verdicts is the set of the criteria that count, as a binary number.
+BITS = rubric(*(criterion(f"c{i}", (0, 1), weight=2.0**i) for i in range(8)))
+ALL = 2.0**8 - 1
+FULL = Model(lambda prompt: reply(**dict.fromkeys("abcdefgh", 1)))
+
+
+def thinned(share: float = 0.5, r: Rubric = BITS, **more: Any) -> Settings:
+    return settings(r, reward=more.pop("reward", "raw_sum"), dropout=share, **more)
+
+
+async def counted(given: Settings, batch: list[Rollout]) -> dict[str, set[float | None]]:
+    """The values given to the completions of each prompt."""
+    values: dict[str, set[float | None]] = {r.prompt: set() for r in batch}
+    for scored in await scorer(FULL, given).score(batch):
+        values[scored.rollout.prompt].add(scored.reward.value)
+    return values
+
+
+def grouped(step: int = 0, split: Split = Split.TRAIN, first: int = 0) -> list[Rollout]:
+    """Four completions for each of ten prompts, one prompt after the other, or shuffled where `first` is another."""
+    places = [(4 * p + c, f"p{p}") for p in range(10) for c in range(4)]
+    places = places[first:] + places[:first]
+    return [Rollout(prompt=p, completion=f"{i}", step=step, position=i, split=split) for i, p in places]
+
+
+async def test_a_group_has_one_mask_and_others_have_others() -> None:
+    masks = await counted(thinned(), grouped())
+    assert all(len(values) == 1 for values in masks.values())
+    assert len({*map(tuple, masks.values())}) > 5
+    for [value] in masks.values():
+        assert value is not None
+        assert int(value).bit_count() == 4
+
+
+async def test_masks_follow_from_seed_step_and_prompt() -> None:
+    """On another rank and after a resumption too: it takes no earlier draw to come to the same."""
+    masks = await counted(thinned(), grouped())
+    assert await counted(thinned(), grouped(first=7)) == masks
+    one = await counted(thinned(), [r for r in grouped() if r.prompt == "p6"][1:2])
+    assert one == {"p6": masks["p6"]}
+    assert await counted(thinned(seed=1), grouped()) != masks
+    assert await counted(thinned(), grouped(step=1)) != masks
+
+
+async def test_pinned_criteria_always_count() -> None:
+    pinned = BITS.criteria[5].model_copy(update={"pinned": True})
+    r = rubric(*BITS.criteria[:5], pinned, *BITS.criteria[6:])
+    masks = await counted(thinned(0.9, r), grouped())
+    assert all(int(value or 0) & 2**5 for values in masks.values() for value in values)
+    assert {0} < {int(value or 0) & ~(2**5) for values in masks.values() for value in values}
+
+
+async def test_evaluation_knows_no_dropout_and_people_see_the_whole_rubric() -> None:
+    assert {*map(tuple, (await counted(thinned(), grouped(split=Split.EVAL))).values())} == {(ALL,)}
+    assert {*map(tuple, (await counted(thinned(0.0), grouped())).values())} == {(ALL,)}
+    for scored in await scorer(FULL, thinned()).score(grouped()):
+        assert scored.reward.value != ALL
+        assert (scored.reward.normalized, scored.reward.raw) == (1.0, ALL)
+        assert [p.fraction for p in scored.reward.parts] == [1.0] * 8
+
+
+@pytest.mark.parametrize("reward", ["normalized", "conjunctive"])
+async def test_dropout_changes_no_range(reward: str) -> None:
+    r = rubric(*BITS.criteria[:7], criterion("padding", (-1, 0)))
+    best = Model(lambda prompt: reply(**dict.fromkeys("abcdefg", 1), h=0))
+    got = await scorer(best, thinned(r=r, reward=reward)).score(grouped())
+    assert {s.reward.value for s in got} == {1.0}
+
+
+async def test_a_verdict_missing_where_it_would_not_count_leaves_no_reward() -> None:
+    lacking = Model(lambda prompt: reply(**dict.fromkeys("abcdefg", 1)))
+    got = await scorer(lacking, thinned()).score(grouped())
+    assert {s.reward.value for s in got} == {None}
+
+
+# --- the scale
+
+
+async def test_the_scale_in_force_changes_the_value_alone() -> None:
+    given = {"000": reply(a=5), "001": reply(a=0), "002": ChatTimeout("60 s")}
+    model = Model(lambda prompt: next(answer for text, answer in given.items() if f"\n{text}\n" in prompt))
+    asking = scorer(model)
+    plain = await asking.score(rollouts(3))
+    asking.scale = Scale(factor=2.0, shift=-0.5)
+    scaled = await asking.score(rollouts(3))
+    assert [s.reward.value for s in scaled] == [1.5, -0.5, None]
+    assert [s.reward._replace(value=None) for s in scaled] == [s.reward._replace(value=None) for s in plain]
+
+
+async def test_a_new_scale_in_the_middle_of_a_batch_waits_for_the_next() -> None:
+    asking = scorer(Model())
+    batch = asyncio.create_task(asking.score(rollouts(9)))
+    await asyncio.sleep(0)
+    asking.scale = Scale(shift=1.0)
+    assert {s.reward.value for s in await batch} == {1.0}
+    assert {s.reward.value for s in await asking.score(rollouts(2))} == {2.0}
+
+
+async def test_a_change_of_rubric_is_bridged() -> None:
+    """As a run does it: the last batch under both, then the scale that gives it its old mean and spread."""
+    asking = scorer(Model(lambda prompt: reply(a=2 if "\n000\n" in prompt else 5)))
+    before = [s.reward.value for s in await asking.score(rollouts(4))]
+    asking.revision = revision(rubric(criterion("style", (0, 2, 5, 10))), step=1)
+    after = [s.reward.value for s in await asking.score(rollouts(4))]
+    found = bridge(before, after)
+    assert found is not None
+    assert (found.n, found.mean_before, found.mean_after) == (4, pytest.approx(0.85), pytest.approx(0.425))
+    asking.scale = found.scale(asking.scale)
+    assert [s.reward.value for s in await asking.score(rollouts(4))] == pytest.approx(before)
 
 
 # --- the warm-up

@@ -1,17 +1,19 @@
 """Verdicts to a reward: pure arithmetic, and None where any verdict is missing.
 
 `normalized` is the default: the weighted sum over the rubric's range, in [0, 1], so that a rubric revision with
-more points changes no scale. `raw_sum` is what the MPO paper optimises.
+more points changes no scale. `raw_sum` is what the MPO paper optimises. `conjunctive` lets negative criteria multiply
+instead, so that nothing makes up for a failure. Under dropout, the value counts a part of the criteria only.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import NamedTuple
 
 from metapo.judge.judge import Assessment
 from metapo.rollout import Rollout
-from metapo.rubric import Outcome, Rubric, Unscored
+from metapo.rubric import Outcome, Polarity, Rubric, Unscored
 
 
 class Part(NamedTuple):
@@ -23,7 +25,8 @@ class Part(NamedTuple):
 
 
 class Reward(NamedTuple):
-    """`value` trains the policy; `normalized` in [0, 1] and `raw` (points) are for people. All None when unscored."""
+    """`value` trains the policy; `normalized` in [0, 1] and `raw` (points) are for people: the weighted sum over the
+    whole rubric, however `value` came about. All None when unscored."""
 
     value: float | None
     normalized: float | None
@@ -66,7 +69,55 @@ def raw_sum(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
     return reward._replace(value=reward.raw)
 
 
-AGGREGATES: dict[str, Aggregate] = {"normalized": normalized, "raw_sum": raw_sum}
+def conjunctive(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
+    """What `normalized` gives for the positive criteria, times a factor for each negative one, in [0, 1].
+
+    A negative criterion is a failure clause (ProRubric, arXiv 2609.38847): its factor is its place in its own range, 1
+    at its best level and 0 at its worst, to the power of its weight. So a criterion of weight 2 counts as two of
+    weight 1, be it positive or negative. A rubric of negative criteria alone gives the product of their factors.
+    """
+    reward = _measure(rubric, outcomes)
+    good = tuple(c for c in rubric.criteria if c.polarity is Polarity.POSITIVE)
+    share = _of_part(normalized, Rubric(criteria=good), outcomes).value if good else 1.0
+    if reward.raw is None or share is None:
+        return reward
+    factors = [
+        part.fraction**criterion.weight
+        for criterion, part in zip(rubric.criteria, reward.parts, strict=True)
+        if criterion.polarity is Polarity.NEGATIVE and part.fraction is not None
+    ]
+    # sorted: the order of the criteria may not change the last bit
+    return reward._replace(value=share * math.prod(sorted(factors)))
+
+
+AGGREGATES: dict[str, Aggregate] = {"normalized": normalized, "raw_sum": raw_sum, "conjunctive": conjunctive}
+
+
+def drop_criteria(rubric: Rubric, share: float, rng: Random) -> Rubric:
+    """`rubric` without a random `share` (at least 0, below 1) of its criteria that are not pinned.
+
+    Where the share is no whole number of criteria, it is rounded up or down at random, so that it holds in the mean.
+    One criterion always stays. The same criteria stay whatever their order.
+    """
+    droppable = sorted(c.id for c in rubric.criteria if not c.pinned)
+    n = math.floor(share * len(droppable) + rng.random())
+    dropped = set(rng.sample(droppable, min(n, len(rubric.criteria) - 1)))
+    return Rubric(criteria=tuple(c for c in rubric.criteria if c.id not in dropped))
+
+
+def masked(aggregate: Aggregate, rubric: Rubric, kept: Rubric, outcomes: Sequence[Outcome]) -> Reward:
+    """The reward under `rubric`, with the value under `kept`, which has some of its criteria.
+
+    The value is None where any criterion has no verdict, kept or not: which completions a failing judge takes out of a
+    step then doesn't depend on the draw, and a judge that fails shows as much as without dropout.
+    """
+    whole = aggregate(rubric, outcomes)
+    return whole if whole.value is None else whole._replace(value=_of_part(aggregate, kept, outcomes).value)
+
+
+def _of_part(aggregate: Aggregate, part: Rubric, outcomes: Sequence[Outcome]) -> Reward:
+    """The reward under a rubric that has only some of the criteria that were judged."""
+    return aggregate(part, [o for o in outcomes if part.criterion(o.criterion_id) is not None])
 
 
 def _measure(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:

@@ -13,9 +13,10 @@ from metapo.judge.endpoint import Endpoint
 from metapo.judge.judge import Assessment, Assessor, Call, Judge
 from metapo.judge.panel import Panel
 from metapo.judge.transport import Transport
-from metapo.reward import AGGREGATES, Monitored, Scored
+from metapo.reward import AGGREGATES, Monitored, Reward, Scored, drop_criteria, masked
 from metapo.rollout import Rollout, Split
-from metapo.rubric import Reason, Revision, Rubric, Unscored
+from metapo.rubric import Outcome, Reason, Revision, Rubric, Unscored
+from metapo.scale import Scale
 from metapo.settings import Settings
 
 MIN_WARM_UP = 8  # rollouts in a batch that make a warm-up worth its request
@@ -51,7 +52,8 @@ class Connections:
 
 
 class Scorer:
-    """Judges rollouts under the revision in force. The engine swaps `revision` between steps, never within one."""
+    """Judges rollouts under the revision in force. The engine swaps `revision` between steps, never within one, and
+    with it the `scale` that the rewards' values are brought to."""
 
     def __init__(
         self, settings: Settings, connections: Connections, revision: Revision, cache: Cache | None = None
@@ -73,15 +75,16 @@ class Scorer:
         self._at_once = AT_ONCE * settings.judge.at_once
         self._warm_id = ""
         self.revision = revision
+        self.scale = Scale()
 
     async def score(self, rollouts: Sequence[Rollout], watch: Callable[[Scored], None] = ignore) -> list[Scored]:
         """One Scored per rollout, in order; `watch` sees each as soon as it is there. Raises ChatMisconfigured; any
         other failure leaves a reward of None."""
-        revision = self.revision
+        revision, scale = self.revision, self.scale
         warm_up = await self._warm_up(revision, rollouts)
 
         async def score_one(rollout: Rollout) -> Scored:
-            scored = await self._score(revision, rollout)
+            scored = await self._score(revision, scale, rollout)
             watch(scored)
             return scored
 
@@ -103,14 +106,23 @@ class Scorer:
         reward = self._aggregate(self.revision.rubric, nothing.outcomes)
         return [Scored(r, self.revision.id, nothing, reward) for r in rollouts]
 
-    async def _score(self, revision: Revision, rollout: Rollout) -> Scored:
+    async def _score(self, revision: Revision, scale: Scale, rollout: Rollout) -> Scored:
         watching = asyncio.create_task(self._watch(revision.rubric, rollout))
         try:
             assessment = await self._judge.assess(revision.rubric, rollout)
-            reward = self._aggregate(revision.rubric, assessment.outcomes)
+            reward = self._reward(revision.rubric, rollout, assessment.outcomes)
+            reward = reward._replace(value=scale.apply(reward.value))
             return Scored(rollout, revision.id, assessment, reward, await watching)
         finally:
             watching.cancel()
+
+    def _reward(self, rubric: Rubric, rollout: Rollout, outcomes: Sequence[Outcome]) -> Reward:
+        """Dropout leaves the training rollouts of one step and prompt, a group, the same criteria on every rank."""
+        if rollout.split is not Split.TRAIN or not self._settings.dropout:
+            return self._aggregate(rubric, outcomes)
+        rng = Random(f"{self._settings.seed}/dropout/{rollout.step}/{rollout.prompt}")
+        kept = drop_criteria(rubric, self._settings.dropout, rng)
+        return masked(self._aggregate, rubric, kept, outcomes)
 
     async def _watch(self, rubric: Rubric, rollout: Rollout) -> Monitored | None:
         monitor = self._settings.monitor

@@ -73,7 +73,9 @@ class Settings(Frozen):
 
     `task_description` says in a sentence or two what the policy is asked to do; judge and meta model read it.
     `rubric` is the first revision, or the path of its file. A step in which more than the share `max_unscored`
-    (0 to 1) of the training rollouts has no reward ends the run.
+    (0 to 1) of the training rollouts has no reward ends the run. `dropout` is the share (0 to below 1) of the criteria
+    that don't count in the rewards of a prompt's completions, drawn anew for each prompt and step; pinned ones always
+    count, and evaluation knows no dropout.
     """
 
     task_description: str = Field(default="Write a good response to the prompt.", min_length=1)
@@ -84,7 +86,8 @@ class Settings(Frozen):
     judging: JudgeSettings = JudgeSettings()
     budget: BudgetSettings = BudgetSettings()
     meta: MetaSchedule = MetaSchedule()
-    reward: Literal["normalized", "raw_sum"] = "normalized"
+    reward: Literal["normalized", "raw_sum", "conjunctive"] = "normalized"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     max_unscored: float = Field(default=0.1, ge=0, le=1)
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
