@@ -1,7 +1,7 @@
 import math
 from collections import Counter
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, permutations
 from random import Random
 
 import pytest
@@ -169,6 +169,13 @@ def test_criterion_order_is_irrelevant(case: tuple[Rubric, list[Verdict]], rng: 
         other = aggregate(Rubric(criteria=tuple(shuffled)), verdicts)
         assert other.value == reward.value
         assert sorted(other.parts) == sorted(reward.parts)
+
+
+def test_three_failure_clauses_give_the_same_in_any_order() -> None:
+    """Multiplied as they come, 0.1, 0.3 and 0.7 differ in the last bit."""
+    clauses = [criterion(f"c{-points}", (-10, points, 0)) for points in (-9, -7, -3)]
+    verdicts = [verdict(c.id, c.levels[1].points) for c in clauses]
+    assert len({conjunctive(rubric(*order), verdicts).value for order in permutations(clauses)}) == 1
 
 
 @given(judged(), st.data())
