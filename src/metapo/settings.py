@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from metapo.errors import SettingsError
+from metapo.judge.budget import Budget
 from metapo.judge.endpoint import Endpoint, EndpointSettings
 from metapo.judge.judge import JudgeSettings
 from metapo.meta.conversation import MetaSettings
@@ -52,20 +53,9 @@ class MonitorSettings(Frozen):
     share: float = Field(default=1.0, gt=0, le=1)
 
 
-class BudgetSettings(Frozen):
+class BudgetSettings(Budget):
     """What all calls of a run may cost, to judges, monitor and meta model together. The run ends, with a checkpoint, at
     the end of the step that reaches either. Money is only counted for endpoints with a `price`."""
-
-    tokens: int | None = Field(default=None, ge=1)
-    usd: float | None = Field(default=None, gt=0)
-
-    def reached(self, tokens: float, usd: float) -> str:
-        """Which of the two is used up, as the settings write it; empty while neither is."""
-        if self.tokens is not None and tokens >= self.tokens:
-            return f"budget.tokens = {self.tokens}"
-        if self.usd is not None and usd >= self.usd:
-            return f"budget.usd = {self.usd:g}"
-        return ""
 
 
 class Settings(Frozen):
