@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from typing import Any, Self
 
 import filelock
 
+from metapo.audit.detectors import MIN_WORDS, Detector, detect
 from metapo.errors import (
     BudgetSpent,
     ChatMisconfigured,
@@ -199,7 +201,7 @@ class Run:
         for split in Split:
             part = [s for s in scored if s.rollout.split is split]
             if part:
-                figures = {**summarize(part), **self._observe(part)}
+                figures = {**summarize(part), **detections(part, self.revision.rubric), **self._observe(part)}
                 row = {"kind": split.value, "step": part[0].rollout.step, "revision": self.revision.short_id, **figures}
                 append_row(self.folder / METRICS, row)
                 log.info(
@@ -261,8 +263,8 @@ def _is_live(row: Mapping[str, Any], resumed_step: int) -> bool:
 
 
 def summarize(scored: Sequence[Scored]) -> dict[str, float]:
-    """Figures of one batch: mean reward, normalised and raw, share unscored, words, mean points per criterion, what the
-    monitor says, and what judging took."""
+    """Figures of one batch: mean reward, normalised and raw, share unscored, words, mean points per criterion, share of
+    groups without variance, what the monitor says, and what judging took."""
     rewards = [s.reward for s in scored]
     figures: dict[str, float] = {
         "n_rollouts": len(scored),
@@ -280,7 +282,32 @@ def summarize(scored: Sequence[Scored]) -> dict[str, float]:
         present = [v for v in values if v is not None]
         if present:
             figures[name] = fmean(present)
-    return figures | _uncertainty(scored) | _monitoring(scored) | _effort(scored)
+    return figures | _saturation(scored) | _uncertainty(scored) | _monitoring(scored) | _effort(scored)
+
+
+def detections(scored: Sequence[Scored], rubric: Rubric | None = None, min_words: int = MIN_WORDS) -> dict[str, float]:
+    """Share of the completions that a static detector flags, in all and for each detector that fired. `rubric` and
+    `min_words` are as in `detect`: a completion shorter than `min_words` is flagged where its prompt asks for an essay
+    or the like."""
+    found = [detect(s.rollout.prompt, s.rollout.completion, rubric=rubric, min_words=min_words) for s in scored]
+    fired = Counter(flag.detector for flags in found for flag in flags)
+    shares = {f"flag/{detector}": fired[detector] / len(scored) for detector in Detector if detector in fired}
+    return {"flagged": sum(map(bool, found)) / len(scored), **shares}
+
+
+def _saturation(scored: Sequence[Scored]) -> dict[str, float]:
+    """The share of groups with two rewards or more in which all are equal, so that nothing can be learnt from them."""
+    groups: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for s in scored:
+        if s.reward.value is not None:
+            groups[s.rollout.step, s.rollout.prompt].append(s.reward.value)
+    equal = [_all_equal(rewards) for rewards in groups.values() if len(rewards) > 1]
+    return {"saturated": fmean(equal)} if equal else {}
+
+
+def _all_equal(rewards: Sequence[float]) -> bool:
+    """Up to rounding, as the same sum can come of different verdicts."""
+    return math.isclose(min(rewards), max(rewards), rel_tol=1e-9, abs_tol=1e-9)
 
 
 def _uncertainty(scored: Sequence[Scored]) -> dict[str, float]:
