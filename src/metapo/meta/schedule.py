@@ -3,10 +3,9 @@ resumed run decides as an uninterrupted one, and every rank alike."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial, reduce
 from statistics import median
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,11 +15,6 @@ from metapo.rubric import Frozen
 
 WINDOW = 5  # steps whose median is compared: two odd batches among them move it no further than the others lie
 LEAST_KL = 0.1  # in nats: KL starts near 0, where anything is a jump in proportion
-
-
-class When(StrEnum):
-    EVERY = "every"
-    ADAPTIVE = "adaptive"
 
 
 class Triggers(Frozen):
@@ -47,7 +41,7 @@ class ScheduleSettings(Frozen):
     to `earliest` steps.
     """
 
-    when: When = When.EVERY
+    when: Literal["every", "adaptive"] = "every"
     every: int = Field(default=10, ge=0)
     earliest: int = Field(default=5, ge=1)
     latest: int = Field(default=4, ge=1)
@@ -55,7 +49,7 @@ class ScheduleSettings(Frozen):
 
     @model_validator(mode="after")
     def _earliest_comes_first(self) -> Self:
-        if self.when is When.ADAPTIVE and 0 < self.every < self.earliest:
+        if self.when == "adaptive" and 0 < self.every < self.earliest:
             raise ValueError(
                 f"earliest = {self.earliest} is later than every = {self.every}: lower earliest, or raise every"
             )
@@ -140,7 +134,7 @@ def due(step: int, rows: Sequence[Progress], past: Sequence[Past], settings: Sch
     """
     if settings.every == 0:
         return None
-    if settings.when is When.EVERY:
+    if settings.when == "every":
         return f"every {settings.every} steps" if step % settings.every == 0 else None
     pace = reduce(partial(_paced, settings), past, _Pace(0, settings.earliest, settings.every))
     since = step - pace.last
