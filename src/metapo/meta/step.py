@@ -8,8 +8,8 @@ from random import Random
 from metapo.aio import each
 from metapo.judge.judge import Call
 from metapo.meta.conversation import Exchange, MetaModel, Stage
+from metapo.meta.hygiene import tidy
 from metapo.meta.propose import analyze, merge, refine
-from metapo.meta.tidy import tidy
 from metapo.reward import Scored
 from metapo.rubric import Revision, Rubric
 
