@@ -15,7 +15,8 @@ class Reviewer:
     """Answers each stage as told; by default every refinement and the merge write the given criteria."""
 
     def __init__(self, *criteria: Criterion, **replies: Reply) -> None:
-        """`replies` override a stage: analysis, refine_count, refine, merge_count or merge."""
+        """`replies` override a stage: analysis, refine_count, refine, merge_count, merge, split_count or
+        split."""
         self.criteria = criteria
         self.replies = replies
         self.requests: list[ChatRequest] = []
@@ -50,5 +51,5 @@ class Reviewer:
 def _stage(request: ChatRequest) -> tuple[str, int]:
     match = re.search(r"^Stage: (\w+)(?:, (number of criteria|criterion (\d+) of \d+))?$", request.last, re.MULTILINE)
     assert match is not None, request.last
-    verb = {"analysis": "analysis", "refinement": "refine", "merging": "merge"}[match[1]]
+    verb = {"analysis": "analysis", "refinement": "refine", "merging": "merge", "splitting": "split"}[match[1]]
     return (f"{verb}_count", 0) if match[2] == "number of criteria" else (verb, int(match[3] or 0))

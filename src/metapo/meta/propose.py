@@ -9,10 +9,12 @@ from metapo.judge.neutral import neutralize, shorten
 from metapo.judge.template import fence, load_template
 from metapo.meta.conversation import Conversation, Exchange, MetaModel, Stage, attempt
 from metapo.reward import Scored
+from metapo.rollout import Rollout
 from metapo.rubric import Criterion, Rubric, Verdict
 from metapo.rubric_text import parse_rubric, render_rubric
 
 MAX_CHARS = 40_000  # of a completion; a longer one is shown without its middle
+MAX_DETAIL_CHARS = 500  # of what a rule found
 
 
 class Merged(NamedTuple):
@@ -23,12 +25,16 @@ class Merged(NamedTuple):
 
 
 async def analyze(
-    model: MetaModel, rubric: Rubric, samples: Sequence[Scored], log: list[Exchange]
+    model: MetaModel, rubric: Rubric, samples: Sequence[Scored], log: list[Exchange], findings: Sequence[str] = ()
 ) -> list[Conversation]:
-    """One conversation per sample that got an analysis, in the samples' order. Raises ChatMisconfigured."""
+    """One conversation per sample that got an analysis, in the samples' order. Raises ChatMisconfigured.
+
+    `findings` holds what else is known of each sample, "" for nothing; no findings at all are none for every sample.
+    """
     logs: list[list[Exchange]] = [[] for _ in samples]
     conversations = [model.talk(Stage.ANALYZE, logs[i], i) for i in range(len(samples))]
-    prompts = [_analysis_prompt(model.task, rubric, sample) for sample in samples]
+    known = findings or [""] * len(samples)
+    prompts = [_analysis_prompt(model.task, rubric, s, found) for s, found in zip(samples, known, strict=True)]
     replies = await each(lambda cp: attempt(cp[0].ask(cp[1])), list(zip(conversations, prompts, strict=True)))
     for part in logs:
         log.extend(part)
@@ -69,7 +75,24 @@ def read(text: str) -> Merged:
     return Merged(parsed.criteria, tuple(map(str, parsed.problems)))
 
 
-def _analysis_prompt(task: str, rubric: Rubric, sample: Scored) -> str:
+def findings_text(flags: Sequence[tuple[str, str]], against: Rollout | None, why: str) -> str:
+    """What else is known of a sample, for its analysis: what rules found, as (detector, detail), and a completion to
+    hold it against, with `why` in words ("The same prompt, answered before training"). "" where there is neither."""
+    told = []
+    if flags:
+        lines = (f"- {_plain(detector.replace('_', ' '))}: {_plain(detail)}" for detector, detail in flags)
+        told.append("Rules found:\n" + fence("findings", "\n".join(lines)))
+    if against is not None:
+        completion = shorten(neutralize(against.completion), MAX_CHARS).text
+        told.append(f"{why}:\n" + fence("contrast", completion))
+    return "\n\n".join(told)
+
+
+def _plain(text: str) -> str:
+    return shorten(" ".join(neutralize(text).split()), MAX_DETAIL_CHARS).text.replace("\n", " ")
+
+
+def _analysis_prompt(task: str, rubric: Rubric, sample: Scored, findings: str) -> str:
     rollout, reward = sample.rollout, sample.reward
     material = [fence("prompt", neutralize(rollout.prompt))]
     if rollout.reference is not None:
@@ -79,6 +102,7 @@ def _analysis_prompt(task: str, rubric: Rubric, sample: Scored) -> str:
         task=task,
         rubric=render_rubric(rubric),
         material="\n\n".join(material),
+        findings=f"{findings}\n\n" if findings else "",
         verdicts="\n".join(
             f"- {o.criterion_id}: {o.value:g}. {o.rationale}"
             for o in sample.assessment.outcomes
