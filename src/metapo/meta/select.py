@@ -121,7 +121,7 @@ def _suspicious(pool: _Pool) -> list[Sample]:
     found = []
     for s in pool.drawn:
         signs = pool.scene.signs(s)
-        if suspicion := score_of(s) * sum(sign.strength for sign in signs):
+        if (suspicion := score_of(s) * sum(sign.strength for sign in signs)) > 0:
             found.append((suspicion, Sample(s, "; ".join([f"scored {score_of(s):.2f}", *(w.words for w in signs)]))))
     return pool.ranked(found)
 
