@@ -261,8 +261,9 @@ class Verdict(Frozen):
     """One of a criterion's own levels, by its points, and why.
 
     `expected` lies between the criterion's lowest and highest points where a mean was asked for: over the level's
-    probabilities or over several judges; `uncertainty` is then the standard deviation, in points. `quote` is what the
-    judge gave as evidence.
+    probabilities or over several judges; `uncertainty` is then the standard deviation, in points. `label_mass` (0 to 1)
+    is what the probabilities of the levels' letters summed up to where they were asked for, 0 where none came. `quote`
+    is what the judge gave as evidence.
     """
 
     criterion_id: str
@@ -271,6 +272,7 @@ class Verdict(Frozen):
     quote: Text = ""
     expected: float | None = None
     uncertainty: float | None = None
+    label_mass: float | None = None
 
     @property
     def value(self) -> float:

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from metapo.errors import ChatDown, ChatError, ChatMisconfigured, ChatTimeout, ChatTooLong
 from metapo.judge.cache import Cache, MemoryCache
-from metapo.judge.judge import REASONS, Assessment, Judge, JudgeSettings
+from metapo.judge.judge import LOOP_ADVICE, REASONS, Assessment, Judge, JudgeSettings
 from metapo.judge.neutral import neutralize
 from metapo.judge.template import unfence
 from metapo.judge.transport import ChatReply, ChatRequest, ChoiceForm, JsonForm, ScriptedTransport, Transport, Try
@@ -149,6 +149,14 @@ async def test_after_a_loop_of_white_space_the_form_is_left_out() -> None:
     assert [asked(r) for r in transport.requests] == [["a", "b", "c"], [], ["c"]]
 
 
+async def test_how_to_prevent_loops_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    loop = ChatReply(text='{"a": 5, ' + " " * 500, finish_reason="length")
+    asking = judge(Answering(lambda request: loop if request.form else GOOD))
+    for i in range(3):
+        await asking.assess(RUBRIC, completion(f"Tea {i}"))
+    assert [r.message for r in caplog.records] == [LOOP_ADVICE]
+
+
 @pytest.mark.parametrize(("temperature", "n_requests"), [(0.0, 1), (0.7, 2)])
 async def test_a_refusal_is_asked_again_only_where_chance_may_help(temperature: float, n_requests: int) -> None:
     transport = ScriptedTransport([ChatReply(text="No.", finish_reason="refusal"), GOOD])
@@ -213,9 +221,9 @@ async def test_expected_points_come_from_log_probabilities() -> None:
     transport = ScriptedTransport([ChatReply(text='"C"', tokens=tokens), ChatReply(text="B"), ChatReply(text="A")])
     assessment = await judge(transport, mode="expected").assess(RUBRIC, ROLLOUT)
     assert assessment.outcomes == (
-        Verdict(criterion_id="depth", points=5, expected=3.5, uncertainty=1.5),
-        Verdict(criterion_id="style", points=1),
-        Verdict(criterion_id="flattery", points=-4),
+        Verdict(criterion_id="depth", points=5, expected=3.5, uncertainty=1.5, label_mass=1),
+        Verdict(criterion_id="style", points=1, label_mass=0),
+        Verdict(criterion_id="flattery", points=-4, label_mass=0),
     )
     assert {r.top_logprobs for r in transport.requests} == {20}
 
@@ -224,7 +232,9 @@ async def test_the_threshold_of_the_settings_counts() -> None:
     answer = ChatReply(text="C", tokens=(token("C", ("C", math.log(0.3)), ("B", math.log(0.3))),))
     for least, expected in ((0.7, None), (0.5, 3.5)):
         [outcome] = (await assess(answer, r=rubric(criterion()), mode="expected", min_label_mass=least)).outcomes
-        assert outcome == Verdict(criterion_id="depth", points=5, expected=expected, uncertainty=expected and 1.5)
+        assert isinstance(outcome, Verdict)
+        assert (outcome.points, outcome.expected) == (5, expected)
+        assert outcome.label_mass == pytest.approx(0.6), "told either way"
 
 
 @pytest.mark.parametrize("mode", ["split", "expected"])
@@ -507,7 +517,8 @@ async def test_judges_that_share_a_cache_share_their_verdicts() -> None:
     answer = ChatReply(text="B", tokens=(token("B", ("B", math.log(0.5)), ("C", math.log(0.5))),))
     first = await judge(ScriptedTransport([answer]), cache, mode="expected").assess(full, ROLLOUT)
     again = await judge(ScriptedTransport([]), cache, mode="expected").assess(full, ROLLOUT)
-    assert again.outcomes == first.outcomes == (Verdict(criterion_id="depth", points=2, expected=3.5, uncertainty=1.5),)
+    told = Verdict(criterion_id="depth", points=2, expected=3.5, uncertainty=1.5, label_mass=1)
+    assert again.outcomes == first.outcomes == (told,)
     assert (again.calls, again.n_reused) == ((), 1)
 
 

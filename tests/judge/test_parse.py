@@ -216,6 +216,9 @@ def test_an_answer_in_the_place_of_the_reasoning_counts_where_all_of_it_is_one()
     assert points(parse("", reasoning="Depth is worth 5.")) == [Reason.EMPTY]
     assert points(parse(reply(a=0), reasoning=GOOD)) == [0], "the text itself comes first"
     assert points(parse("", STYLE, style=Style.LETTER, reasoning="B")) == [1]
+    [aside] = parse("", style=Style.LETTER, reasoning="B", tokens=(token("B", *shares(B=1)),), min_label_mass=0)
+    assert isinstance(aside, Verdict)
+    assert (aside.expected, aside.label_mass) == (None, 0), "the probabilities are those of the text"
 
 
 # --- replies that were cut
@@ -320,6 +323,7 @@ def test_probabilities_of_other_texts_are_shared_out() -> None:
 def test_letters_that_are_hardly_likely_do_not_count(mass: float | None, is_used: bool) -> None:
     verdict = expected("C", token("C", *shares(C=0.3, A=0.301, The=0.399)), mass=mass)
     assert verdict.points == 5
+    assert verdict.label_mass == (None if mass is None else pytest.approx(0.601))
     assert (verdict.expected is not None) is is_used
     assert (verdict.uncertainty is not None) is is_used
 
@@ -343,18 +347,22 @@ def test_the_token_of_the_answer_counts_not_one_among_the_thoughts() -> None:
         (token("B"),),
         (token("BC", *shares(B=1)),),
         (token("B", ("B", float("-inf"))),),
+        (token("B", ("B", -0.1), ("C", float("nan"))),),
         (token("B", ("B", float("nan"))),),
         (token("B", *shares(The=1)),),
     ],
 )
 def test_without_probabilities_the_letter_counts_alone(tokens: tuple[Token, ...]) -> None:
-    assert expected("B", *tokens, mass=0) == Verdict(criterion_id="depth", points=0)
+    assert expected("B", *tokens, mass=0) == Verdict(criterion_id="depth", points=0, label_mass=0)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["A", "B", "C", '"A', "x"]), st.floats()), max_size=6))
 def test_expected_points_stay_within_the_criterion(top: list[tuple[str, float]]) -> None:
     verdict = expected("A", token("A", *top), mass=0)
     assert -2 <= verdict.value <= 5
+    assert verdict.label_mass is not None
+    assert 0 <= verdict.label_mass <= 1
+    assert (verdict.expected is None) == (verdict.label_mass < 1e-9)
     assert verdict.uncertainty is None or 0 <= verdict.uncertainty <= 3.6
 
 

@@ -64,7 +64,9 @@ def test_rollouts_come_back_as_they_were_written(store: Store) -> None:
 
 def test_what_a_verdict_and_its_making_hold_comes_back(store: Store) -> None:
     attempt = begin(store)
-    told = Verdict(criterion_id="depth", points=5, rationale="why", quote="q", expected=3.5, uncertainty=1.5)
+    told = Verdict(
+        criterion_id="depth", points=5, rationale="why", quote="q", expected=3.5, uncertainty=1.5, label_mass=0.75
+    )
     written = replace(record(0), outcomes=(told,), n_reused=1, n_left_out=900, monitor=0.25, calls=())
     store.append_rollouts(attempt, [written])
     assert store.rollouts() == [written]
@@ -129,6 +131,29 @@ def test_all_calls_count_as_spent_those_of_older_attempts_too(store: Store) -> N
             ("meta", "m", 1, 0, 1.0, 3),
             ("monitor", "big", 1, 0, 0.5, 0),
         ]
+
+
+def test_calls_that_belong_to_no_rollout_count_too(store: Store) -> None:
+    store.append_other_calls(None, 0, [])
+    ping = CallRecord("yes", model="m", prompt_tokens=10, completion_tokens=1, cost_usd=0.5, endpoint="u")
+    failed = CallRecord("", "reset", model="big", role="meta", latency_s=2)
+    store.append_other_calls(None, 0, [ping])
+    attempt = begin(store)
+    store.append_other_calls(attempt, 4, [failed, ping])
+    assert store.other_calls() == [ping, failed, ping]
+    assert store.spent() == Spent(3, 22, 1.0)
+    with sqlite3.connect(store.path) as db:
+        rows = db.execute("SELECT number, attempt_id, step FROM other_call ORDER BY number").fetchall()
+        spending = db.execute("SELECT role, model, n_calls, n_failed FROM spending ORDER BY 1, 2").fetchall()
+    assert rows == [(1, None, 0), (2, 1, 4), (3, 1, 4)]
+    assert spending == [("judge", "m", 2, 0), ("meta", "big", 1, 1)]
+
+
+def test_the_newest_attempt_that_knows_says_who_answered(store: Store) -> None:
+    assert store.answered_by() == {}
+    for who in ({"judge": "a", "meta": "b"}, {"judge": "c"}, {}):
+        store.begin_attempt(resumed_step=0, now=NOW, answered_by=who)
+    assert store.answered_by() == {"judge": "c"}
 
 
 def test_reads_are_in_order_and_within_their_bounds(store: Store) -> None:
@@ -346,6 +371,9 @@ def test_a_store_of_the_first_schema_goes_on(old_store: Path) -> None:
     new = replace(record(4, by=CHILD), opinions=opinions, monitor=0.5)
     store.append_rollouts(attempt, [new])
     store.remember({"a": "b"})
+    store.append_other_calls(attempt, 4, [CallRecord("yes", prompt_tokens=3)])
+    assert store.spent() == Spent(5, 110, 0.0)
+    assert store.answered_by() == {}
     assert store.rollouts(from_step=4) == [replace(new, calls=(), opinions=())]
     assert store.verify() == 2
     with sqlite3.connect(old_store) as db:

@@ -25,7 +25,7 @@ from metapo.judge.neutral import Shown, neutralize, shorten
 from metapo.judge.parse import REFUSALS, Reading, parse_reply, without_reasoning
 from metapo.judge.question import Question, Sheet, Style
 from metapo.judge.template import fence, load_template
-from metapo.judge.transport import ChatReply, ChatRequest, Transport, Try
+from metapo.judge.transport import ChatReply, ChatRequest, Sent, Transport, Try
 from metapo.rollout import Message, Rollout
 from metapo.rubric import Criterion, Frozen, Outcome, Reason, Rubric, Unscored, Verdict, digest
 
@@ -47,7 +47,7 @@ COMMIT_WORDS = 150
 MAX_SHORTENINGS = 4
 GAP_CHARS = 60  # about what the line takes that stands for the part left out
 N_ALTERNATIVES = 20
-READER = "1"  # counts up when replies are read in another way, so that no cached verdict outlives its reader
+READER = "2"  # counts up when replies are read in another way, so that no cached verdict outlives its reader
 log = logging.getLogger(__name__)
 
 
@@ -82,6 +82,11 @@ class Call:
     reply: ChatReply | None
     error: str = ""
     tries: tuple[Try, ...] = ()
+
+    @property
+    def sent(self) -> tuple[Sent, ...]:
+        """The HTTP requests that it took, oldest first; none where it failed before anything was sent."""
+        return self.tries if self.reply is None else (*self.tries, self.reply)
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,7 @@ class Judge:
         self._answers = Answers(cache or MemoryCache())
         self._is_shared = cache is not None
         self._in_use: tuple[Question, ...] = ()
+        self._has_advised = False
 
     async def assess(self, rubric: Rubric, rollout: Rollout) -> Assessment:
         """Judge one rollout. Raises ChatMisconfigured, as no other rollout would fare better, and StoreError where the
@@ -331,7 +337,8 @@ class Judge:
             if reading.is_cut:
                 room = self.settings.max_tokens if room < self.settings.max_tokens else 2 * self.settings.max_tokens
             form = not reading.is_loop
-            if reading.is_loop:
+            if reading.is_loop and not self._has_advised:
+                self._has_advised = True
                 log.warning(LOOP_ADVICE)
         return {key: outcomes[key] for key in question.keys}
 

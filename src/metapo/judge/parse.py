@@ -42,7 +42,8 @@ def parse_reply(question: Question, reply: ChatReply, completion: str, min_label
         return replace(_all(question, Reason.REFUSED, detail, reply.text), is_refused=True)
     if not reply.text.strip() and reply.reasoning:
         # some servers put the whole answer where the reasoning belongs; it counts where all of it is an answer
-        reading = _parse_text(question, reply.model_copy(update={"text": reply.reasoning}), completion, None)
+        answer = reply.model_copy(update={"text": reply.reasoning, "tokens": ()})  # the tokens are those of the text
+        reading = _parse_text(question, answer, completion, min_label_mass)
         if all(isinstance(o, Verdict) for o in reading.outcomes.values()):
             return reading
     return _parse_text(question, reply, completion, min_label_mass)
@@ -112,26 +113,32 @@ def _parse_letter(question: Question, reply: ChatReply, text: str, min_label_mas
         unscored = _unscored(criterion, Reason.OFF_MENU, f"{text!r:.100}; the letters are {offered}", reply.text)
         return Reading({key: unscored}, is_cut=is_cut)
     verdict = Verdict(criterion_id=criterion.id, points=points_by_letter[letter])
-    if min_label_mass is not None and (shares := _shares(letter, reply.tokens, points_by_letter, min_label_mass)):
-        mean = math.fsum(points_by_letter[x] * p for x, p in shares.items())
-        spread = math.sqrt(math.fsum(p * (points_by_letter[x] - mean) ** 2 for x, p in shares.items()))
-        mean = min(max(mean, criterion.min_points), criterion.max_points)
-        verdict = verdict.model_copy(update={"expected": mean, "uncertainty": spread})
+    if min_label_mass is not None:
+        masses = _masses(letter, reply.tokens, points_by_letter)
+        total = math.fsum(masses.values())
+        total = total if total > 0 else 0.0  # NaN, too
+        verdict = verdict.model_copy(update={"label_mass": min(total, 1.0)})
+        if total >= max(min_label_mass, 1e-9):
+            shares = {points_by_letter[x]: mass / total for x, mass in masses.items()}
+            verdict = verdict.model_copy(update=_expectation(criterion, shares))
     return Reading({key: verdict})
 
 
-def _shares(chosen: str, tokens: tuple[Token, ...], known: Iterable[str], min_mass: float) -> dict[str, float]:
-    """The probability of each letter at the token that answers `chosen`, scaled to 1; empty where it can't be told, or
-    where the letters together had less than `min_mass`."""
-    at = next((token for token in reversed(tokens) if token.text.strip(_EDGES) == chosen and token.top), None)
-    if at is None:
-        return {}
+def _expectation(criterion: Criterion, shares: Mapping[int, float]) -> dict[str, float]:
+    """Mean and standard deviation of the points, whose probabilities sum up to 1."""
+    mean = math.fsum(points * p for points, p in shares.items())
+    spread = math.sqrt(math.fsum(p * (points - mean) ** 2 for points, p in shares.items()))
+    return {"expected": min(max(mean, criterion.min_points), criterion.max_points), "uncertainty": spread}
+
+
+def _masses(chosen: str, tokens: tuple[Token, ...], known: Iterable[str]) -> dict[str, float]:
+    """The probability of each letter at the token that answers `chosen`; all 0 where it can't be told."""
     masses = dict.fromkeys(known, 0.0)
-    for text, logprob in at.top:
+    at = next((token for token in reversed(tokens) if token.text.strip(_EDGES) == chosen and token.top), None)
+    for text, logprob in at.top if at else ():
         if (letter := text.strip(_EDGES)) in masses:
             masses[letter] += math.exp(min(logprob, 0.0))
-    total = math.fsum(masses.values())
-    return {x: m / total for x, m in masses.items()} if total >= max(min_mass, 1e-9) else {}
+    return masses
 
 
 def _object_in(text: str) -> tuple[str, bool]:

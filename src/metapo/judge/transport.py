@@ -49,11 +49,12 @@ class Token(Frozen):
 
 
 class Try(Frozen):
-    """One HTTP request that failed before a reply came: where it went, the error, seconds."""
+    """One HTTP request without a reply: where it went, the error, seconds, and the model that was asked for."""
 
     endpoint: str
     error: Text
     latency_s: float
+    model: str = ""
 
 
 class ChatReply(Frozen):
@@ -75,6 +76,10 @@ class ChatReply(Frozen):
     latency_s: float = 0.0
     endpoint: str = ""
     tries: tuple[Try, ...] = ()
+
+
+Sent = ChatReply | Try
+"""What came of one HTTP request."""
 
 
 # One token: tells a wrong address, key or model before anything depends on it.

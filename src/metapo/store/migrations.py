@@ -50,6 +50,14 @@ def m002_judging(db: sa.Connection) -> None:
             db.execute(sa.text(statement))
 
 
+@migration
+def m003_accounts(db: sa.Connection) -> None:
+    """Calls that belong to no rollout, who answered an attempt, and what the levels' probabilities summed up to."""
+    for statement in _M003.split(";"):
+        if statement.strip():
+            db.execute(sa.text(statement))
+
+
 # A row is live unless a later attempt wrote it anew: one that resumed before its step, or at it where the row's work
 # begins after that many steps (training rollouts) rather than ends with them (evaluation, meta steps, adoptions).
 _M001 = """
@@ -151,6 +159,29 @@ CREATE VIEW spending AS SELECT role, model, COUNT(*) AS n_calls,
     COALESCE(SUM(prompt_tokens), 0) AS prompt_tokens, COALESCE(SUM(completion_tokens), 0) AS completion_tokens,
     COALESCE(SUM(cost_usd), 0) AS cost_usd, SUM(latency_s) AS latency_s
     FROM (SELECT role, model, error, prompt_tokens, completion_tokens, cost_usd, latency_s FROM judge_call
+          UNION ALL SELECT 'meta', model, error, prompt_tokens, completion_tokens, cost_usd, latency_s
+          FROM meta_exchange) AS c
+    GROUP BY role, model
+"""
+
+# A call made before any attempt began has no attempt_id; `step` is how many optimizer steps were done.
+_M003 = """
+DROP VIEW spending;
+ALTER TABLE verdict ADD COLUMN label_mass DOUBLE PRECISION;
+CREATE TABLE other_call (
+    number INTEGER PRIMARY KEY, attempt_id INTEGER REFERENCES attempt (id), step INTEGER NOT NULL,
+    reply TEXT NOT NULL, error TEXT NOT NULL, model TEXT NOT NULL, finish_reason TEXT NOT NULL, prompt_tokens INTEGER,
+    completion_tokens INTEGER, latency_s DOUBLE PRECISION NOT NULL, role TEXT NOT NULL, endpoint TEXT NOT NULL,
+    cached_tokens INTEGER, cost_usd DOUBLE PRECISION);
+CREATE TABLE answered_by (
+    attempt_id INTEGER NOT NULL REFERENCES attempt (id), role TEXT NOT NULL, identity TEXT NOT NULL,
+    PRIMARY KEY (attempt_id, role));
+CREATE VIEW spending AS SELECT role, model, COUNT(*) AS n_calls,
+    SUM(CASE WHEN error = '' THEN 0 ELSE 1 END) AS n_failed,
+    COALESCE(SUM(prompt_tokens), 0) AS prompt_tokens, COALESCE(SUM(completion_tokens), 0) AS completion_tokens,
+    COALESCE(SUM(cost_usd), 0) AS cost_usd, SUM(latency_s) AS latency_s
+    FROM (SELECT role, model, error, prompt_tokens, completion_tokens, cost_usd, latency_s FROM judge_call
+          UNION ALL SELECT role, model, error, prompt_tokens, completion_tokens, cost_usd, latency_s FROM other_call
           UNION ALL SELECT 'meta', model, error, prompt_tokens, completion_tokens, cost_usd, latency_s
           FROM meta_exchange) AS c
     GROUP BY role, model

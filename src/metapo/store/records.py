@@ -1,6 +1,9 @@
 """What is written to the store and read back: frozen records in the vocabulary of the layers above."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from metapo.rollout import Rollout
 from metapo.rubric import Outcome, Revision
@@ -8,8 +11,8 @@ from metapo.rubric import Outcome, Revision
 
 @dataclass(frozen=True)
 class CallRecord:
-    """One request to a judge: the raw reply and its usage, or the error (then `reply` is empty). `role` tells the judge
-    from the monitor."""
+    """One request: the raw reply and its usage, or the error (then `reply` is empty). `role` is judge, monitor or
+    meta."""
 
     reply: str
     error: str = ""
@@ -86,8 +89,17 @@ class MetaStepRecord:
 
 @dataclass(frozen=True)
 class Spent:
-    """What all calls of a run cost so far, to judges and meta model alike, those of interrupted attempts too."""
+    """What calls cost; of a run, all of them so far: to judges and meta model alike, in interrupted attempts too."""
 
     n_calls: int
     tokens: int
     cost_usd: float
+
+    @classmethod
+    def of(cls, calls: Sequence[CallRecord]) -> Self:
+        tokens = sum((call.prompt_tokens or 0) + (call.completion_tokens or 0) for call in calls)
+        return cls(len(calls), tokens, math.fsum(call.cost_usd or 0.0 for call in calls))
+
+    def __str__(self) -> str:
+        cost = f", {self.cost_usd:.4f} USD" if self.cost_usd else ""
+        return f"{self.n_calls} requests, {self.tokens} tokens{cost}"

@@ -11,6 +11,13 @@ attempt = sa.Table(
     sa.Column("resumed_step", sa.Integer, nullable=False),
     sa.Column("started_at", sa.Text, nullable=False),
 )
+answered_by = sa.Table(
+    "answered_by",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("role", sa.Text, primary_key=True),
+    sa.Column("identity", sa.Text, nullable=False),
+)
 rubric = sa.Table(
     "rubric",
     metadata,
@@ -71,6 +78,7 @@ verdict = sa.Table(
     sa.Column("expected", sa.Float),
     sa.Column("uncertainty", sa.Float),
     sa.Column("quote", sa.Text, nullable=False),
+    sa.Column("label_mass", sa.Float),
 )
 opinion = sa.Table(
     "opinion",
@@ -96,6 +104,24 @@ judge_call = sa.Table(
     metadata,
     sa.Column("rollout_id", sa.Text, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("reply", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("finish_reason", sa.Text, nullable=False),
+    sa.Column("prompt_tokens", sa.Integer),
+    sa.Column("completion_tokens", sa.Integer),
+    sa.Column("latency_s", sa.Float, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("endpoint", sa.Text, nullable=False),
+    sa.Column("cached_tokens", sa.Integer),
+    sa.Column("cost_usd", sa.Float),
+)
+other_call = sa.Table(
+    "other_call",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("attempt_id", sa.Integer),
+    sa.Column("step", sa.Integer, nullable=False),
     sa.Column("reply", sa.Text, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("model", sa.Text, nullable=False),

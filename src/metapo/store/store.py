@@ -15,7 +15,7 @@ from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome, Reason, Revision, Rubric, Unscored, Verdict
 from metapo.store import schema as t
 from metapo.store.migrations import migrate
-from metapo.store.records import ExchangeRecord, MetaStepRecord, OpinionRecord, RolloutRecord, Spent
+from metapo.store.records import CallRecord, ExchangeRecord, MetaStepRecord, OpinionRecord, RolloutRecord, Spent
 
 _live_rollout = sa.table("live_rollout", *(sa.column(c.name) for c in t.rollout.columns))
 _live_adoption = sa.table("live_adoption", *(sa.column(c.name) for c in t.adoption.columns))
@@ -46,14 +46,20 @@ class Store:
 
     # writes
 
-    def begin_attempt(self, *, resumed_step: int, now: datetime) -> int:
-        """Open an attempt that goes on after `resumed_step` steps; what older ones wrote beyond is superseded."""
+    def begin_attempt(self, *, resumed_step: int, now: datetime, answered_by: Mapping[str, str] | None = None) -> int:
+        """Open an attempt that goes on after `resumed_step` steps; what older ones wrote beyond is superseded.
+        `answered_by` says, by role, who answers in it."""
         with self._transaction(writes=True) as db:
             number: int = (db.scalar(sa.select(sa.func.max(t.attempt.c.id))) or 0) + 1
             db.execute(
                 t.attempt.insert(),
                 {"id": number, "resumed_step": resumed_step, "started_at": now.isoformat(timespec="seconds")},
             )
+            if answered_by:
+                db.execute(
+                    t.answered_by.insert(),
+                    [{"attempt_id": number, "role": role, "identity": who} for role, who in answered_by.items()],
+                )
         return number
 
     def adopt(self, attempt: int, step: int, revision: Revision) -> None:
@@ -82,6 +88,18 @@ class Store:
                 db.execute(t.judge_call.insert(), calls)
             if opinions:
                 db.execute(t.opinion.insert(), opinions)
+
+    def append_other_calls(self, attempt: int | None, step: int, calls: Sequence[CallRecord]) -> None:
+        """Write calls that belong to no rollout and are no exchange, made when `step` steps were done; `attempt` is
+        None before the first has begun."""
+        if calls:
+            with self._transaction(writes=True) as db:
+                first = (db.scalar(sa.select(sa.func.max(t.other_call.c.number))) or 0) + 1
+                rows = [
+                    {"number": number, "attempt_id": attempt, "step": step, **vars(call)}
+                    for number, call in enumerate(calls, first)
+                ]
+                db.execute(t.other_call.insert(), rows)
 
     def append_meta_step(self, attempt: int, record: MetaStepRecord, *, adopted: bool) -> None:
         """Write a meta step with every intermediate text and, where `adopted`, its child's adoption, in one go."""
@@ -146,6 +164,13 @@ class Store:
             ).one()
         return Spent(int(row[0]), int(row[1]), float(row[2]))
 
+    def answered_by(self) -> dict[str, str]:
+        """Who answered, by role, in the newest attempt that knows; empty where none does."""
+        newest = sa.select(sa.func.max(t.answered_by.c.attempt_id)).scalar_subquery()
+        with self._transaction() as db:
+            rows = db.execute(sa.select(t.answered_by).where(t.answered_by.c.attempt_id == newest)).all()
+        return {row.role: row.identity for row in rows}
+
     def revision(self, revision_id: str) -> Revision:
         """Raises LineageError where the store has no such revision, or its content doesn't match its id."""
         with self._transaction() as db:
@@ -194,6 +219,12 @@ class Store:
         """Every judge call, raw replies included, oldest first."""
         with self._transaction() as db:
             yield from (dict(r._mapping) for r in db.execute(sa.select(t.judge_call)))
+
+    def other_calls(self) -> list[CallRecord]:
+        """Every call that belongs to no rollout and is no exchange, oldest first."""
+        with self._transaction() as db:
+            rows = db.execute(sa.select(t.other_call).order_by(t.other_call.c.number)).all()
+        return [CallRecord(**{f.name: getattr(row, f.name) for f in fields(CallRecord)}) for row in rows]
 
     def verify(self) -> int:
         """Re-derive the whole lineage; returns the number of revisions. Raises LineageError at the first that fails.
@@ -269,8 +300,9 @@ def _verdict_row(rollout_id: str, outcome: Outcome) -> dict[str, Any]:
     row = {"rollout_id": rollout_id, "criterion_id": outcome.criterion_id}
     if isinstance(outcome, Verdict):
         return {**row, "reason": None, "detail": "", **outcome.model_dump(exclude={"criterion_id"})}
-    nothing = {"points": None, "rationale": "", "expected": None, "uncertainty": None, "quote": ""}
-    return {**row, **nothing, "reason": outcome.reason.value, "detail": outcome.detail}
+    nothing = {"points": None, "rationale": "", "quote": ""}
+    unknown = dict.fromkeys(("expected", "uncertainty", "label_mass"))
+    return {**row, **nothing, **unknown, "reason": outcome.reason.value, "detail": outcome.detail}
 
 
 def _opinion_row(rollout_id: str, opinion: OpinionRecord) -> dict[str, Any]:
@@ -299,6 +331,7 @@ def _read_outcome(row: Any) -> Outcome:
         quote=row.quote,
         expected=row.expected,
         uncertainty=row.uncertainty,
+        label_mass=row.label_mass,
     )
 
 
