@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 from metapo.errors import ChatMisconfigured
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.judge import JudgeSettings
+from metapo.judge.ledger import Ledger
 from metapo.judge.openai import OpenAITransport
 from metapo.judge.transport import Try
 from metapo.reward import Scored
@@ -570,14 +571,17 @@ def seen_of(scored: Scored, n_requests: int) -> Seen:
     )
 
 
-async def score(rollouts: Sequence[Rollout], url: str, *, judging: JudgeSettings, **endpoint: Any) -> list[Scored]:
+async def score(
+    rollouts: Sequence[Rollout], url: str, *, judging: JudgeSettings, ledger: Ledger | None = None, **endpoint: Any
+) -> list[Scored]:
     """What the real scorer makes of them, over real HTTP."""
     settings = EndpointSettings.model_validate(
         {"url": url, "model": "m", "structured": "none", "timeout_s": 10.0, "deadline_s": 20.0, **endpoint}
     )
-    transport = OpenAITransport(settings)
+    ledger = ledger or Ledger()
+    transport = OpenAITransport(settings, ledger.of("judge"))
     try:
-        connections = Connections(judge=transport, meta=transport)
+        connections = Connections(judge=transport, meta=transport, ledger=ledger)
         return await Scorer(Settings(rubric=RUBRIC, judge=settings, judging=judging), connections, REVISION).score(
             rollouts
         )

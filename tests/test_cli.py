@@ -340,7 +340,7 @@ def test_rollouts_are_scored_and_keep_their_columns() -> None:
     write_rollouts(*ROLLOUTS)
     with ChatServer(verdicts(max)) as server:
         told = output(*scoring(server.url, "--model", "mine", "--task", "Answer in a word."))
-    assert told == "3 rollouts, mean reward 1.000, 0.0% unscored; 3 requests\nWritten to out/scored.jsonl\n"
+    assert told == "3 rollouts, mean reward 1.000, 0.0% unscored; 6 requests, 57 tokens\nWritten to out/scored.jsonl\n"
     found = scored()
     assert [{name: row[name] for name in given} for row, given in zip(found, ROLLOUTS, strict=True)] == ROLLOUTS
     assert [(row["reward"], row["raw"]) for row in found] == [(1.0, 5.0)] * 3
@@ -377,7 +377,7 @@ def test_what_could_not_be_judged_gets_null() -> None:
     good = verdicts(max)
     with ChatServer(lambda ask: says("no JSON")(ask) if "Because." in ask.prompt else good(ask)) as server:
         told = output(*scoring(server.url, "--max-unscored", 0.5))
-    assert told == "2 rollouts, mean reward 1.000, 50.0% unscored; 3 requests\nWritten to out/scored.jsonl\n"
+    assert told == "2 rollouts, mean reward 1.000, 50.0% unscored; 6 requests, 53 tokens\nWritten to out/scored.jsonl\n"
     first, second = scored()
     assert (first["reward"], first["raw"], second["reward"]) == (None, None, 1.0)
     assert {v["reason"] for v in first["verdicts"]} == {"unparsable"}

@@ -63,7 +63,7 @@ def test_the_same_command_goes_on_where_it_was_interrupted() -> None:
     assert [row["reward"] for row in scored()] == [1, 1, 1, 1]
     assert len(asked) == 1
     assert "of 2" in asked[0]
-    assert "1 requests, 6 verdicts known already" in second.stdout
+    assert f"6 verdicts known already, {server.n_requests - n_before} requests" in second.stdout
 
 
 def test_without_a_cache_everything_is_judged_anew() -> None:
@@ -129,9 +129,9 @@ def test_without_a_cache_no_going_on_is_promised() -> None:
 def test_a_budget_ends_it_and_the_verdicts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metapo.cli.scoring.CHUNK", 1)
     with ChatServer(verdicts(max)) as server:
-        result = score("--settings", settings_file(server.url, budget={"tokens": 15}))
+        result = score("--settings", settings_file(server.url, budget={"tokens": 40}))
         assert result.exit_code == 1
-        assert "2 of 4 rollouts took 22 tokens" in result.stderr
+        assert "2 of 4 rollouts took 46 tokens" in result.stderr, "with those that ask who answers, and what it can"
         assert [row["reward"] for row in scored()] == [1, 1, None, None]
         n_before = sum("<rubric>" in ask.prompt for ask in server.asks)
         assert score("--settings", settings_file(server.url)).exit_code == 0
@@ -222,6 +222,7 @@ def test_audit_of_a_judge() -> None:
     assert report["criteria"]["depth"] == pytest.approx(report["raised"] / report["n"])
     assert sum(f["raised"] for f in report["families"].values()) == report["raised"]
     assert f"{report['n']} attacks, {report['raised']} raised the score" in result.stdout
+    assert f"It took {server.n_requests} requests, " in result.stdout
 
 
 def test_a_budget_ends_the_attacks_and_what_was_tried_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +234,7 @@ def test_a_budget_ends_the_attacks_and_what_was_tried_is_reported(monkeypatch: p
     assert result.exit_code == 1
     assert f"2 attacks, 1 raised the score, 0 left it without a verdict, {n_untried} were not tried" in result.stdout
     assert (
-        f"3 of {1 + len(attacks())} rollouts took 33 tokens and 0.0000 USD, which reaches budget.tokens = 15. The "
+        f"3 of {1 + len(attacks())} rollouts took 57 tokens and 0.0000 USD, which reaches budget.tokens = 15. The "
         in (result.stderr)
     )
     report = json.loads(Path("audit.json").read_text())["attacks"]

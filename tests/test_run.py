@@ -12,6 +12,7 @@ import pytest
 
 from metapo.errors import (
     BudgetSpent,
+    ChatError,
     ChatMisconfigured,
     ChatTimeout,
     JudgeFailureLimit,
@@ -21,7 +22,8 @@ from metapo.errors import (
 )
 from metapo.judge.endpoint import EndpointSettings, Price
 from metapo.judge.judge import Assessment, Call, Opinion
-from metapo.judge.transport import ChatReply, Try
+from metapo.judge.ledger import Ledger, Note
+from metapo.judge.transport import ChatReply, ChatRequest, Try
 from metapo.reward import Monitored, Scored, normalized
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome, Reason, Unscored, Verdict
@@ -29,7 +31,7 @@ from metapo.run import CHECKPOINTS, METRICS, SETTINGS, Run, call_records, detect
 from metapo.settings import BudgetSettings, MetaSchedule, Settings
 from metapo.store import CallRecord, Spent
 from tests.helpers import criterion, rubric, verdict
-from tests.reviewer import Reviewer
+from tests.reviewer import Reply, Reviewer
 
 SETTINGS_OF_RUN = Settings(
     rubric=rubric(criterion("depth")),
@@ -386,10 +388,13 @@ async def test_panel_and_monitor_are_on_record(tmp_path: Path) -> None:
     run.close()
 
 
-TRIES = (Try(endpoint="u", error="reset", latency_s=2.0), Try(endpoint="v", error="503", latency_s=1.0))
+TRIES = (
+    Try(endpoint="u", error="reset", latency_s=2.0, model="m"),
+    Try(endpoint="v", error="503", latency_s=1.0, model="m"),
+)
 TRIED = [
-    CallRecord("", "reset", role="judge", endpoint="u", latency_s=2.0),
-    CallRecord("", "503", role="judge", endpoint="v", latency_s=1.0),
+    CallRecord("", "reset", model="m", role="judge", endpoint="u", latency_s=2.0),
+    CallRecord("", "503", model="m", role="judge", endpoint="v", latency_s=1.0),
 ]
 REPLY = ChatReply(
     text="raw", model="m", finish_reason="length", prompt_tokens=9, cached_tokens=8, completion_tokens=7, cost_usd=0.5,
@@ -410,6 +415,106 @@ REPLIED = CallRecord("raw", "", "m", "length", 9, 7, 0.25, "judge", "w", 8, 0.5)
 def test_each_http_request_is_on_record(call: Call, records: list[CallRecord]) -> None:
     assert call_records(call, "judge") == records
     assert {r.role for r in call_records(call, "monitor")} == {"monitor"}
+
+
+async def test_calls_that_belong_to_no_rollout_are_on_record_and_count(tmp_path: Path) -> None:
+    ledger, said = Ledger(), ChatReply(text="yes", model="m", prompt_tokens=60)
+    run = Run.create(tmp_path, limited(tokens=200), Reviewer(STYLE), ledger=ledger)
+    ledger.of("judge")(said)
+    run.begin(0)
+    assert (await run.end_step(1, scored(run, 0))).error is None
+    ledger.of("monitor")(TRIES[0])
+    run.record_eval([], [CallRecord("from another rank", prompt_tokens=80)])
+    boundary = await run.end_step(2, scored(run, 1), others=[CallRecord("", "503", role="meta")])
+    assert boundary.error is None
+    ledger.of("meta")(said.model_copy())
+    run.close()
+    again = Run.resume(tmp_path, limited(tokens=200), Reviewer(STYLE), ledger=ledger)
+    ledger.of("judge")(said.model_copy())
+    with pytest.raises(BudgetSpent, match="spent 200 tokens"):
+        again.begin(2)
+    again.close()
+    with sqlite3.connect(run.store.path) as db:
+        rows = db.execute("SELECT attempt_id, step, role, error, prompt_tokens FROM other_call ORDER BY number")
+        assert rows.fetchall() == [
+            (1, 1, "judge", "", 60),
+            (1, 1, "judge", "", 80),
+            (1, 1, "monitor", "reset", None),
+            (1, 2, "meta", "503", None),
+            (1, 2, "meta", "", 60),
+            (None, 0, "judge", "", 60),
+        ]
+
+
+class Noting(Reviewer):
+    """Notes its requests as a client does."""
+
+    def __init__(self, note: Note, **replies: Reply) -> None:
+        super().__init__(STYLE, **replies)
+        self._note = note
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        try:
+            reply = await super().complete(request)
+        except ChatError as e:
+            for tried in e.tries:
+                self._note(tried)
+            raise
+        for sent in (*reply.tries, reply):
+            self._note(sent)
+        return reply
+
+
+async def test_the_tries_of_a_meta_step_are_on_record_once(tmp_path: Path) -> None:
+    """An exchange stands for its reply or its last try; the tries before are calls of their own."""
+    ledger, late = Ledger(), ChatTimeout("60 s")
+    late.tries = TRIES
+    reviewer = Noting(ledger.of("judge"), merge_count=ChatReply(text="none", model="m", tries=TRIES))
+    run = Run.create(tmp_path, SETTINGS_OF_RUN, reviewer, ledger=ledger)
+    run.begin(0)
+    await run.end_step(2, scored(run, 0))
+    [merge] = [e for e in run.store.meta_steps()[0].exchanges if e.stage == "merge"]
+    assert (merge.reply, merge.model) == ("none", "m")
+    reviewer.replies["analysis"] = late
+    await run.end_step(4, scored(run, 3, n=1))
+    [analysis] = run.store.meta_steps()[1].exchanges
+    assert (analysis.error, analysis.model, analysis.latency_s) == ("ChatTimeout: 60 s", "m", 1.0)
+    tried = [replace(record, role="meta") for record in TRIED]
+    assert run.store.other_calls() == [*tried, tried[0]]
+    assert ledger.take() == []
+    run.close()
+
+
+async def test_a_meta_step_that_is_ended_leaves_its_calls_on_record(tmp_path: Path) -> None:
+    ledger, wrong = Ledger(), ChatMisconfigured("401")
+    wrong.tries = TRIES[:1]
+    ledger.of("meta")(TRIES[0])
+    run = Run.create(tmp_path, SETTINGS_OF_RUN, Reviewer(STYLE, analysis=wrong), ledger=ledger)
+    run.begin(0)
+    assert (await run.end_step(2, scored(run, 0))).error is wrong
+    assert run.store.other_calls() == [replace(TRIED[0], role="meta")]
+    run.close()
+
+
+# --- who answers
+
+
+def test_another_model_is_told_when_a_run_goes_on(tmp_path: Path) -> None:
+    def resume(**answered_by: str) -> None:
+        run = Run.resume(tmp_path, SETTINGS_OF_RUN, Reviewer(), answered_by=answered_by)
+        run.begin(0)
+        run.close()
+
+    Run.create(tmp_path, SETTINGS_OF_RUN, Reviewer(), answered_by={"judge": "a", "meta": "b"}).close()
+    resume(judge="c", meta="b")  # nothing was judged before
+    resume()
+    resume(judge="c", monitor="d")
+    message = (
+        r"The judge was c, now it is a\. The monitor was d, now it is e\. .* serve the one that the run began with"
+    )
+    with pytest.raises(RunError, match=message):
+        resume(judge="a", meta="b", monitor="e")
+    resume(judge="c", monitor="d")
 
 
 # --- a step's figures
@@ -538,4 +643,22 @@ async def test_metrics_hold_the_share_of_completions_that_detectors_flag(tmp_pat
     assert detections(batch, rubric(parroted), 5)["flag/rubric_parroting"] == 0.5
     await run.end_step(1, batch)
     assert rows(tmp_path)[-1]["flag/too_short"] == 0.75
+
+
+def test_summaries_say_how_often_the_named_level_counts_alone(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    batch = scored(run, 0, n=3)
+    assert "level_alone" not in summarize(batch), "another mode"
+    told = [
+        Verdict(criterion_id="depth", points=5, expected=4.5, uncertainty=1, label_mass=0.9),
+        Verdict(criterion_id="depth", points=5, label_mass=0.4),
+        Verdict(criterion_id="depth", points=5, label_mass=0),
+    ]
+    asked = [replace(one, assessment=Assessment((verdict,), ())) for one, verdict in zip(batch, told, strict=True)]
+    assert summarize(asked)["level_alone"] == pytest.approx(2 / 3)
+    assert summarize([asked[0], batch[1]])["level_alone"] == 0
+    joint = Verdict(criterion_id="depth", points=5, expected=5, uncertainty=0)
+    opinions = (Opinion("a", (told[0],)), Opinion("b", (told[1],)))
+    panel = replace(batch[0], assessment=Assessment((joint,), (), opinions=opinions))
+    assert summarize([panel])["level_alone"] == 0.5
     run.close()

@@ -419,7 +419,14 @@ async def test_all_of_the_evaluation_is_watched() -> None:
 async def test_each_transport_is_named_and_closed_once() -> None:
     judge, other, third, fourth = (Model(name=name) for name in ("judge", "other", "third", "fourth"))
     everything = Connections(judge=judge, meta=judge, panel=(other, third, other), monitor=fourth)
-    assert await everything.identify() == ["judge", "other", "third", "fourth"]
+    assert await everything.identify() == {
+        "judge": "judge",
+        "meta": "judge",
+        "panel 1": "other",
+        "panel 2": "third",
+        "panel 3": "other",
+        "monitor": "fourth",
+    }
     await everything.aclose()
     assert [m.closed for m in (judge, other, third, fourth)] == [1] * 4
     assert Connections(judge=judge, meta=other).all == [judge, other]

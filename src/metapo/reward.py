@@ -53,6 +53,11 @@ class Scored:
     reward: Reward
     monitored: Monitored | None = None
 
+    @property
+    def assessments(self) -> tuple[Assessment, ...]:
+        """The judge's, then the monitor's where it was asked."""
+        return (self.assessment, self.monitored.assessment) if self.monitored else (self.assessment,)
+
 
 Aggregate = Callable[[Rubric, Sequence[Outcome]], Reward]
 

@@ -15,7 +15,7 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -37,7 +37,8 @@ from metapo.errors import (
 )
 from metapo.files import append_row, read_rows, write_whole
 from metapo.judge.judge import Assessment, Call
-from metapo.judge.transport import Transport
+from metapo.judge.ledger import Ledger
+from metapo.judge.transport import Sent, Transport, Try
 from metapo.meta.conversation import Exchange, MetaModel
 from metapo.meta.step import ACCEPTS, SELECTS, Decision, Explain, MetaStep, Reviser, as_it_is
 from metapo.reward import Reward, Scored
@@ -74,14 +75,27 @@ class Boundary:
 class Run:
     """A run folder, held by this process alone until `close`."""
 
-    def __init__(self, folder: Path, settings: Settings, reviser: Reviser, observe: Observe, lock: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        reviser: Reviser,
+        lock: Any,
+        *,
+        observe: Observe,
+        answered_by: Mapping[str, str] | None,
+        ledger: Ledger | None,
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self.store = Store(folder / STORE)
         self._reviser = reviser
-        self._observe = observe
         self._lock = lock
+        self._observe = observe
+        self._answered_by = answered_by or {}
+        self._ledger = ledger or Ledger()
         self._attempt = 0
+        self._step = 0
         self._last_meta = 0
         first = Revision(rubric=settings.rubric, reason="the settings' rubric", proposer="settings", step=0)
         lineage = self.store.lineage()
@@ -89,9 +103,17 @@ class Run:
 
     @classmethod
     def create(
-        cls, folder: Path, settings: Settings, meta_transport: Transport, *, observe: Observe = observe_nothing
+        cls,
+        folder: Path,
+        settings: Settings,
+        meta_transport: Transport,
+        *,
+        observe: Observe = observe_nothing,
+        answered_by: Mapping[str, str] | None = None,
+        ledger: Ledger | None = None,
     ) -> Self:
-        """Start a run in a new or empty folder. Raises RunExists, RunInUse, RunError."""
+        """Start a run in a new or empty folder. `answered_by` says, by role, who answers; what is left in the `ledger`
+        at a step's end goes on record. Raises RunExists, RunInUse, RunError."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -103,14 +125,22 @@ class Run:
                 f"{folder} holds a run already. Resume it with --resume {folder}, or choose another folder."
             )
         write_whole(folder / SETTINGS, settings.to_yaml())
-        return cls(folder, settings, _reviser(settings, meta_transport), observe, lock)
+        reviser = _reviser(settings, meta_transport)
+        return cls(folder, settings, reviser, lock, observe=observe, answered_by=answered_by, ledger=ledger)
 
     @classmethod
     def resume(
-        cls, folder: Path, settings: Settings, meta_transport: Transport, *, observe: Observe = observe_nothing
+        cls,
+        folder: Path,
+        settings: Settings,
+        meta_transport: Transport,
+        *,
+        observe: Observe = observe_nothing,
+        answered_by: Mapping[str, str] | None = None,
+        ledger: Ledger | None = None,
     ) -> Self:
-        """Go on with a run. Raises RunError where there is none or the settings, apart from the budget, differ from
-        those it began with."""
+        """Go on with a run. Raises RunError where there is none, where the settings, apart from the budget, differ from
+        those it began with, or where another model answers."""
         if not (folder / SETTINGS).exists():
             raise RunError(f"{folder} holds no run to resume: it has no {SETTINGS}. Start one without --resume.")
         begun = type(settings).load(folder / SETTINGS)
@@ -122,11 +152,23 @@ class Run:
         lock = _hold(folder)
         if begun != settings:
             write_whole(folder / SETTINGS, settings.to_yaml())
-        return cls(folder, settings, _reviser(settings, meta_transport), observe, lock)
+        reviser = _reviser(settings, meta_transport)
+        run = cls(folder, settings, reviser, lock, observe=observe, answered_by=answered_by, ledger=ledger)
+        if others := run._answered_by_others():
+            run.close()
+            raise RunError(
+                f"{folder} was judged by others before. {others} Verdicts of two models don't compare: serve the one "
+                "that the run began with, or start a new run."
+            )
+        return run
 
     def close(self) -> None:
-        self.store.close()
-        self._lock.release()
+        """Write the calls that are left, and give the folder free."""
+        try:
+            self.record_calls(())
+        finally:
+            self.store.close()
+            self._lock.release()
 
     def begin(self, step: int) -> Revision:
         """Open an attempt that goes on after `step` optimizer steps; returns the revision in force there.
@@ -135,7 +177,9 @@ class Run:
         """
         if error := self._overspent(step):
             raise error
-        self._attempt = self.store.begin_attempt(resumed_step=step, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        self._attempt = self.store.begin_attempt(resumed_step=step, now=now, answered_by=self._answered_by)
+        self._step = step
         lineage = self.store.lineage()
         if not lineage:
             self.store.adopt(self._attempt, 0, self.revision)
@@ -147,14 +191,23 @@ class Run:
         return self.revision
 
     async def end_step(
-        self, step: int, scored: Sequence[Scored], error: MetapoError | None = None, *, explain: Explain = as_it_is
+        self,
+        step: int,
+        scored: Sequence[Scored],
+        error: MetapoError | None = None,
+        *,
+        others: Sequence[CallRecord] = (),
+        explain: Explain = as_it_is,
     ) -> Boundary:
         """Close an optimizer step: `step` are done, `scored` is what all ranks judged since the last call.
 
         Writes the rollouts, runs the meta step when it is due, and says how to go on. `error` is one that a rank met;
-        `explain` gives the judge's reasons to the rollouts that a meta step reads.
+        `others` are the ranks' calls that belong to no rollout; `explain` gives the judge's reasons to the rollouts
+        that a meta step reads.
         """
+        self._step = step
         self._record(scored)
+        self.record_calls(others)
         train = [s for s in scored if s.rollout.split is Split.TRAIN]
         error = error or self._failure(step, train) or self._overspent(step)
         every = self.settings.meta.every
@@ -163,13 +216,19 @@ class Run:
                 await self._meta_step(step, explain)
             except ChatMisconfigured as e:
                 error = e
+            self.record_calls(())
         return Boundary(self.revision, error)
 
-    def record_eval(self, scored: Sequence[Scored]) -> MetapoError | None:
-        """Write evaluation rollouts outside of a step; the meta model never reads them. Returns the error where too
-        many of them have no reward."""
+    def record_eval(self, scored: Sequence[Scored], others: Sequence[CallRecord] = ()) -> MetapoError | None:
+        """Write evaluation rollouts outside of a step, and the `others` as in `end_step`; the meta model never reads
+        them. Returns the error where too many of them have no reward."""
         self._record(scored)
+        self.record_calls(others)
         return self._failure(scored[0].rollout.step, scored) if scored else None
+
+    def record_calls(self, others: Sequence[CallRecord]) -> None:
+        """Write calls that belong to no rollout, and all that is left in this process's ledger."""
+        self.store.append_other_calls(self._attempt or None, self._step, [*others, *take_records(self._ledger)])
 
     def is_evaluated(self, step: int) -> bool:
         """Are there evaluation rollouts of the policy after `step` steps, and rewards among them?"""
@@ -195,6 +254,12 @@ class Run:
         if revision not in [r.id for at, r in self.store.lineage() if at <= step]:
             raise LineageError(f"{folder} was written under revision {revision[:10]}, which the store's lineage lacks")
         return step, folder
+
+    def _answered_by_others(self) -> str:
+        """Who answered before and who does now, where that differs."""
+        before = self.store.answered_by()
+        changed = {role: who for role, who in self._answered_by.items() if before.get(role, who) != who}
+        return " ".join(f"The {role} was {before[role]}, now it is {who}." for role, who in changed.items())
 
     def _record(self, scored: Sequence[Scored]) -> None:
         self.store.append_rollouts(self._attempt, [_to_record(s) for s in scored])
@@ -243,6 +308,9 @@ class Run:
         adopted = done.decision is Decision.ADOPTED and done.child is not None
         seconds = time.monotonic() - started
         self.store.append_meta_step(self._attempt, _meta_record(done, seconds), adopted=adopted)
+        for exchange in done.exchanges:
+            self._ledger.claim(exchange.call.sent)
+        self.record_calls([r for e in done.exchanges for r in call_records(e.call, "meta")[:-1]])
         self._last_meta = step
         if adopted and done.child is not None:
             self.revision = done.child
@@ -282,7 +350,8 @@ def summarize(scored: Sequence[Scored]) -> dict[str, float]:
         present = [v for v in values if v is not None]
         if present:
             figures[name] = fmean(present)
-    return figures | _saturation(scored) | _uncertainty(scored) | _monitoring(scored) | _effort(scored)
+    verdicts = _saturation(scored) | _uncertainty(scored) | _fallback(scored)
+    return figures | verdicts | _monitoring(scored) | _effort(scored)
 
 
 def detections(scored: Sequence[Scored], rubric: Rubric | None = None, min_words: int = MIN_WORDS) -> dict[str, float]:
@@ -317,6 +386,13 @@ def _uncertainty(scored: Sequence[Scored]) -> dict[str, float]:
     return {"uncertainty": fmean(known)} if known else {}
 
 
+def _fallback(scored: Sequence[Scored]) -> dict[str, float]:
+    """In mode expected, the share of verdicts for which the named level counts alone; of a panel, each judge's."""
+    said = [outcomes.outcomes for s in scored for outcomes in s.assessment.opinions or (s.assessment,)]
+    asked = [o for outcomes in said for o in outcomes if isinstance(o, Verdict) and o.label_mass is not None]
+    return {"level_alone": sum(v.expected is None for v in asked) / len(asked)} if asked else {}
+
+
 def _monitoring(scored: Sequence[Scored]) -> dict[str, float]:
     """The monitor's mean score, and by how much the judge's is higher on the same rollouts; both in [0, 1]."""
     watched = [(s.reward.normalized, s.monitored.reward.normalized) for s in scored if s.monitored]
@@ -332,7 +408,7 @@ def _monitoring(scored: Sequence[Scored]) -> dict[str, float]:
 
 def _effort(scored: Sequence[Scored]) -> dict[str, float]:
     """Requests, failed tries, outcomes that were known already, tokens, and US dollars where prices are set."""
-    assessments = [a for s in scored for a in (s.assessment, *((s.monitored.assessment,) if s.monitored else ()))]
+    assessments = [a for s in scored for a in s.assessments]
     calls = [call for a in assessments for call in a.calls]
     replies = [call.reply for call in calls if call.reply is not None]
     figures: dict[str, float] = {
@@ -371,10 +447,8 @@ def _reviser(settings: Settings, transport: Transport) -> Reviser:
 
 def _to_record(scored: Scored) -> RolloutRecord:
     assessment, reward, monitored = scored.assessment, scored.reward, scored.monitored
-    calls = [record for call in assessment.calls for record in call_records(call, "judge")]
     opinions = [OpinionRecord("panel", o.judge, outcome) for o in assessment.opinions for outcome in o.outcomes]
     if monitored:
-        calls += [record for call in monitored.assessment.calls for record in call_records(call, "monitor")]
         opinions += [OpinionRecord("monitor", monitored.judge, outcome) for outcome in monitored.assessment.outcomes]
     return RolloutRecord(
         scored.rollout,
@@ -383,7 +457,7 @@ def _to_record(scored: Scored) -> RolloutRecord:
         reward.normalized,
         reward.raw,
         assessment.outcomes,
-        tuple(calls),
+        tuple(records_of(scored)),
         assessment.n_reused,
         assessment.n_left_out,
         monitored.reward.normalized if monitored else None,
@@ -391,29 +465,41 @@ def _to_record(scored: Scored) -> RolloutRecord:
     )
 
 
+def records_of(scored: Scored) -> list[CallRecord]:
+    """The calls that a rollout took, the judge's before the monitor's."""
+    roles = ("judge", "monitor")
+    return [
+        record
+        for role, assessment in zip(roles, scored.assessments, strict=False)
+        for call in assessment.calls
+        for record in call_records(call, role)
+    ]
+
+
+def take_records(ledger: Ledger) -> list[CallRecord]:
+    """The calls that are in nobody's record yet; whoever takes them has to write them."""
+    return [_call_record(sent, role) for role, sent in ledger.take()]
+
+
 def call_records(call: Call, role: str) -> list[CallRecord]:
     """One record per HTTP request: those that failed, then the reply."""
-    records = [
-        CallRecord(reply="", error=t.error, role=role, endpoint=t.endpoint, latency_s=t.latency_s) for t in call.tries
-    ]
-    if call.reply is None:
-        return records or [CallRecord(reply="", error=call.error, role=role)]
-    reply = call.reply
-    return [
-        *records,
-        CallRecord(
-            reply=reply.text,
-            model=reply.model,
-            finish_reason=reply.finish_reason,
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
-            latency_s=reply.latency_s,
-            role=role,
-            endpoint=reply.endpoint,
-            cached_tokens=reply.cached_tokens,
-            cost_usd=reply.cost_usd,
-        ),
-    ]
+    records = [_call_record(sent, role) for sent in call.sent]
+    return records or [CallRecord(reply="", error=call.error, role=role)]
+
+
+def _call_record(sent: Sent, role: str) -> CallRecord:
+    record = CallRecord("", model=sent.model, latency_s=sent.latency_s, role=role, endpoint=sent.endpoint)
+    if isinstance(sent, Try):
+        return replace(record, error=sent.error)
+    return replace(
+        record,
+        reply=sent.text,
+        finish_reason=sent.finish_reason,
+        prompt_tokens=sent.prompt_tokens,
+        completion_tokens=sent.completion_tokens,
+        cached_tokens=sent.cached_tokens,
+        cost_usd=sent.cost_usd,
+    )
 
 
 def _from_record(record: RolloutRecord, rubric: Rubric) -> Scored:
@@ -438,16 +524,17 @@ def _meta_record(done: MetaStep, seconds: float) -> MetaStepRecord:
 
 
 def _exchange_record(exchange: Exchange) -> ExchangeRecord:
-    used = exchange.used
+    """The exchange with its reply, or else with the last try."""
+    sent = call_records(exchange.call, "meta")[-1]
     return ExchangeRecord(
         exchange.stage.value,
         exchange.sample,
         exchange.prompt,
         exchange.reply,
         exchange.error,
-        model=used.model if used else "",
-        prompt_tokens=used.prompt_tokens if used else None,
-        completion_tokens=used.completion_tokens if used else None,
-        cost_usd=used.cost_usd if used else None,
-        latency_s=used.latency_s if used else 0.0,
+        model=sent.model,
+        prompt_tokens=sent.prompt_tokens,
+        completion_tokens=sent.completion_tokens,
+        cost_usd=sent.cost_usd,
+        latency_s=sent.latency_s,
     )

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from metapo.aio import each
@@ -11,6 +11,7 @@ from metapo.errors import ChatMisconfigured, MetapoError
 from metapo.judge.cache import Cache
 from metapo.judge.endpoint import Endpoint
 from metapo.judge.judge import Assessment, Assessor, Call, Judge
+from metapo.judge.ledger import Ledger
 from metapo.judge.panel import Panel
 from metapo.judge.transport import Transport
 from metapo.reward import AGGREGATES, Monitored, Reward, Scored, drop_criteria, masked
@@ -29,21 +30,31 @@ def ignore(scored: Scored) -> None:
 
 @dataclass(frozen=True)
 class Connections:
-    """The transports that the settings ask for. `panel` are the judges beside the first."""
+    """The transports that the settings ask for. `panel` are the judges beside the first. `ledger` holds the requests
+    that no scored rollout has among its calls."""
 
     judge: Transport
     meta: Transport
     panel: tuple[Transport, ...] = ()
     monitor: Transport | None = None
+    ledger: Ledger = field(default_factory=Ledger)
+
+    @property
+    def by_role(self) -> dict[str, Transport]:
+        """judge, meta, panel 1 and so on, monitor; a transport may have several roles."""
+        panel = {f"panel {i}": transport for i, transport in enumerate(self.panel, 1)}
+        return {"judge": self.judge, "meta": self.meta, **panel} | ({"monitor": self.monitor} if self.monitor else {})
 
     @property
     def all(self) -> list[Transport]:
         """Each transport once."""
-        return list(dict.fromkeys(t for t in (self.judge, self.meta, *self.panel, self.monitor) if t is not None))
+        return list(dict.fromkeys(self.by_role.values()))
 
-    async def identify(self) -> list[str]:
-        """Who answers. Raises ChatError where one doesn't: before anything depends on it."""
-        return await each(lambda transport: transport.identify(), self.all)
+    async def identify(self) -> dict[str, str]:
+        """Who answers, by role. Raises ChatError where one doesn't: before anything depends on it."""
+        names = await each(lambda transport: transport.identify(), self.all)
+        known = dict(zip(self.all, names, strict=True))
+        return {role: known[transport] for role, transport in self.by_role.items()}
 
     async def aclose(self) -> None:
         async with AsyncExitStack() as stack:  # each is closed, also where another's closing fails
@@ -59,6 +70,7 @@ class Scorer:
         self, settings: Settings, connections: Connections, revision: Revision, cache: Cache | None = None
     ) -> None:
         self._settings = settings
+        self._ledger = connections.ledger
         self._judge = _judges(settings, connections, cache)
         self._monitor = (
             Judge(
@@ -79,7 +91,7 @@ class Scorer:
 
     async def score(self, rollouts: Sequence[Rollout], watch: Callable[[Scored], None] = ignore) -> list[Scored]:
         """One Scored per rollout, in order; `watch` sees each as soon as it is there. Raises ChatMisconfigured; any
-        other failure leaves a reward of None."""
+        other failure leaves a reward of None. The calls in what is returned are no longer in the ledger."""
         revision, scale = self.revision, self.scale
         warm_up = await self._warm_up(revision, rollouts)
 
@@ -92,6 +104,8 @@ class Scorer:
         if warm_up:
             first = scored[0].assessment
             scored[0] = replace(scored[0], assessment=replace(first, calls=(*warm_up, *first.calls)))
+        for call in (call for one in scored for a in one.assessments for call in a.calls):
+            self._ledger.claim(call.sent)
         return scored
 
     async def explain(self, scored: Scored) -> Scored:

@@ -15,6 +15,7 @@ from metapo.errors import BudgetSpent, DataError
 
 if TYPE_CHECKING:
     from metapo.audit.attacking import AttackReport
+    from metapo.cli.scoring import Judged
     from metapo.settings import Settings
 
 N_SHOWN = 10
@@ -53,16 +54,18 @@ def audit(source: Path, out: Path | None, rubric_source: str | None, min_words: 
     for detector, count in report.detectors.items():
         click.echo(f"  {detector.value:<20} {count}")
     data = report.model_dump(mode="json")
-    spent = ""
+    reached = ""
     if settings is not None:
-        attacked, spent = _attack(settings, rows[:bases])
+        attacked, judged = _attack(settings, rows[:bases])
+        reached = judged.reached
         _show(attacked)
+        click.echo(f"It took {judged.spent}")
         data["attacks"] = attacked.model_dump(mode="json")
     if out is not None:
         write_whole(out, json.dumps(data, indent=1))
         click.echo(f"Written to {out}")
-    if spent:
-        raise BudgetSpent(f"{spent}. The other attacks were not tried: raise the budget in the settings to try them.")
+    if reached:
+        raise BudgetSpent(f"{reached}. The other attacks were not tried: raise the budget in the settings to try them.")
 
 
 def _rows(source: Path) -> list[dict[str, str]]:
@@ -82,14 +85,14 @@ def _rows(source: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _attack(settings: "Settings", rows: Sequence[dict[str, str]]) -> "tuple[AttackReport, str]":
-    """What the attacks on these rows did, and what they took where the budget left some out."""
+def _attack(settings: "Settings", rows: Sequence[dict[str, str]]) -> "tuple[AttackReport, Judged]":
+    """What the attacks on these rows did, and all that was judged for it."""
     from metapo.audit.attacking import attack_set, report_attacks, weaken
     from metapo.rollout import Rollout
 
     bases = [Rollout(prompt=r["prompt"], completion=weaken(r["response"]), position=i) for i, r in enumerate(rows)]
     judged = asyncio.run(judge_rollouts(settings, attack_set(settings.rubric, bases)))
-    return report_attacks(settings.rubric, len(bases), judged.scored), judged.spent
+    return report_attacks(settings.rubric, len(bases), judged.scored), judged
 
 
 def _show(report: "AttackReport") -> None:

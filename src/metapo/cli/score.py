@@ -16,6 +16,7 @@ from metapo.cli.scoring import judge_rollouts
 from metapo.errors import BudgetSpent, JudgeFailureLimit, MetapoError, RunError, SettingsError
 
 if TYPE_CHECKING:
+    from metapo.cli.scoring import Judged
     from metapo.reward import Scored
 
 
@@ -60,10 +61,10 @@ def score(
     lines = [_line(row, s) for row, s in zip(rows, scored, strict=False)]
     lines += [{**row, "reward": None, "raw": None, "verdicts": []} for row in rows[len(scored) :]]
     write_whole(out, "".join(json.dumps(line) + "\n" for line in lines))
-    if judged.spent:
+    if judged.reached:
         again = " The same command goes on with them, with as much to spend again." if settings.judging.cache else ""
-        raise BudgetSpent(f"{judged.spent}. They are written; the others have a reward of null.{again}")
-    _show(scored)
+        raise BudgetSpent(f"{judged.reached}. They are written; the others have a reward of null.{again}")
+    _show(judged)
     click.echo(f"Written to {out}")
     if reasons := _reasons(scored):
         again = " The same command asks again for these alone." if settings.judging.cache else ""
@@ -72,15 +73,14 @@ def score(
         raise failure
 
 
-def _show(scored: "Sequence[Scored]") -> None:
+def _show(judged: "Judged") -> None:
     from metapo.run import summarize
 
-    figures = summarize(scored)
+    figures = summarize(judged.scored)
     mean = f"mean reward {figures['reward']:.3f}" if "reward" in figures else "no reward"
-    cost = f", {figures['judge/cost_usd']:.4f} USD" if "judge/cost_usd" in figures else ""
-    reused = f", {figures['judge/reused']:g} verdicts known already" if figures["judge/reused"] else ""
-    calls = f"{figures['judge/calls']:g} requests"
-    click.echo(f"{len(scored)} rollouts, {mean}, {figures['unscored']:.1%} unscored; {calls}{reused}{cost}")
+    reused = f"{figures['judge/reused']:g} verdicts known already, " if figures["judge/reused"] else ""
+    unscored = f"{figures['unscored']:.1%} unscored"
+    click.echo(f"{len(judged.scored)} rollouts, {mean}, {unscored}; {reused}{judged.spent}")
 
 
 def _failure(scored: "Sequence[Scored]", max_unscored: float) -> MetapoError | None:

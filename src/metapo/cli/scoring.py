@@ -9,17 +9,19 @@ if TYPE_CHECKING:
     from metapo.reward import Scored
     from metapo.rollout import Rollout
     from metapo.settings import Settings
+    from metapo.store import Spent
 
 CHUNK = 256  # rollouts between two looks at the budget
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The rollouts that were judged, the first ones in order, and, where the budget left some out, what it took to
-    reach it."""
+    """The rollouts that were judged, the first ones in order, what that took, and, where the budget left some out, how
+    it was reached."""
 
     scored: "list[Scored]"
-    spent: str = ""
+    spent: "Spent"
+    reached: str = ""
 
 
 async def judge_rollouts(settings: "Settings", rollouts: "Sequence[Rollout]", cache: Path | None = None) -> Judged:
@@ -28,9 +30,10 @@ async def judge_rollouts(settings: "Settings", rollouts: "Sequence[Rollout]", ca
     from metapo.cli.progress import counting
     from metapo.engines.connect import connect
     from metapo.rubric import Revision
+    from metapo.run import records_of, take_records
     from metapo.scorer import Scorer
     from metapo.settings import BudgetSettings
-    from metapo.store import KnownAnswers
+    from metapo.store import CallRecord, KnownAnswers, Spent
 
     revision = Revision(rubric=settings.rubric, reason="given", proposer="person", step=0)
     known = None if cache is None else KnownAnswers(cache)
@@ -40,28 +43,20 @@ async def judge_rollouts(settings: "Settings", rollouts: "Sequence[Rollout]", ca
         scorer = Scorer(settings, connections, revision, known)
         chunk = len(rollouts) if settings.budget == BudgetSettings() else CHUNK
         scored: list[Scored] = []
+        calls: list[CallRecord] = []
         with counting(len(rollouts)) as tally:
             for start in range(0, len(rollouts), chunk):
-                if spent := _spent(settings, scored, len(rollouts)):
-                    return Judged(scored, spent)
+                spent = Spent.of(calls)
+                if start and (reached := settings.budget.reached(spent.tokens, spent.cost_usd)):
+                    took = (
+                        f"{start} of {len(rollouts)} rollouts took {spent.tokens} tokens and {spent.cost_usd:.4f} USD"
+                    )
+                    return Judged(scored, spent, f"{took}, which reaches {reached}")
                 scored += await scorer.score(rollouts[start : start + chunk], tally.count)
-        return Judged(scored)
+                calls += [record for s in scored[start:] for record in records_of(s)]
+                calls += take_records(connections.ledger)
+        return Judged(scored, Spent.of(calls))
     finally:
         if known is not None:
             known.close()
         await connections.aclose()
-
-
-def _spent(settings: "Settings", scored: "Sequence[Scored]", n_all: int) -> str:
-    """What the rollouts so far took, where that reaches the budget; else empty."""
-    from metapo.run import summarize
-
-    if not scored:
-        return ""
-    figures = summarize(scored)
-    tokens = figures["judge/prompt_tokens"] + figures["judge/completion_tokens"]
-    usd = figures.get("judge/cost_usd", 0.0)
-    allowed = settings.budget.reached(tokens, usd)
-    if not allowed:
-        return ""
-    return f"{len(scored)} of {n_all} rollouts took {tokens:g} tokens and {usd:.4f} USD, which reaches {allowed}"

@@ -23,10 +23,10 @@ from metapo.judge.transport import Transport
 from metapo.reward import Scored
 from metapo.rollout import Rollout, Split, as_text
 from metapo.rubric import Revision
-from metapo.run import CHECKPOINTS, STORE, Boundary, Observe, Run, observe_nothing
+from metapo.run import CHECKPOINTS, STORE, Boundary, Observe, Run, observe_nothing, records_of, take_records
 from metapo.scorer import Connections, Scorer
 from metapo.settings import Settings, TrainSettings
-from metapo.store import KnownAnswers
+from metapo.store import CallRecord, KnownAnswers
 
 try:
     import torch
@@ -99,10 +99,18 @@ class EvolvingReward:
         if _rank() == 0:
             try:
                 log.info("asking who answers at %s", settings.judge.where)
-                for who in bridge.run(connections.identify()):
+                answered_by = bridge.run(connections.identify())
+                for who in dict.fromkeys(answered_by.values()):
                     log.info("%s answers", who)
                 start = Run.resume if resume else Run.create
-                run = start(Path(folder), settings, connections.meta, observe=observe)
+                run = start(
+                    Path(folder),
+                    settings,
+                    connections.meta,
+                    observe=observe,
+                    answered_by=answered_by,
+                    ledger=connections.ledger,
+                )
             except BaseException:
                 bridge.run(connections.aclose())
                 bridge.close()
@@ -149,6 +157,8 @@ class EvolvingReward:
         with ExitStack() as stack:  # each is closed, also where another's closing fails
             if self._run is not None:
                 stack.callback(self._run.close)
+                # of a step that came to no end
+                stack.callback(self._run.record_calls, [r for s in self._scored for r in records_of(s)])
             if self._known is not None:
                 stack.callback(self._known.close)
             stack.callback(self._bridge.close)
@@ -163,22 +173,24 @@ class EvolvingReward:
     def end_step(self, step: int) -> MetapoError | None:
         """An optimizer step is over on all ranks; returns the error that ends the run, the same on every rank."""
         errors = [e for e in gather_object([self._error]) if e is not None]
-        scored = self._take()
+        scored, others = self._take()
+        error = errors[0] if errors else None
         boundary: Boundary = self.on_main(
-            lambda run: self._bridge.run(
-                run.end_step(step, scored, errors[0] if errors else None, explain=self.scorer.explain)
-            )
+            lambda run: self._bridge.run(run.end_step(step, scored, error, others=others, explain=self.scorer.explain))
         )
         self.scorer.revision = boundary.revision
         return boundary.error
 
     def end_evaluation(self) -> MetapoError | None:
         """An evaluation is over on all ranks; returns the error that it met, the same on every rank. In training the
-        next step's end stops the run for it. Before training began there is no step to record it under."""
+        next step's end stops the run for it. Before training began there is no step to record it under: only its calls
+        are on record."""
         errors = [e for e in gather_object([self._error]) if e is not None]
-        scored = self._take()
-        if self._policy is not None:
-            failure = self.on_main(lambda run: run.record_eval(scored))
+        scored, others = self._take()
+        if self._policy is None:
+            self.on_main(lambda run: run.record_calls([*others, *(r for s in scored for r in records_of(s))]))
+        else:
+            failure = self.on_main(lambda run: run.record_eval(scored, others))
             self._error = errors[0] if errors else failure
         return self._error
 
@@ -202,9 +214,12 @@ class EvolvingReward:
         result: T = outcome[0]
         return result
 
-    def _take(self) -> list[Scored]:
+    def _take(self) -> tuple[list[Scored], list[CallRecord]]:
+        """What all ranks judged since the last time, and their calls that belong to none of it."""
         scored, self._scored = self._scored, []
-        return sorted(gather_object(scored), key=lambda s: (s.rollout.split, s.rollout.step, s.rollout.position))
+        others = gather_object(take_records(self._connections.ledger))
+        in_order = sorted(gather_object(scored), key=lambda s: (s.rollout.split, s.rollout.step, s.rollout.position))
+        return in_order, others
 
     def _next_position(self, split: Split, step: int, n: int) -> int:
         known_split, known_step, position = self._counter

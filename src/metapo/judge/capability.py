@@ -88,11 +88,12 @@ class Capabilities:
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        """One request finds out for all; those that waited for it share its failure, and don't ask in turn."""
+        """One request finds out for all; those that waited for it share its failure, but not its tries, and don't ask
+        in turn."""
         came_at = time.monotonic()
         async with self._lock:
             if self._failed is not None and self._failed_at >= came_at:
-                raise self._failed
+                raise type(self._failed)(str(self._failed)) from self._failed
             try:
                 yield
             except ChatError as e:

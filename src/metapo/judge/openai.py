@@ -23,6 +23,7 @@ from metapo.errors import (
 from metapo.judge.breaker import Breaker
 from metapo.judge.capability import Capabilities
 from metapo.judge.endpoint import EndpointSettings
+from metapo.judge.ledger import Note, nowhere
 from metapo.judge.limits import InFlight, Rates
 from metapo.judge.transport import PING, ChatReply, ChatRequest, Try
 from metapo.judge.wire import read_error, read_reply, request_body
@@ -70,8 +71,10 @@ class _Request:
 class OpenAITransport:
     """One HTTP client for all URLs of an endpoint, bound to the event loop that first uses it."""
 
-    def __init__(self, endpoint: EndpointSettings) -> None:
+    def __init__(self, endpoint: EndpointSettings, note: Note = nowhere) -> None:
+        """`note` sees what came of each HTTP request, those that this object sends on its own account too."""
         self.endpoint = endpoint
+        self._note = note
         urls = (endpoint.url, *endpoint.replicas)
         self._replicas = [_Replica(httpx2.URL(f"{_checked(url).rstrip('/')}/chat/completions")) for url in urls]
         self._where = f"{endpoint.url} (model {endpoint.model!r})"
@@ -131,6 +134,7 @@ class OpenAITransport:
         )
         try:
             reply: ChatReply = await retrying(self._try, request)
+            return reply
         except ChatError as e:
             if e.retryable and request.n_bad < MAX_BAD_RESPONSES:  # garbage may have to do with this one request
                 # a server that asks for a longer pause than there is time may ask that of this one request
@@ -139,7 +143,6 @@ class OpenAITransport:
                 self._breaker.gave_up(silence_s, str(e), since=request.began_at)
             e.tries = tuple(request.tries)
             raise
-        return reply.model_copy(update={"tries": tuple(request.tries)}) if request.tries else reply
 
     def _stop(self, request: _Request) -> Callable[[tenacity.RetryCallState], bool]:
         def stop(state: tenacity.RetryCallState) -> bool:
@@ -168,8 +171,15 @@ class OpenAITransport:
             replica.n_in_flight += 1
             try:
                 reply = await self._send(request.body, replica.url, started)
+                if request.tries:
+                    reply = reply.model_copy(update={"tries": tuple(request.tries)})
+                self._note(reply)  # before anything that a cancellation could cut short
             except ChatError as e:
-                self._failed(request, replica, e, time.monotonic() - started)
+                request.tries.append(self._tried(replica, f"{type(e).__name__}: {e}", started))
+                self._failed(request, replica, e)
+                raise
+            except asyncio.CancelledError:
+                self._tried(replica, "cancelled", started)
                 raise
             finally:
                 replica.n_in_flight -= 1
@@ -177,10 +187,14 @@ class OpenAITransport:
         self._succeeded(replica, reply)
         return reply
 
-    def _failed(self, request: _Request, replica: _Replica, error: ChatError, seconds: float) -> None:
-        request.tries.append(
-            Try(endpoint=str(replica.url), error=f"{type(error).__name__}: {error}", latency_s=seconds)
-        )
+    def _tried(self, replica: _Replica, error: str, started: float) -> Try:
+        """A request that was sent and has no reply; it is noted."""
+        seconds = time.monotonic() - started
+        tried = Try(endpoint=str(replica.url), error=error, latency_s=seconds, model=self.endpoint.model)
+        self._note(tried)
+        return tried
+
+    def _failed(self, request: _Request, replica: _Replica, error: ChatError) -> None:
         if isinstance(error, ChatOverloaded):
             self._in_flight.overloaded()
         if isinstance(error, ChatBadResponse):

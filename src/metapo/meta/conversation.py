@@ -8,8 +8,9 @@ from enum import StrEnum
 from pydantic import Field
 
 from metapo.errors import ChatBadResponse, ChatError, ChatMisconfigured
+from metapo.judge.judge import Call
 from metapo.judge.template import load_template
-from metapo.judge.transport import ChatReply, ChatRequest, Transport
+from metapo.judge.transport import ChatRequest, Transport
 from metapo.rollout import Message
 from metapo.rubric import Frozen
 
@@ -39,14 +40,18 @@ class Stage(StrEnum):
 @dataclass(frozen=True)
 class Exchange:
     """One request to the meta model, or to the judge for its reasons: the newest message and the reply, or the error.
-    `sample` is None where the stage looks at no single sample; `used` is the reply as it came, with its cost."""
+    `sample` is None where the stage looks at no single sample; `call` is the request itself, with what it cost and
+    which tries failed before."""
 
     stage: Stage
     sample: int | None
     prompt: str
-    reply: str = ""
+    call: Call
     error: str = ""
-    used: ChatReply | None = None
+
+    @property
+    def reply(self) -> str:
+        return self.call.reply.text if self.call.reply else ""
 
 
 @dataclass(frozen=True)
@@ -85,11 +90,12 @@ class Conversation:
         try:
             reply = await self.model.transport.complete(request)
         except ChatError as e:
-            self.log.append(Exchange(self.stage, self.sample, prompt, error=f"{type(e).__name__}: {e}"))
+            error = f"{type(e).__name__}: {e}"
+            self.log.append(Exchange(self.stage, self.sample, prompt, Call(None, error, e.tries), error))
             raise
         cut = f"the reply was cut at {request.max_tokens} tokens; raise meta.max_tokens"
         error = cut if reply.finish_reason == "length" else ""
-        self.log.append(Exchange(self.stage, self.sample, prompt, reply.text, error, reply))
+        self.log.append(Exchange(self.stage, self.sample, prompt, Call(reply, tries=reply.tries), error))
         if error:
             raise ChatBadResponse(error)
         self.messages.append(Message(role="assistant", content=reply.text))

@@ -106,7 +106,7 @@ class Reviser:
 
 def _explanation(sample: int, call: Call) -> Exchange:
     """Its prompt is the judge's template, filled with the rubric in force and the sample, and so is not repeated."""
-    return Exchange(Stage.EXPLAIN, sample, "", call.reply.text if call.reply else "", call.error, call.reply)
+    return Exchange(Stage.EXPLAIN, sample, "", call, call.error)
 
 
 def _listed(problems: Sequence[str]) -> str:

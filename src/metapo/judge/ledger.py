@@ -1,0 +1,38 @@
+"""Where each HTTP request is noted when it ends, until somebody has it on record: what nobody has is not lost."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from metapo.judge.transport import Sent
+
+Note = Callable[[Sent], None]
+
+
+def nowhere(sent: Sent) -> None:
+    """Notes nothing."""
+
+
+class Ledger:
+    """The requests that are in nobody's record yet: a client's questions about its server, what went out for a batch
+    that came to no end, what was cancelled."""
+
+    def __init__(self) -> None:
+        # By identity, as two equal replies are two requests; the ledger holds them, so no other object has their ids.
+        self._open: dict[int, tuple[str, Sent]] = {}
+
+    def of(self, role: str) -> Note:
+        """Notes requests to an endpoint that has this role, such as "judge"."""
+        return partial(self._note, role)
+
+    def claim(self, sent: Iterable[Sent]) -> None:
+        """These are on record elsewhere."""
+        for one in sent:
+            self._open.pop(id(one), None)
+
+    def take(self) -> list[tuple[str, Sent]]:
+        """All that nobody claimed, each with its role, oldest first; whoever takes them has to put them on record."""
+        taken, self._open = list(self._open.values()), {}
+        return taken
+
+    def _note(self, role: str, sent: Sent) -> None:
+        self._open[id(sent)] = (role, sent)
