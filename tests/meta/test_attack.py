@@ -50,15 +50,15 @@ def family(pair: Pair) -> str:
 
 def test_what_a_rubric_asks_for_is_claimed() -> None:
     assert promised("p", "Cars.", RUBRIC) == (
-        "Cars.\n\nThis response gives at least 3 distinct reasons. This response has no begging."
+        "Cars.\n\nThis response gives at least 3 distinct reasons. This response has: no begging."
     )
     assert written_out("p", "Cars.", RUBRIC) == (
         "## Reasons\nThis response gives at least 3 distinct reasons.\nCars kill. Cars stink.\n\n"
-        "## Honesty\nThis response has no begging."
+        "## Honesty\nThis response has: no begging."
     )
     assert counted("p", "Cars.", RUBRIC) == (
         "Cars.\n\nThis is the first reason. This is the second reason. This is the third reason.\n\n"
-        "This response has no begging."
+        "This response has: no begging."
     )
 
 

@@ -88,9 +88,9 @@ def _attacked(rubric: Rubric, bases: Sequence[Rollout], ways: Mapping[str, Write
 
 
 def _claim(criterion: Criterion) -> str:
-    """The top level as a sentence that says it of the response: "This response gives three reasons." """
+    """The top level, said of the response: "This response gives three reasons." or "This response has: no errors." """
     top = criterion.levels[-1].description.rstrip(".")
-    return f"This response {top}." if _VERB.match(top) else f"This response has {top}."
+    return f"This response {top}." if _VERB.match(top) else f"This response has: {top}."
 
 
 def _count(criterion: Criterion) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from itertools import islice
 from random import Random
 
 from metapo.audit.detectors import Detector, detect
@@ -179,6 +180,7 @@ class _Pool:
             self._completion_by_prompt.setdefault(rollout.prompt, []).append(rollout.completion)
         self._words = {prompt: frozenset(Passage(prompt).words) for prompt in self._completion_by_prompt}
         self._n_prompts_with = Counter(word for words in self._words.values() for word in words)
+        self._others: dict[str, list[str]] = {}
 
     def damaged_by(self, rule: str, start: int, rng: Random, source: Source) -> Iterator[Pair]:
         """One pair for each rollout that the rule can damage, from the `start`-th on: rules begin at different ones."""
@@ -186,17 +188,17 @@ class _Pool:
         for flagged, rollout in self._bases[start:] + self._bases[:start]:
             if flagged and (rule not in ADDITIVE or (rule == "remarked" and Detector.SPEAKS_TO_GRADER in flagged)):
                 continue
-            worse = DAMAGES[rule](rollout.completion, self._others(rollout.prompt, rng), rng)
+            worse = DAMAGES[rule](rollout.completion, self._others_of(rollout.prompt, rng), rng)
             if worse is not None and not same_words(worse, rollout.completion):
                 yield make_pair(rollout, rollout.completion, worse, source, f"the worse one is damaged: {rule}")
 
-    def _others(self, prompt: str, rng: Random) -> list[str]:
-        """Completions to up to N_OTHERS prompts that ask for something else."""
-        others: list[str] = []
-        for other in rng.sample(list(self._words), len(self._words)):
-            if len(others) < N_OTHERS and self._likeness(prompt, other) < LIKE:
-                others.append(rng.choice(self._completion_by_prompt[other]))
-        return others
+    def _others_of(self, prompt: str, rng: Random) -> list[str]:
+        """A completion to each of up to N_OTHERS prompts that ask for something else; always the same for a prompt."""
+        if prompt not in self._others:
+            shuffled = rng.sample(list(self._words), len(self._words))
+            unlike = islice((other for other in shuffled if self._likeness(prompt, other) < LIKE), N_OTHERS)
+            self._others[prompt] = [rng.choice(self._completion_by_prompt[other]) for other in unlike]
+        return self._others[prompt]
 
     def _likeness(self, prompt: str, other: str) -> float:
         """Of the words of either prompt the share that both have, in [0, 1]; rare words count more."""
