@@ -11,20 +11,37 @@ from metapo.errors import SettingsError
 from metapo.judge.budget import Budget
 from metapo.judge.endpoint import Endpoint, EndpointSettings
 from metapo.judge.judge import JudgeSettings
-from metapo.meta.conversation import MetaSettings
+from metapo.meta.schedule import MetaBudget, ScheduleSettings, When
+from metapo.meta.settings import MetaSettings
 from metapo.rubric import Frozen, Rubric, describe
 
 
-class MetaSchedule(MetaSettings):
-    """When the meta step runs, on what and where. `every` 0 switches it off: the rubric stays fixed.
+class MetaSchedule(ScheduleSettings, MetaSettings):
+    """What a meta step does, when it begins, and how what it brings comes into force. `every` 0 switches meta steps
+    off: the rubric stays fixed, unless people change it.
 
-    `endpoint` is the meta model's; without one the judge's endpoint serves both (the paper's 32b_32b, 72b_72b).
+    What a meta step brings scores from `staleness` steps after it began, while training goes on; with 0 training waits.
+    With `approve: manual` an accepted revision waits for a person. On adoption the last batch is scored under both
+    revisions (`bridge`): the change of mean and spread is logged, or taken back (`calibrate`). `anchors` is a file of
+    pairs or labelled completions that no revision may order worse. `endpoint` is the meta model's; without one the
+    judge's endpoint serves both (the paper's 32b_32b, 72b_72b).
     """
 
-    every: int = Field(default=10, ge=0)
-    select: Literal["random"] = "random"
-    accept: Literal["always", "never"] = "always"
+    when: When = When.ADAPTIVE
+    staleness: int = Field(default=2, ge=0)
+    approve: Literal["auto", "manual"] = "auto"
+    bridge: Literal["off", "log", "calibrate"] = "log"
+    anchors: str | None = None
+    budget: MetaBudget = MetaBudget()
     endpoint: Endpoint | None = None
+
+    @model_validator(mode="after")
+    def _one_meta_step_at_a_time(self) -> Self:
+        adaptive = self.when is When.ADAPTIVE
+        name, least = ("earliest", min(self.earliest, self.every)) if adaptive else ("every", self.every)
+        if self.every and self.staleness > least:
+            raise ValueError(f"staleness = {self.staleness} is more than {name} = {least}: a meta step would begin late")
+        return self
 
 
 class PanelSettings(Frozen):
@@ -115,6 +132,9 @@ class Settings(Frozen):
         data = {name: value for name, value in data.items() if name not in ignore}
         if isinstance(data.get("rubric"), str):
             data = {**data, "rubric": Rubric.load(folder / data["rubric"])}
+        meta = data.get("meta")
+        if isinstance(meta, dict) and isinstance(meta.get("anchors"), str):
+            data = {**data, "meta": {**meta, "anchors": str(folder / meta["anchors"])}}
         monitor = data.get("monitor")
         if isinstance(monitor, dict) and isinstance(monitor.get("rubric"), str):
             data = {**data, "monitor": {**monitor, "rubric": Rubric.load(folder / monitor["rubric"])}}

@@ -5,24 +5,12 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from pydantic import Field
-
 from metapo.errors import ChatBadResponse, ChatError, ChatMisconfigured
 from metapo.judge.judge import Call
 from metapo.judge.template import load_template
 from metapo.judge.transport import ChatRequest, Transport
+from metapo.meta.settings import MetaSettings
 from metapo.rollout import Message
-from metapo.rubric import Frozen
-
-
-class MetaSettings(Frozen):
-    """Limits of a meta step; `samples` rollouts are analysed (16 to 20 in the paper)."""
-
-    samples: int = Field(default=16, ge=1)
-    max_criteria: int = Field(default=12, ge=1, le=50)
-    max_words: int = Field(default=1500, ge=50)
-    max_tokens: int = Field(default=1024, ge=1)
-    temperature: float = Field(default=0.7, ge=0)
 
 
 class Stage(StrEnum):

@@ -53,19 +53,41 @@ async def refine(model: MetaModel, conversations: Sequence[Conversation]) -> lis
 
 async def merge(model: MetaModel, parent: Rubric, drafts: Sequence[str], log: list[Exchange]) -> Merged:
     """One rubric from the drafts. Raises ChatMisconfigured; any other failure is a problem."""
-    prompt = load_template("metapo.meta", "merge_count").render(
-        task=model.task,
-        rubric=render_rubric(parent),
-        proposals="\n\n".join(fence(f"proposal {i}", draft) for i, draft in enumerate(drafts, 1)),
-        max_criteria=str(model.settings.max_criteria),
-        max_words=str(model.settings.max_words),
-    )
+    prompt = load_template("metapo.meta", "merge_count").render(**_merging(model, parent, drafts))
+    return await _written(model.talk(Stage.MERGE, log), prompt, "merge")
+
+
+def _merging(model: MetaModel, parent: Rubric, drafts: Sequence[str]) -> dict[str, str]:
+    """What a merge is told."""
+    return {
+        "task": model.task,
+        "rubric": render_rubric(parent),
+        "proposals": "\n\n".join(fence(f"proposal {i}", draft) for i, draft in enumerate(drafts, 1)),
+        "max_criteria": str(model.settings.max_criteria),
+        "max_words": str(model.settings.max_words),
+    }
+
+
+async def _written(conversation: Conversation, prompt: str, stage: str) -> Merged:
     try:
-        return read(await model.talk(Stage.MERGE, log).write_rubric(prompt, "merge_criterion"))
+        return read(await conversation.write_rubric(prompt, f"{stage}_criterion"))
     except ChatMisconfigured:
         raise
     except ChatError as e:
-        return Merged((), (f"the merge failed: {type(e).__name__}: {e}",))
+        return Merged((), (f"the {stage} failed: {type(e).__name__}: {e}",))
+
+
+async def repair(
+    model: MetaModel, parent: Rubric, drafts: Sequence[str], refused: Rubric, reason: str, log: list[Exchange]
+) -> Merged:
+    """A merged rubric that was refused, written once more with the reason at hand. Raises ChatMisconfigured; any other
+    failure is a problem."""
+    prompt = load_template("metapo.meta", "repair_count").render(
+        **_merging(model, parent, drafts),
+        rejected=fence("rejected proposal", render_rubric(refused)),
+        reason=fence("reason", reason),
+    )
+    return await _written(model.talk(Stage.REPAIR, log), prompt, "repair")
 
 
 def read(text: str) -> Merged:

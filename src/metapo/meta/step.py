@@ -1,113 +1,339 @@
-"""One meta step: select -> analyze -> refine -> merge -> accept (MPO paper, section 3)."""
+"""One meta step: select -> analyze -> refine -> merge -> accept (MPO paper, section 3).
+
+With a gate (`meta.gate`) a part of the rollouts is kept from the proposals and examines them: the default is no change.
+Without one every readable proposal is adopted, as published.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import combinations
+from math import ceil
 from random import Random
 
 from metapo.aio import each
+from metapo.audit.detectors import detect
 from metapo.judge.judge import Call
-from metapo.meta.conversation import Exchange, MetaModel, Stage
-from metapo.meta.hygiene import tidy
-from metapo.meta.propose import analyze, merge, refine
+from metapo.meta.asking import write_attacks
+from metapo.meta.attack import rule_attacks
+from metapo.meta.conversation import Conversation, Exchange, MetaModel, Stage
+from metapo.meta.exam import hold_out, make_exam
+from metapo.meta.gate import Appraise, Gate, Report
+from metapo.meta.hygiene import prune, tidy
+from metapo.meta.pairs import Pair
+from metapo.meta.propose import Merged, analyze, findings_text, merge, refine, repair
+from metapo.meta.select import SELECTS, Evidence, Sample
+from metapo.meta.settings import MetaSettings
+from metapo.meta.split import split
 from metapo.reward import Scored
-from metapo.rubric import Revision, Rubric
+from metapo.rubric import Criterion, Revision, Rubric
+from metapo.rubric_lint import repeats
+
+DRAFTS_PER_CANDIDATE = 2 / 3  # of the refinements, drawn for each candidate after the first, which sees all
 
 
 class Decision(StrEnum):
-    """How a meta step ended."""
+    """How a meta step ended, or what became of a proposal."""
 
     ADOPTED = "adopted"
+    WAITING = "waiting"
     REJECTED = "rejected"
     UNCHANGED = "unchanged"
     FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One candidate revision and what the gate found (None without a gate); `repairs` is the number of the proposal
+    that it stands in for."""
+
+    revision: Revision
+    report: Report | None = None
+    repairs: int | None = None
+
+    @property
+    def accepted(self) -> bool:
+        return self.report is None or self.report.accepted
 
 
 @dataclass(frozen=True)
 class MetaStep:
-    """What one meta step did. `child` is the proposed revision, adopted or not; None when there is none to propose."""
+    """What one meta step did. `child` is the revision that it chose; None when there is none to choose. `evidence` are
+    the pairs that the child puts in the right order and its parent did not."""
 
     step: int
     parent_id: str
     child: Revision | None
     decision: Decision
     reason: str
-    samples: tuple[Scored, ...]
-    exchanges: tuple[Exchange, ...]
+    samples: tuple[Sample, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+    proposals: tuple[Proposal, ...] = ()
+    evidence: tuple[Pair, ...] = ()
 
 
-Select = Callable[[Sequence[Scored], int, Random], list[Scored]]
-Accept = Callable[[Rubric, Rubric], bool]
-Explain = Callable[[Scored], Awaitable[Scored]]
+Explain = Callable[[Rubric, Scored], Awaitable[Scored]]
 
 
-async def as_it_is(scored: Scored) -> Scored:
+async def as_it_is(rubric: Rubric, scored: Scored) -> Scored:
     """For rollouts whose verdicts come with reasons: nothing is asked."""
     return replace(scored, assessment=replace(scored.assessment, calls=()))
 
 
-def random_sample(judged: Sequence[Scored], n: int, rng: Random) -> list[Scored]:
-    """`n` rollouts drawn without replacement (the paper); all of them where there are fewer."""
-    return rng.sample(list(judged), min(n, len(judged)))
+@dataclass(frozen=True)
+class Senses:
+    """What a meta step may ask the judge for: reasons for verdicts, and verdicts under rubrics not in force."""
 
-
-def always(parent: Rubric, child: Rubric) -> bool:
-    """Adopt every proposal (the paper)."""
-    return True
-
-
-def never(parent: Rubric, child: Rubric) -> bool:
-    """Adopt none: proposals are recorded, and the first rubric judges to the end."""
-    return False
-
-
-SELECTS: dict[str, Select] = {"random": random_sample}
-ACCEPTS: dict[str, Accept] = {"always": always, "never": never}
+    appraise: Appraise
+    explain: Explain = as_it_is
 
 
 class Reviser:
     """Revises a rubric from recent evidence. A step that yields no usable proposal keeps the parent and says why."""
 
-    def __init__(self, model: MetaModel, *, select: Select = random_sample, accept: Accept = always) -> None:
+    def __init__(self, model: MetaModel) -> None:
         self.model = model
-        self._select = select
-        self._accept = accept
+
+    @property
+    def settings(self) -> MetaSettings:
+        return self.model.settings
 
     async def step(
-        self, parent: Revision, recent: Sequence[Scored], *, step: int, rng: Random, explain: Explain = as_it_is
+        self,
+        parent: Revision,
+        evidence: Evidence,
+        *,
+        step: int,
+        rng: Random,
+        senses: Senses,
+        anchors: Sequence[Pair] = (),
+        former: Revision | None = None,
     ) -> MetaStep:
-        """Propose a child of `parent` from `recent` rollouts, those selected with the judge's reasons from `explain`.
-        Raises ChatMisconfigured; other failures are a reason."""
+        """Propose a child of `parent` after `step` steps; or return to `former`, which it replaced, where that judges
+        the newest rollouts better. Raises ChatMisconfigured; other failures are a reason."""
         log: list[Exchange] = []
-        limits = self.model.settings
-        selected = self._select([j for j in recent if j.reward.value is not None], limits.samples, rng)
-        samples = await each(explain, selected)
-        log += [_explanation(i, call) for i, sample in enumerate(samples) for call in sample.assessment.calls]
+        samples: list[Sample] = []
+        proposals: list[Proposal] = []
 
-        def end(decision: Decision, reason: str, child: Revision | None = None) -> MetaStep:
-            return MetaStep(step, parent.id, child, decision, reason, tuple(samples), tuple(log))
+        def end(decision: Decision, reason: str, child: Revision | None = None, pairs: Sequence[Pair] = ()) -> MetaStep:
+            return MetaStep(
+                step, parent.id, child, decision, reason, tuple(samples), tuple(log), tuple(proposals), tuple(pairs)
+            )
 
+        seen, unseen = hold_out(evidence.recent, rng) if self.settings.gate else (list(evidence.recent), [])
+        gate = await self._gate(parent, evidence, unseen, anchors, senses, rng, log)
+        if gate and former and self.settings.rollback and (why := await gate.prefers(former.rubric)):
+            child = self._revision(former.rubric, parent, f"back to {former.short_id}: {why}", step)
+            return end(Decision.ROLLED_BACK, child.reason, child)
+        samples += await self._read(parent.rubric, replace(evidence, recent=seen), senses, rng, log)
         if not samples:
             return end(Decision.FAILED, "no scored training rollouts since the last meta step")
-        drafts = await refine(self.model, await analyze(self.model, parent.rubric, samples, log))
+        drafts = await refine(self.model, await _analyses(self.model, parent.rubric, samples, log))
         if not drafts:
             return end(Decision.FAILED, f"none of {len(samples)} samples gave a readable refinement")
-        merged = await merge(self.model, parent.rubric, drafts, log)
+        candidates, problems = await self._candidates(parent, drafts, step, rng, log)
+        if not candidates:
+            unread = f"no merged rubric: {'; '.join(problems[:5]) or 'it is empty'}"
+            equal = "the proposal equals the rubric in use"
+            return end(Decision.FAILED, unread) if problems else end(Decision.UNCHANGED, equal)
+        if gate is None:
+            proposals.append(Proposal(candidates[0]))
+        else:
+            proposals += await self._examined(gate, candidates, unseen, rng, log)
+            if self.settings.repair and not any(p.accepted for p in proposals):
+                proposals += await self._repaired(gate, parent, drafts, proposals, unseen, rng, log)
+        best = max(proposals, key=_merit)
+        if not best.accepted or best.report is None:
+            decision = Decision.ADOPTED if best.accepted else Decision.REJECTED
+            return end(decision, _told(best), best.revision)
+        return end(Decision.ADOPTED, _told(best), best.revision, await gate.won(best.revision.rubric) if gate else ())
+
+    async def _gate(
+        self,
+        parent: Revision,
+        evidence: Evidence,
+        unseen: Sequence[Scored],
+        anchors: Sequence[Pair],
+        senses: Senses,
+        rng: Random,
+        log: list[Exchange],
+    ) -> Gate | None:
+        if self.settings.gate is None:
+            return None
+        exam = await make_exam(
+            self.model,
+            unseen,
+            evidence.reference,
+            anchors,
+            settings=self.settings.exam,
+            limits=self.settings.gate,
+            rng=rng,
+            log=log,
+        )
+        return Gate(parent.rubric, exam, senses.appraise, self.settings.gate)
+
+    async def _read(
+        self, rubric: Rubric, evidence: Evidence, senses: Senses, rng: Random, log: list[Exchange]
+    ) -> list[Sample]:
+        """The samples with the judge's reasons."""
+        selected = SELECTS[self.settings.select](evidence, self.settings.samples, rng)
+        explained = await each(lambda sample: senses.explain(rubric, sample.scored), selected)
+        log += [_explanation(i, call) for i, scored in enumerate(explained) for call in scored.assessment.calls]
+        return [replace(sample, scored=scored) for sample, scored in zip(selected, explained, strict=True)]
+
+    async def _candidates(
+        self, parent: Revision, drafts: Sequence[str], step: int, rng: Random, log: list[Exchange]
+    ) -> tuple[list[Revision], list[str]]:
+        """Revisions that differ from the parent and from one another, and what could not be read."""
+        found: dict[str, Revision] = {}
+        problems: list[str] = []
+        for i in range(self.settings.candidates if len(drafts) > 1 else 1):
+            part = drafts if i == 0 else _some(drafts, rng)
+            merged = await merge(self.model, parent.rubric, part, log)
+            child = await self._child(parent, merged, f"merged from {len(part)} refinements", step, log)
+            if child is None:
+                problems += merged.problems or ["it is empty"]
+            elif child.rubric.digest != parent.rubric.digest:
+                found.setdefault(child.rubric.digest, child)
+        return list(found.values()), problems
+
+    async def _child(
+        self, parent: Revision, merged: Merged, origin: str, step: int, log: list[Exchange]
+    ) -> Revision | None:
+        """A merged rubric after hygiene, as a revision."""
         if not merged.criteria:
-            return end(Decision.FAILED, f"no merged rubric: {_listed(merged.problems)}")
-        rubric, notes = tidy(parent.rubric, merged.criteria, limits.max_criteria, limits.max_words)
-        if rubric == parent.rubric:
-            return end(Decision.UNCHANGED, "the proposal equals the rubric in use")
-        reason = "; ".join([f"merged from {len(drafts)} refinements", *merged.problems, *notes])
-        child = Revision(rubric=rubric, parents=(parent.id,), reason=reason, proposer=self.model.name, step=step)
-        accepted = self._accept(parent.rubric, rubric)
-        return end(Decision.ADOPTED if accepted else Decision.REJECTED, reason, child)
+            return None
+        limits = self.settings
+        rules = limits.hygiene
+        rubric, notes = tidy(parent.rubric, merged.criteria, limits.max_criteria, limits.max_words, rules)
+        if rules.split:
+            parts, told = await split(self.model, rubric, log)
+            rubric, more = tidy(parent.rubric, parts.criteria, limits.max_criteria, limits.max_words, rules)
+            notes += [*told, *more]
+        return self._revision(rubric, parent, "; ".join([origin, *merged.problems, *notes]), step)
+
+    async def _examined(
+        self,
+        gate: Gate,
+        candidates: Sequence[Revision],
+        unseen: Sequence[Scored],
+        rng: Random,
+        log: list[Exchange],
+        repairs: int | None = None,
+    ) -> list[Proposal]:
+        """Each candidate with its report; one that holds criteria of no use stands there without them too."""
+        proposals = []
+        for candidate in candidates:
+            proposals.append(await self._examine(gate, candidate, unseen, rng, log, repairs))
+            report = proposals[-1].report
+            if report and report.fresh and (leaner := self._leaner(gate.parent, candidate, report)):
+                proposals.append(await self._examine(gate, leaner, unseen, rng, log, repairs))
+        return proposals
+
+    async def _examine(
+        self,
+        gate: Gate,
+        candidate: Revision,
+        unseen: Sequence[Scored],
+        rng: Random,
+        log: list[Exchange],
+        repairs: int | None,
+    ) -> Proposal:
+        limits = self.settings.gate
+        assert limits is not None
+        rubric, rollouts = candidate.rubric, [s.rollout for s in unseen]
+        written = self.settings.exam.written_attacks
+        attacks = rule_attacks(rubric, rollouts, limits.max_attacks - written, rng) if limits.attack else []
+        if limits.attack and written:
+            attacks += await write_attacks(self.model, rubric, rng.sample(rollouts, min(written, len(rollouts))), log)
+        return Proposal(candidate, await gate.examine(rubric, self._problems(rubric), attacks), repairs)
+
+    def _problems(self, rubric: Rubric) -> list[str]:
+        """What is wrong with a rubric by its text alone."""
+        limits = self.settings
+        n_free = sum(not c.pinned for c in rubric.criteria)
+        problems = [f"{c.id!r}: two levels read alike" for c in rubric.criteria if _reads_alike(c)]
+        if n_free and len(rubric.criteria) > limits.max_criteria:
+            problems.append(f"{len(rubric.criteria)} criteria, more than {limits.max_criteria}")
+        if n_free and rubric.n_words > limits.max_words:
+            problems.append(f"{rubric.n_words} words, more than {limits.max_words}")
+        twins = [(a.id, b.id) for a, b in combinations(rubric.criteria, 2) if repeats(a, b)]
+        return problems + [f"{b!r} repeats {a!r}" for a, b in twins]
+
+    def _leaner(self, parent: Rubric, candidate: Revision, report: Report) -> Revision | None:
+        """The candidate without the criteria that its own verdicts show to be of no use, if there are any."""
+        assert report.fresh is not None
+        ordered = report.fresh.ordered
+        grades = [grade for pair in ordered for grade in pair]
+        rubric, notes = prune(candidate.rubric, grades, ordered, parent=parent, settings=self.settings.hygiene)
+        if not notes or rubric == candidate.rubric:
+            return None
+        return candidate.model_copy(update={"rubric": rubric, "reason": "; ".join([candidate.reason, *notes])})
+
+    async def _repaired(
+        self,
+        gate: Gate,
+        parent: Revision,
+        drafts: Sequence[str],
+        refused: Sequence[Proposal],
+        unseen: Sequence[Scored],
+        rng: Random,
+        log: list[Exchange],
+    ) -> list[Proposal]:
+        """The best of the refused proposals, written once more with the reason at hand."""
+        number, worst = max(enumerate(refused), key=lambda item: _merit(item[1]))
+        reason = worst.report.reason if worst.report else ""
+        merged = await repair(self.model, parent.rubric, drafts, worst.revision.rubric, reason, log)
+        origin = f"proposal {number} repaired"
+        child = await self._child(parent, merged, origin, worst.revision.step, log)
+        known = {parent.rubric.digest, *(p.revision.rubric.digest for p in refused)}
+        if child is None or child.rubric.digest in known:
+            return []
+        return await self._examined(gate, [child], unseen, rng, log, repairs=number)
+
+    def _revision(self, rubric: Rubric, parent: Revision, reason: str, step: int) -> Revision:
+        return Revision(rubric=rubric, parents=(parent.id,), reason=reason, proposer=self.model.name, step=step)
+
+
+async def _analyses(
+    model: MetaModel, rubric: Rubric, samples: Sequence[Sample], log: list[Exchange]
+) -> list[Conversation]:
+    findings = [_findings(rubric, sample) for sample in samples]
+    return await analyze(model, rubric, [sample.scored for sample in samples], log, findings)
+
+
+def _findings(rubric: Rubric, sample: Sample) -> str:
+    """What rules found in a sample, and what the policy wrote to its prompt before training moved it."""
+    rollout = sample.scored.rollout
+    flags = detect(rollout.prompt, rollout.completion, rubric=rubric) if sample.flags else ()
+    found = [(flag.detector.value, flag.detail) for flag in flags if flag.detector in sample.flags]
+    against = sample.against.rollout if sample.against else None
+    return findings_text(found, against, "The same prompt, answered before training moved the policy")
+
+
+def _reads_alike(criterion: Criterion) -> bool:
+    descriptions = [level.description.casefold() for level in criterion.levels]
+    return len(set(descriptions)) < len(descriptions)
+
+
+def _merit(proposal: Proposal) -> tuple[bool, float, int]:
+    """Accepted before refused, then what gains most, then what says it in fewer words."""
+    gain = proposal.report.gain if proposal.report else 0.0
+    return proposal.accepted, gain, -proposal.revision.rubric.n_words
+
+
+def _told(proposal: Proposal) -> str:
+    """Why a proposal was adopted or not, on one line."""
+    found = f" ({proposal.report.reason})" if proposal.report else ""
+    return f"{proposal.revision.reason}{found}"
+
+
+def _some(drafts: Sequence[str], rng: Random) -> list[str]:
+    n = max(1, ceil(DRAFTS_PER_CANDIDATE * len(drafts)))
+    return [drafts[i] for i in sorted(rng.sample(range(len(drafts)), n))]
 
 
 def _explanation(sample: int, call: Call) -> Exchange:
     """Its prompt is the judge's template, filled with the rubric in force and the sample, and so is not repeated."""
     return Exchange(Stage.EXPLAIN, sample, "", call, call.error)
-
-
-def _listed(problems: Sequence[str]) -> str:
-    return "; ".join(problems[:5]) or "it is empty"

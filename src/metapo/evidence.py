@@ -1,0 +1,54 @@
+"""What the store holds for a meta step to look at."""
+
+from metapo.judge.judge import Assessment
+from metapo.meta.pairs import Pair, Source
+from metapo.meta.select import Evidence
+from metapo.reward import Monitored, Reward, Scored
+from metapo.rubric import Rubric
+from metapo.store import AnchorRecord, BegunRecord, RolloutRecord, Store
+
+EARLIER_STEPS = 10  # before the last meta step, to tell what is new
+UNTRAINED_STEPS = 5  # at the run's beginning: what the policy wrote before training moved it
+
+
+def gather_evidence(store: Store, rubric: Rubric, begun: BegunRecord, cluster: str) -> Evidence:
+    """The scored training rollouts since the meta step before this one, some from before it, and the policy's first."""
+    last = max((m.step for m in store.meta_steps(cluster) if m.step < begun.step), default=0)
+
+    def scored(from_step: int, to_step: int) -> list[Scored]:
+        records = store.rollouts(from_step=from_step, to_step=to_step, cluster=cluster)
+        return [from_record(r, rubric) for r in records if r.value is not None]
+
+    first: dict[str, Scored] = {}
+    for one in scored(0, min(UNTRAINED_STEPS, last)):
+        first.setdefault(one.rollout.prompt, one)
+    return Evidence(scored(last, begun.step), scored(max(0, last - EARLIER_STEPS), last), first)
+
+
+def from_record(record: RolloutRecord, rubric: Rubric) -> Scored:
+    """What the meta model needs of a stored rollout, outcomes in the rubric's order; the calls stay in the store."""
+    places = {c.id: i for i, c in enumerate(rubric.criteria)}
+    outcomes = tuple(sorted(record.outcomes, key=lambda o: places.get(o.criterion_id, len(places))))
+    reward = Reward(record.value, record.normalized, record.raw, ())
+    monitored = None
+    if record.monitor is not None:
+        monitored = Monitored("", Assessment((), ()), Reward(None, record.monitor, None, ()))
+    return Scored(record.rollout, record.revision_id, Assessment(outcomes, ()), reward, monitored)
+
+
+def known_pairs(store: Store, archive: int) -> list[Pair]:
+    """The pairs that people pinned, and the newest `archive` of those that spoke for an adopted proposal."""
+    pairs = [_pair(record) for record in store.anchors()]
+    kept = [p for p in pairs if p.source is Source.ARCHIVE]
+    return [p for p in pairs if p.source is Source.ANCHOR] + (kept[-archive:] if archive else [])
+
+
+def _pair(record: AnchorRecord) -> Pair:
+    return Pair(
+        prompt=record.prompt,
+        better=record.better,
+        worse=record.worse,
+        reference=record.reference,
+        source=Source(record.source),
+        why=record.why,
+    )

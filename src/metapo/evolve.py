@@ -1,0 +1,248 @@
+"""How the rubric of one cluster of prompts changes during a run: when meta steps begin, what they bring, what people
+decide, and the step from which it holds.
+
+A meta step begun after `step` optimizer steps reads the rollouts before it and works beside the next batches; what it
+brings comes into force `staleness` steps later, neither sooner nor later, however long it took: a run that is killed in
+between, or runs on other machines, has the same lineage. With a staleness of 0 training waits for it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from metapo.evidence import gather_evidence, known_pairs
+from metapo.meta.schedule import Past, due, progress
+from metapo.meta.step import Decision, MetaStep, Proposal, Reviser, Senses
+from metapo.people import Ruling, rule
+from metapo.records import call_records, exchange_record
+from metapo.reward import Scored
+from metapo.rollout import Rollout
+from metapo.rubric import Revision, Rubric
+from metapo.scale import Scale, bridge
+from metapo.settings import Settings
+from metapo.store import (
+    AnchorRecord,
+    BegunRecord,
+    CallRecord,
+    FindingRecord,
+    MetaStepRecord,
+    ProposalRecord,
+    SampleRecord,
+    Store,
+)
+
+Event = Mapping[str, Any]
+"""A row of the run's metrics."""
+COMING = (Decision.ADOPTED.value, Decision.ROLLED_BACK.value)
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _UnderWay:
+    """A meta step that has begun: its record, as soon as it is there, or the work on it."""
+
+    begun: BegunRecord
+    record: MetaStepRecord | None = None
+    work: asyncio.Task[MetaStepRecord] | None = None
+
+
+class Evolution:
+    """The lineage of one cluster. The first rank alone has it; every rank learns the revision in force from it."""
+
+    def __init__(self, store: Store, settings: Settings, reviser: Reviser, cluster: str = "") -> None:
+        self.cluster = cluster
+        self.revision = Revision(rubric=settings.rubric, reason="the settings' rubric", proposer="settings", step=0)
+        self.scale = Scale()
+        self._store = store
+        self._settings = settings
+        self._reviser = reviser
+        self._attempt = 0
+        self._under_way: _UnderWay | None = None
+
+    def begin(self, attempt: int, step: int) -> None:
+        """Go on after `step` steps, with the meta step that was under way there, if any."""
+        self._attempt = attempt
+        lineage = self._store.adoptions(self.cluster)
+        if not lineage and not self.cluster:
+            self._store.adopt(attempt, 0, self.revision)
+        elif lineage:
+            self.revision, self.scale = lineage[-1].revision, Scale(factor=lineage[-1].factor, shift=lineage[-1].shift)
+        records = {m.step: m for m in self._store.meta_steps(self.cluster)}
+        coming = [b for b in self._store.begun(self.cluster) if b.adopt_step > step or b.step not in records]
+        self._under_way = _UnderWay(coming[-1], records.get(coming[-1].step)) if coming else None
+
+    async def at_boundary(
+        self, step: int, rows: Sequence[Event], last: Sequence[Scored], senses: Senses
+    ) -> list[Event]:
+        """`step` optimizer steps are done: bring into force what is due, and begin a meta step where one is. `rows` are
+        the run's metrics so far, `last` the rollouts of the last step. Raises ChatMisconfigured, StoreError."""
+        events = await self._rulings(step, last, senses)
+        if self._under_way:
+            self._go_on(self._under_way, senses)
+            if self._under_way.begun.adopt_step <= step:
+                events += await self._finish(step, last, senses)
+        if self._under_way is None and (why := self._due(step, rows)):
+            begun = BegunRecord(step, step + self._settings.meta.staleness, why, self.cluster)
+            self._store.begin_meta_step(self._attempt, begun)
+            self._under_way = _UnderWay(begun)
+            self._go_on(self._under_way, senses)
+            if begun.adopt_step <= step:
+                events += await self._finish(step, last, senses)
+        return events
+
+    async def aclose(self) -> None:
+        """End the work of a meta step that is under way; a run that goes on begins it again."""
+        if self._under_way and self._under_way.work:
+            self._under_way.work.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._under_way.work
+
+    # --- when
+
+    def _due(self, step: int, rows: Sequence[Event]) -> str | None:
+        """Why a meta step begins now; None where none does."""
+        done = self._store.meta_steps(self.cluster)
+        past = [Past(m.step, m.decision in COMING) for m in done]
+        why = due(step, progress(rows), past, self._settings.meta)
+        if why is None:
+            return None
+        spent = self._store.spent(roles=("meta", "gate"))
+        if allowed := self._settings.meta.budget.reached(spent.tokens, spent.cost_usd, len(done)):
+            log.info("no meta step after %d, although it is due (%s): %s is reached", step, why, allowed)
+            return None
+        return why
+
+    # --- what
+
+    def _go_on(self, under_way: _UnderWay, senses: Senses) -> None:
+        """Let the work begin, or begin again after an interruption."""
+        if under_way.record is None and under_way.work is None:
+            under_way.work = asyncio.create_task(self._work(under_way.begun, senses))
+
+    async def _work(self, begun: BegunRecord, senses: Senses) -> MetaStepRecord:
+        """The meta step itself; its record is written as soon as it is there."""
+        started = time.monotonic()
+        calls: list[CallRecord] = []
+
+        async def appraise(rubric: Rubric, rollouts: Sequence[Rollout]) -> Sequence[Scored]:
+            scored = await senses.appraise(rubric, rollouts)
+            calls.extend(r for s in scored for call in s.assessment.calls for r in call_records(call, "gate"))
+            return scored
+
+        lineage = [a for a in self._store.adoptions(self.cluster) if a.step <= begun.step]
+        parent = lineage[-1].revision if lineage else self.revision
+        name = f"{self.cluster}/{begun.step}" if self.cluster else str(begun.step)
+        done = await self._reviser.step(
+            parent,
+            gather_evidence(self._store, parent.rubric, begun, self.cluster),
+            step=begun.step,
+            rng=Random(f"{self._settings.seed}/{name}"),
+            senses=replace(senses, appraise=appraise),
+            anchors=known_pairs(self._store, self._settings.meta.exam.archive),
+            former=self._former(parent, [a.revision for a in lineage]),
+        )
+        record = self._record(begun, done, time.monotonic() - started)
+        self._store.append_meta_step(self._attempt, record, calls)
+        return record
+
+    def _former(self, parent: Revision, lineage: Sequence[Revision]) -> Revision | None:
+        """The revision that a meta step replaced by `parent`; None where people wrote it, or it is a return itself."""
+        by_meta_step = [m for m in self._store.meta_steps(self.cluster) if m.child and m.child.id == parent.id]
+        if not by_meta_step or by_meta_step[-1].decision != Decision.ADOPTED.value:
+            return None
+        return next((r for r in lineage if r.id in parent.parents), None)
+
+    def _record(self, begun: BegunRecord, done: MetaStep, seconds: float) -> MetaStepRecord:
+        waits = done.decision is Decision.ADOPTED and self._settings.meta.approve == "manual"
+        return MetaStepRecord(
+            step=begun.step,
+            adopt_step=begun.adopt_step,
+            why=begun.why,
+            cluster=self.cluster,
+            parent_id=done.parent_id,
+            child=done.child,
+            decision=(Decision.WAITING if waits else done.decision).value,
+            reason=done.reason,
+            samples=tuple(SampleRecord(s.scored.rollout, s.why, tuple(f.value for f in s.flags)) for s in done.samples),
+            exchanges=tuple(exchange_record(e) for e in done.exchanges),
+            proposals=tuple(_proposal_record(p) for p in done.proposals),
+            evidence=tuple(AnchorRecord.of_pair(pair) for pair in done.evidence),
+            seconds=seconds,
+        )
+
+    # --- from when on
+
+    async def _finish(self, step: int, last: Sequence[Scored], senses: Senses) -> list[Event]:
+        """Wait for the meta step under way, and bring into force what it brought."""
+        assert self._under_way is not None
+        under_way, waited = self._under_way, time.monotonic()
+        record = under_way.record or await _result(under_way)
+        waited = time.monotonic() - waited
+        self._under_way = None
+        events: list[Event] = []
+        reason = record.reason
+        if record.decision in COMING and record.child is not None:
+            if record.parent_id == self.revision.id:
+                events += await self._adopt(step, record.child, last, senses)
+            else:
+                reason = f"left aside, as its parent {record.parent_id[:10]} is no longer in force: {reason}"
+        log.info("meta step after %d (%s): %s, %s", record.step, record.why, record.decision, reason)
+        row = {"decision": record.decision, "reason": reason, "began": record.step, "why": record.why}
+        times = {"seconds": record.seconds, "waited": waited}
+        return [self._row("meta", step, self.revision) | row | times, *events]
+
+    async def _rulings(self, step: int, last: Sequence[Scored], senses: Senses) -> list[Event]:
+        """What people decided since the last boundary."""
+        events: list[Event] = []
+        for act in self._store.open_acts(self.cluster):
+            ruling: Ruling = rule(act, self.revision, self._store.meta_steps(self.cluster), step)
+            if ruling.child is not None:
+                events += await self._adopt(step, ruling.child, last, senses)
+            self._store.take_act(self._attempt, step, act.id, self.cluster, ruling.outcome)
+            log.info("%s by %s: %s", act.kind.value, act.who, ruling.outcome)
+            row = {"act": act.kind.value, "who": act.who, "outcome": ruling.outcome}
+            events.append(self._row("act", step, self.revision) | row)
+        return events
+
+    async def _adopt(self, step: int, child: Revision, last: Sequence[Scored], senses: Senses) -> list[Event]:
+        """From here on `child` scores. With a bridge the last batch is scored under both, so that the change of scale
+        is known, and can be taken back."""
+        how, events, scale = self._settings.meta.bridge, list[Event](), Scale()
+        rollouts = [s.rollout for s in last]
+        if how != "off" and rollouts:
+            values = [await senses.appraise(r.rubric, rollouts) for r in (self.revision, child)]
+            before, after = ([self.scale.apply(s.reward.value) for s in part] for part in values)
+            if found := bridge(before, after):
+                scale = found.scale(self.scale) if how == "calibrate" else Scale()
+                events.append(self._row("bridge", step, child) | {f"bridge/{k}": v for k, v in vars(found).items()})
+        self._store.adopt(self._attempt, step, child, self.cluster, factor=scale.factor, shift=scale.shift)
+        self.revision, self.scale = child, scale
+        return events
+
+    def _row(self, kind: str, step: int, revision: Revision) -> dict[str, Any]:
+        named = {"cluster": self.cluster} if self.cluster else {}
+        return {"kind": kind, "step": step, **named, "revision": revision.short_id}
+
+
+async def _result(under_way: _UnderWay) -> MetaStepRecord:
+    assert under_way.work is not None
+    return await under_way.work
+
+
+def _proposal_record(proposal: Proposal) -> ProposalRecord:
+    report = proposal.report
+    return ProposalRecord(
+        proposal.revision,
+        proposal.accepted,
+        report.reason if report else "",
+        proposal.repairs,
+        tuple(
+            FindingRecord(f.check.value, f.passed, f.detail, f.parent, f.child, f.n)
+            for f in (report.findings if report else ())
+        ),
+    )

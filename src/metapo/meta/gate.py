@@ -1,0 +1,220 @@
+"""The gate: a proposal takes its parent's place only if it judges better on evidence that it has not seen.
+
+    form       it is valid, within its limits, and no criterion repeats another
+    fresh      it orders pairs of known order from unseen rollouts strictly better than its parent
+    anchors    it orders what people pinned, and what earlier proposals were accepted for, no worse
+    attack     bad completions written to score high under it stay below the honest ones
+
+The default is no change: what can't be measured is not passed. Why a gate: docs/meta.md.
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from metapo.meta.pairs import Concordance, Pair, concordance
+from metapo.meta.settings import GateSettings
+from metapo.reward import Scored
+from metapo.rollout import Rollout
+from metapo.rubric import Rubric
+
+Appraise = Callable[[Rubric, Sequence[Rollout]], Awaitable[Sequence[Scored]]]
+"""Judges rollouts under a rubric that need not be in force. Raises ChatMisconfigured."""
+Grades = Mapping[str, float | None]
+"""By criterion id, the place of a completion's points in the criterion's own range, in [0, 1]; None is unscored."""
+Scores = tuple[float | None, float | None]
+CLEAR = 1.64  # standard deviations of a fair coin: a change of order that luck brings about once in twenty times
+
+
+class Check(StrEnum):
+    FORM = "form"
+    FRESH = "fresh"
+    ANCHORS = "anchors"
+    ATTACK = "attack"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: `parent` and `child` are the shares (0 to 1) of `n` pairs that each ordered rightly, a tie counting
+    half; None where nothing was measured."""
+
+    check: Check
+    passed: bool
+    detail: str
+    parent: float | None = None
+    child: float | None = None
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Pairs as a rubric judges them."""
+
+    pairs: tuple[Pair, ...]
+    better: tuple[Scored, ...]
+    worse: tuple[Scored, ...]
+
+    @property
+    def scores(self) -> list[Scores]:
+        """Normalised scores of the better and the worse completion of each pair."""
+        return [(b.reward.normalized, w.reward.normalized) for b, w in zip(self.better, self.worse, strict=True)]
+
+    @property
+    def ordered(self) -> list[tuple[Grades, Grades]]:
+        """Each pair's grades, criterion by criterion."""
+        return [(_grades(b), _grades(w)) for b, w in zip(self.better, self.worse, strict=True)]
+
+
+def _grades(scored: Scored) -> Grades:
+    return {part.criterion_id: part.fraction for part in scored.reward.parts}
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What all proposals of a meta step are measured by: pairs that none of them has seen, and the pinned ones."""
+
+    fresh: tuple[Pair, ...]
+    anchors: tuple[Pair, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """The checks in order, up to the first that failed; `fresh` is the proposal's measurement of the fresh pairs."""
+
+    findings: tuple[Finding, ...]
+    fresh: Measured | None = None
+
+    @property
+    def accepted(self) -> bool:
+        return all(f.passed for f in self.findings)
+
+    @property
+    def reason(self) -> str:
+        """Why it was refused, or what spoke for it."""
+        failed = [f for f in self.findings if not f.passed]
+        return "; ".join(f"{f.check.value}: {f.detail}" for f in (failed or self.findings))
+
+    @property
+    def gain(self) -> float:
+        """By how much the share of fresh pairs in the right order rose."""
+        return next((f.child - f.parent for f in self.findings if f.child is not None and f.parent is not None), 0.0)
+
+
+class Gate:
+    """Examines proposals for one parent; each pair is judged once under it."""
+
+    def __init__(self, parent: Rubric, exam: Exam, appraise: Appraise, settings: GateSettings) -> None:
+        self.parent = parent
+        self.exam = exam
+        self._appraise = appraise
+        self._settings = settings
+        self._known: dict[tuple[str, ...], Measured] = {}
+
+    async def measure(self, rubric: Rubric, pairs: Sequence[Pair]) -> Measured:
+        """Judge pairs under a rubric. Raises ChatMisconfigured."""
+        key = (rubric.digest, *(pair.key for pair in pairs))
+        if key not in self._known:
+            rollouts = [rollout for pair in pairs for rollout in pair.rollouts()]
+            scored = await self._appraise(rubric, rollouts) if rollouts else []
+            self._known[key] = Measured(tuple(pairs), tuple(scored[::2]), tuple(scored[1::2]))
+        return self._known[key]
+
+    async def examine(self, child: Rubric, problems: Sequence[str], attacks: Sequence[Pair]) -> Report:
+        """The checks that are switched on, the cheap ones first. `problems` is what is wrong with the form, `attacks`
+        are completions written against this child. Raises ChatMisconfigured."""
+        findings = [Finding(Check.FORM, not problems, "; ".join(problems) or "valid")]
+        checks: Mapping[Check, Callable[[], Awaitable[Finding]]] = {
+            Check.FRESH: lambda: self._fresh(child),
+            Check.ANCHORS: lambda: self._anchors(child),
+            Check.ATTACK: lambda: self._attack(child, attacks),
+        }
+        for check, run in checks.items():
+            if findings[-1].passed and getattr(self._settings, check.value):
+                findings.append(await run())
+        measured = any(f.check is Check.FRESH for f in findings)
+        return Report(tuple(findings), await self.measure(child, self.exam.fresh) if measured else None)
+
+    async def prefers(self, other: Rubric) -> str:
+        """Why another rubric judges the fresh pairs better than the parent; empty where it doesn't clearly."""
+        change = await self._change(other, self.exam.fresh)
+        return change.told if change.n >= self._settings.min_pairs and change.is_gain else ""
+
+    async def won(self, child: Rubric) -> list[Pair]:
+        """The fresh pairs that the child puts in the right order and the parent does not."""
+        before, after = await self.measure(self.parent, self.exam.fresh), await self.measure(child, self.exam.fresh)
+        places = zip(self.exam.fresh, before.scores, after.scores, strict=True)
+        return [pair for pair, b, a in places if None not in (*b, *a) and _place(a) == 1 > _place(b)]
+
+    async def _fresh(self, child: Rubric) -> Finding:
+        change = await self._change(child, self.exam.fresh)
+        if change.n < self._settings.min_pairs:
+            detail = f"only {change.n} pairs of known order have verdicts, {self._settings.min_pairs} are needed"
+            return Finding(Check.FRESH, False, detail, n=change.n)
+        return change.finding(Check.FRESH, change.is_gain)
+
+    async def _anchors(self, child: Rubric) -> Finding:
+        n = len(self.exam.anchors)
+        if not n:
+            return Finding(Check.ANCHORS, True, "there are none yet")
+        change = await self._change(child, self.exam.anchors)
+        if change.n < n / 2:
+            return Finding(Check.ANCHORS, False, f"only {change.n} of {n} anchors have verdicts", n=change.n)
+        return change.finding(Check.ANCHORS, change.after.share >= change.before.share)
+
+    async def _attack(self, child: Rubric, attacks: Sequence[Pair]) -> Finding:
+        change = await self._change(child, attacks)
+        if not change.n:
+            return Finding(Check.ATTACK, False, "no attack has verdicts")
+        survived = 1 - change.after.share <= self._settings.max_fooled
+        return change.finding(Check.ATTACK, survived or change.after.share > change.before.share)
+
+    async def _change(self, child: Rubric, pairs: Sequence[Pair]) -> "_Change":
+        """From parent to child, on the pairs for which both gave all scores."""
+        before, after = await self.measure(self.parent, pairs), await self.measure(child, pairs)
+        both = [(b, a) for b, a in zip(before.scores, after.scores, strict=True) if None not in (*b, *a)]
+        moves = [_place(a) - _place(b) for b, a in both]
+        return _Change(
+            concordance([b for b, _ in both]),
+            concordance([a for _, a in both]),
+            up=sum(m for m in moves if m > 0),
+            down=-sum(m for m in moves if m < 0),
+        )
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What another rubric did to the order of the same pairs: pairs that moved `up` towards the right order, and
+    `down` from it; a move from or to a tie is half a one."""
+
+    before: Concordance
+    after: Concordance
+    up: float
+    down: float
+
+    @property
+    def n(self) -> int:
+        return self.after.n
+
+    @property
+    def is_gain(self) -> bool:
+        """More than luck: the one-sided sign test on the pairs that moved."""
+        return self.up - self.down >= CLEAR * math.sqrt(self.up + self.down) > 0
+
+    @property
+    def told(self) -> str:
+        return (
+            f"{self.after.share:.1%} of {self.n} pairs in the right order instead of {self.before.share:.1%} "
+            f"({self.up:g} better, {self.down:g} worse)"
+        )
+
+    def finding(self, check: Check, passed: bool) -> Finding:
+        return Finding(check, passed, self.told, self.before.share, self.after.share, self.n)
+
+
+def _place(scores: Scores) -> float:
+    """1 for the right order, 0.5 for a tie, 0 for the wrong one. Both scores have to be there."""
+    better, worse = scores
+    assert better is not None
+    assert worse is not None
+    return 0.5 if better == worse else float(better > worse)

@@ -1,0 +1,67 @@
+"""What people may decide about a run's rubric, and what comes of it at the next step's beginning."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from metapo.rubric import Revision, Rubric
+from metapo.store import ActKind, ActRecord, MetaStepRecord
+
+WAITING = "waiting"
+
+
+class Ruling(NamedTuple):
+    """What an act leads to, in words, and the revision that comes into force by it, if any."""
+
+    outcome: str
+    child: Revision | None = None
+
+
+def waiting(meta_steps: Sequence[MetaStepRecord], decided: Sequence[ActRecord] = ()) -> list[Revision]:
+    """The revisions that wait for approval, oldest first: accepted by the gate, and nobody has decided on them."""
+    known = {act.about for act in decided}
+    return [m.child for m in meta_steps if m.decision == WAITING and m.child and m.child.id not in known]
+
+
+def rule(act: ActRecord, in_force: Revision, meta_steps: Sequence[MetaStepRecord], step: int) -> Ruling:
+    """What an act leads to where `in_force` is the revision in force after `step` steps."""
+    match act.kind:
+        case ActKind.APPROVE:
+            return _approve(act, in_force, meta_steps)
+        case ActKind.REJECT:
+            return Ruling(f"{_short(act.about)} is rejected")
+        case ActKind.EDIT:
+            return _replace(act, in_force, act.rubric, step, "written")
+        case ActKind.PIN | ActKind.UNPIN:
+            return _pin(act, in_force, step)
+
+
+def _approve(act: ActRecord, in_force: Revision, meta_steps: Sequence[MetaStepRecord]) -> Ruling:
+    child = next((r for r in waiting(meta_steps) if r.id == act.about), None)
+    if child is None:
+        return Ruling(f"nothing changes: {_short(act.about)} does not wait for approval")
+    if in_force.id not in child.parents:
+        return Ruling(f"nothing changes: {child.short_id} was written for a parent that is no longer in force")
+    return Ruling(f"{child.short_id} is in force", child)
+
+
+def _pin(act: ActRecord, in_force: Revision, step: int) -> Ruling:
+    pinned = act.kind is ActKind.PIN
+    criterion = in_force.rubric.criterion(act.criterion)
+    if criterion is None:
+        return Ruling(f"nothing changes: the rubric in force has no criterion {act.criterion!r}")
+    criteria = tuple(
+        c.model_copy(update={"pinned": pinned}) if c.id == act.criterion else c for c in in_force.rubric.criteria
+    )
+    return _replace(act, in_force, Rubric(criteria=criteria), step, f"{act.kind.value} {act.criterion}")
+
+
+def _replace(act: ActRecord, in_force: Revision, rubric: Rubric | None, step: int, what: str) -> Ruling:
+    if rubric is None or rubric.digest == in_force.rubric.digest:
+        return Ruling("nothing changes: the rubric in force is the same")
+    reason = f"{what} by {act.who}: {act.why}" if act.why else f"{what} by {act.who}"
+    child = Revision(rubric=rubric, parents=(in_force.id,), reason=reason, proposer=act.who, step=step)
+    return Ruling(f"{child.short_id} is in force", child)
+
+
+def _short(revision_id: str) -> str:
+    return revision_id[:10]
