@@ -154,10 +154,10 @@ class Run:
             write_whole(folder / SETTINGS, settings.to_yaml())
         reviser = _reviser(settings, meta_transport)
         run = cls(folder, settings, reviser, lock, observe=observe, answered_by=answered_by, ledger=ledger)
-        if others := run._answered_by_others():
+        if change := run._change_of_model():
             run.close()
             raise RunError(
-                f"{folder} was judged by others before. {others} Verdicts of two models don't compare: serve the one "
+                f"{folder} was answered by others before. {change} Verdicts of two models don't compare: serve the one "
                 "that the run began with, or start a new run."
             )
         return run
@@ -255,7 +255,7 @@ class Run:
             raise LineageError(f"{folder} was written under revision {revision[:10]}, which the store's lineage lacks")
         return step, folder
 
-    def _answered_by_others(self) -> str:
+    def _change_of_model(self) -> str:
         """Who answered before and who does now, where that differs."""
         before = self.store.answered_by()
         changed = {role: who for role, who in self._answered_by.items() if before.get(role, who) != who}

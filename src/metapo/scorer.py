@@ -43,7 +43,8 @@ class Connections:
     def by_role(self) -> dict[str, Transport]:
         """judge, meta, panel 1 and so on, monitor; a transport may have several roles."""
         panel = {f"panel {i}": transport for i, transport in enumerate(self.panel, 1)}
-        return {"judge": self.judge, "meta": self.meta, **panel} | ({"monitor": self.monitor} if self.monitor else {})
+        monitor = {} if self.monitor is None else {"monitor": self.monitor}
+        return {"judge": self.judge, "meta": self.meta, **panel, **monitor}
 
     @property
     def all(self) -> list[Transport]:

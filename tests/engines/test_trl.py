@@ -1,7 +1,10 @@
 """TRL: rewards reach the trainer as they are, failures as None, evaluation apart, and a stopped run can go on."""
 
 import asyncio
+import shutil
+import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from metapo.errors import (
     ChatUnreachable,
     JudgeFailureLimit,
     MetapoError,
+    RunError,
     SettingsError,
 )
 from metapo.judge.endpoint import EndpointSettings
@@ -29,7 +33,7 @@ from metapo.world.meta import WorldMeta
 from metapo.world.policy import build_tokenizer, write_policy
 from metapo.world.presets import WorldSettings
 from tests.engines.parts import small_world
-from tests.servers import refused_url
+from tests.servers import Answer, Ask, ChatServer, refused_url, status, verdicts
 
 
 class Unreliable(WorldJudge):
@@ -149,6 +153,67 @@ def test_an_unreachable_judge_is_told_before_anything_is_written(tmp_path: Path,
     assert not (tmp_path / "run").exists()
 
 
+def over_http(server: ChatServer, **engine: object) -> WorldSettings:
+    """A judge that is the meta model too; one request at a time, so that none is cancelled on its way."""
+    endpoint = EndpointSettings(url=server.url, model="m", max_in_flight=1)
+    return small_world(steps=3, **engine).model_copy(update={"judge": endpoint})
+
+
+def test_each_http_request_of_a_run_is_on_record_once(tmp_path: Path, policy: Path) -> None:
+    def behave(ask: Ask) -> Answer:
+        return (status(503) if ask.number % 20 == 0 else verdicts())(ask)
+
+    with ChatServer(behave) as server:
+        evaluation = rows(held_out=True)[:2]
+        settings = over_http(server, eval_every=2)
+        train(settings, tmp_path / "run", rows(), evaluation, model=str(policy), tokenizer=build_tokenizer())
+        store = Store(tmp_path / "run" / "store.db")
+        assert store.spent().n_calls == server.n_requests > 80
+    assert store.answered_by().keys() == {"judge", "meta"}
+    assert [call.prompt_tokens for call in store.other_calls()[:3]] == [7, 7, 7], "who answers, and what it can"
+    with sqlite3.connect(store.path) as db:
+        models = db.execute("SELECT DISTINCT role, model FROM spending").fetchall()
+    assert {model for _, model in models} == {"m", "served-model"}, "asked for, and answered"
+    store.close()
+
+
+def test_the_calls_of_a_run_that_is_ended_are_on_record(tmp_path: Path, policy: Path) -> None:
+    def behave(ask: Ask) -> Answer:
+        return (status(401) if ask.number >= 30 else verdicts())(ask)
+
+    with ChatServer(behave) as server:
+        with pytest.raises(ChatMisconfigured, match="401"):
+            train(over_http(server), tmp_path / "run", rows(), model=str(policy), tokenizer=build_tokenizer())
+        store = Store(tmp_path / "run" / "store.db")
+        n_calls, n_cancelled = store.spent().n_calls, sum(c.error == "cancelled" for c in store.other_calls())
+        assert n_calls - n_cancelled == 30
+        assert 30 <= server.n_requests <= n_calls, "the next in turn may be cancelled before or after it is sent"
+    store.close()
+
+
+def test_a_run_does_not_go_on_under_another_model(tmp_path: Path, policy: Path) -> None:
+    folder = tmp_path / "run"
+    with ChatServer(verdicts()) as server:
+        settings = over_http(server)
+        train(settings, folder, rows(), model=str(policy), tokenizer=build_tokenizer())
+        shutil.rmtree(folder / "policy")
+
+        def other(ask: Ask) -> Answer:
+            answer = verdicts()(ask)
+            return replace(answer, body=answer.body.replace(b"served-model", b"other-model"))
+
+        server.behaviour = other
+        with pytest.raises(
+            RunError, match=r"The judge was m at .* \(served as served-model, .* now it is .*other-model"
+        ):
+            train(settings, folder, rows(), resume=True, model=str(policy), tokenizer=build_tokenizer())
+        server.behaviour = verdicts()
+        train(settings, folder, rows(), resume=True, model=str(policy), tokenizer=build_tokenizer())
+        store = Store(folder / "store.db")
+        assert store.spent().n_calls == server.n_requests, "those that were refused too"
+    store.close()
+
+
 def test_a_batch_that_can_not_be_split_into_groups_is_told(tmp_path: Path, policy: Path) -> None:
     with pytest.raises(SettingsError, match=r"batch_size 12 must be a multiple of engine\.num_generations 8"):
         run(small_world(batch_size=12), tmp_path / "run", policy)
@@ -186,4 +251,5 @@ def test_an_evaluation_before_training_is_scored_but_not_recorded(tmp_path: Path
     store = Store(folder / "store.db")
     assert len(store.rollouts()) == 16
     assert {r.rollout.step for r in store.rollouts(split=Split.EVAL)} == {2}
+    assert {c.model for c in store.other_calls()} == {"world-judge"}, "its calls are on record"
     store.close()

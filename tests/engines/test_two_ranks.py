@@ -7,16 +7,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from metapo.judge.endpoint import EndpointSettings
 from metapo.store import Store
 from metapo.world.policy import write_policy
 from tests.engines.parts import small_world
+from tests.servers import Answer, Ask, ChatServer, status, verdicts
 
 HERE = Path(__file__).parent
 
 
-def launch(tmp_path: Path, *more: str, **engine: object) -> subprocess.CompletedProcess[str]:
-    settings = tmp_path / "settings.yaml"
-    settings.write_text(small_world(steps=7, **engine).to_yaml())
+def launch(tmp_path: Path, *more: str, url: str = "", **engine: object) -> subprocess.CompletedProcess[str]:
+    settings, world = tmp_path / "settings.yaml", small_world(steps=7, **engine)
+    if url:
+        endpoint = EndpointSettings(url=url, model="m", max_in_flight=1)
+        world = world.model_copy(update={"judge": endpoint})
+    settings.write_text(world.to_yaml())
     write_policy(tmp_path / "policy")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
     arguments = [str(HERE / "two_ranks.py"), str(settings), str(tmp_path / "policy"), str(tmp_path / "run"), *more]
@@ -65,4 +70,22 @@ def test_when_one_rank_loses_its_judge_both_stop_with_a_checkpoint(tmp_path: Pat
     store = Store(tmp_path / "run" / "store.db")
     values = [r.value for r in store.rollouts()]
     assert [values.count(None), len(values)] == [8, 16], "what the healthy rank judged is kept"
+    store.close()
+
+
+def test_the_requests_of_both_ranks_are_on_record(tmp_path: Path) -> None:
+    """Also those that belong to no rollout: each rank finds out for itself what the server can."""
+
+    def behave(ask: Ask) -> Answer:
+        return (status(401) if ask.number > 40 else verdicts())(ask)
+
+    with ChatServer(behave) as server:
+        done = launch(tmp_path, "server", url=server.url)
+        assert "401" in done.stderr, done.stdout + done.stderr
+        n_requests = server.n_requests
+    store = Store(tmp_path / "run" / "store.db")
+    n_calls, n_cancelled = store.spent().n_calls, sum(call.error == "cancelled" for call in store.other_calls())
+    assert n_calls - n_cancelled <= n_requests <= n_calls, "one that is cancelled may have been sent already"
+    assert n_requests > 40
+    assert n_cancelled <= 2
     store.close()

@@ -17,6 +17,7 @@ from metapo.world.presets import WorldSettings
 
 
 def main(settings_file: Path, policy: Path, out: Path, fail_rank: str) -> None:
+    """With a `fail_rank` of "server" judge and meta model are those of the settings."""
     rank = os.environ["RANK"]
     score = EvolvingReward.__call__
 
@@ -29,14 +30,15 @@ def main(settings_file: Path, policy: Path, out: Path, fail_rank: str) -> None:
     EvolvingReward.__call__ = noted  # type: ignore[method-assign]
     rows = [{"prompt": p, "reference": None} for p in corpus.prompts(held_out=False)]
     judge: Any = Failing() if rank == fail_rank else WorldJudge(seed=1)
+    is_served = fail_rank == "server"
     train(
         WorldSettings.load(settings_file),
         out,
         rows,
         model=str(policy),
         tokenizer=build_tokenizer(),
-        judge=judge,
-        meta=WorldMeta(),
+        judge=None if is_served else judge,
+        meta=None if is_served else WorldMeta(),
     )
 
 

@@ -52,17 +52,17 @@ async def test_under_every_fault(fault: Fault) -> None:
 
 @pytest.mark.parametrize("judging", [PLAIN, JudgeSettings(mode="split"), JudgeSettings(commit_first=True)])
 async def test_a_batch_that_is_ended(judging: JudgeSettings) -> None:
-    """What its finished rollouts took, and what ended it; the next in turn may be cancelled before it is sent."""
+    """What its finished rollouts took, and what ended it; the next in turn is cancelled, before or after it is sent."""
 
     def behave(ask: Ask) -> Answer:
-        return (status(401) if ask.number == 12 else judges)(ask)
+        return (status(401) if ask.number >= 12 else judges)(ask)
 
     ledger = Ledger()
     async with LoopServer(behave) as server:
         rollouts = [rollout(i, 2, 1) for i in range(20)]
         with pytest.raises(ChatMisconfigured):
             await score(rollouts, server.url, judging=judging, ledger=ledger, max_in_flight=1)
-        assert server.n_requests == 12
+        assert 12 <= server.n_requests <= 13
     taken = [sent for _, sent in ledger.take() if not (isinstance(sent, Try) and sent.error == "cancelled")]
     assert [type(sent) for sent in taken] == [ChatReply] * 11 + [Try]
 
