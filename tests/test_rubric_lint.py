@@ -105,9 +105,9 @@ def test_a_negation_is_never_overlooked(word: str) -> None:
 
 
 def test_overlap_is_the_share_of_common_words() -> None:
-    a, b = criterion("depth", "no depth", "much depth"), criterion("style", "no style", "much style")
+    a, b = criterion("depth", "no depth", "2 much depth"), criterion("style", "no style", "much style")
     assert overlap(a, a) == 1
-    assert overlap(a, b) == overlap(b, a) == 0.5  # {depth, much} and {style, much}
+    assert overlap(a, b) == overlap(b, a) == 0.5, "{depth, much} and {style, much}"
     assert overlap(criterion("1", "2", "3"), a) == 0
 
 

@@ -88,7 +88,8 @@ def repeats(first: Criterion, second: Criterion) -> bool:
 
 
 def overlap(first: Criterion, second: Criterion) -> float:
-    """The share of different words that two criteria have in common (Dice), in [0, 1]; numbers don't count."""
+    """The share of different words that two criteria have in common (Dice), in [0, 1]; numbers and negations don't
+    count."""
     a, b = ({w for w in _told(c) if not w.isdigit()} - _NEGATIONS for c in (first, second))
     return 2 * len(a & b) / (len(a) + len(b)) if a and b else 0.0
 

@@ -20,9 +20,9 @@ Ordered = Sequence[tuple[Grade, Grade]]  # pairs of known order: the better comp
 
 MIN_GRADES = 12  # completions, before they tell that a criterion never varies or always moves with another
 EQUAL = 0.02  # fractions no further apart than this are the same grade
-TOGETHER = 0.9  # Kendall's tau-b from which two criteria judge the same
+SAME_SUBJECT = 0.5  # the share of words that two criteria have in common, of those that judge the same
+TOGETHER = 0.8  # Kendall's tau-b from which they do; two readings of one criterion by a noisy judge reach no more
 MIN_MOVED = 3  # completions, at least, that don't get a criterion's commonest grade
-SHARED_WORDING = 0.3  # below, two criteria judge the same only if they agree on three grades or more
 MISORDERED_P = 0.02  # one-sided sign test; the least evidence is six pairs, all wrong
 
 
@@ -170,23 +170,27 @@ def _without_twins(criteria: Sequence[Criterion], grades: Grades, notes: list[st
 
 
 def judge_alike(first: Criterion, second: Criterion, grades: Grades) -> bool:
-    """Do the points of two criteria move together so closely that they judge the same?
+    """Do two criteria speak of the same and give points that move together so closely that they judge the same?
 
-    Among good completions, damaged copies and attacks, nearly all criteria rise and fall together. So criteria that
-    share little wording have to agree on more than a good and a bad grade.
+    Points alone can't tell: among good completions, damaged copies and attacks nearly all criteria rise and fall
+    together, so wording has to agree as well, though less than for `repeats`.
     """
+    if overlap(first, second) < SAME_SUBJECT:
+        return False
     both = [
-        (round(a / EQUAL), round(b / EQUAL))
+        (_step(a), _step(b))
         for row in grades
         if (a := row.get(first.id)) is not None and (b := row.get(second.id)) is not None
     ]
     if len(both) < MIN_GRADES:
         return False
-    counts = [Counter(column) for column in zip(*both, strict=True)]
-    n_needed = 2 if overlap(first, second) >= SHARED_WORDING else 3
-    if any(len(n) < n_needed or len(both) - max(n.values()) < MIN_MOVED for n in counts):
+    if any(len(both) - max(Counter(column).values()) < MIN_MOVED for column in zip(*both, strict=True)):
         return False
     return tau_b(both) >= TOGETHER
+
+
+def _step(fraction: float) -> int:
+    return round(fraction / EQUAL)
 
 
 def tau_b(both: Sequence[tuple[float, float]]) -> float:
