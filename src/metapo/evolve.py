@@ -16,25 +16,17 @@ from random import Random
 from typing import Any
 
 from metapo.evidence import gather_evidence, known_pairs
+from metapo.judge.ledger import Ledger, account
 from metapo.meta.schedule import Past, due, progress
-from metapo.meta.step import Decision, MetaStep, Proposal, Reviser, Senses
-from metapo.people import Ruling, rule
-from metapo.records import call_records, exchange_record
+from metapo.meta.step import Decision, MetaStep, Reviser, Senses
+from metapo.people import rule
+from metapo.records import call_records, meta_step_record, take_records
 from metapo.reward import Scored
-from metapo.rollout import Rollout
-from metapo.rubric import Revision, Rubric
+from metapo.rubric import Revision
 from metapo.scale import Scale, bridge
+from metapo.scorer import InForce
 from metapo.settings import Settings
-from metapo.store import (
-    AnchorRecord,
-    BegunRecord,
-    CallRecord,
-    FindingRecord,
-    MetaStepRecord,
-    ProposalRecord,
-    SampleRecord,
-    Store,
-)
+from metapo.store import BegunRecord, CallRecord, MetaStepRecord, Store
 
 Event = Mapping[str, Any]
 """A row of the run's metrics."""
@@ -52,29 +44,34 @@ class _UnderWay:
 
 
 class Evolution:
-    """The lineage of one cluster. The first rank alone has it; every rank learns the revision in force from it."""
+    """The lineage of one cluster. The first rank alone has it; every rank learns from it what is in force."""
 
-    def __init__(self, store: Store, settings: Settings, reviser: Reviser, cluster: str = "") -> None:
+    def __init__(self, store: Store, settings: Settings, reviser: Reviser, ledger: Ledger, cluster: str = "") -> None:
+        first = Revision(rubric=settings.rubric, reason="the settings' rubric", proposer="settings", step=0)
         self.cluster = cluster
-        self.revision = Revision(rubric=settings.rubric, reason="the settings' rubric", proposer="settings", step=0)
-        self.scale = Scale()
+        self.in_force = InForce(first)
         self._store = store
         self._settings = settings
         self._reviser = reviser
+        self._ledger = ledger
         self._attempt = 0
         self._under_way: _UnderWay | None = None
+        if chain := store.adoptions(cluster):
+            self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
 
     def begin(self, attempt: int, step: int) -> None:
         """Go on after `step` steps, with the meta step that was under way there, if any."""
         self._attempt = attempt
-        lineage = self._store.adoptions(self.cluster)
-        if not lineage and not self.cluster:
-            self._store.adopt(attempt, 0, self.revision)
-        elif lineage:
-            self.revision, self.scale = lineage[-1].revision, Scale(factor=lineage[-1].factor, shift=lineage[-1].shift)
-        records = {m.step: m for m in self._store.meta_steps(self.cluster)}
-        coming = [b for b in self._store.begun(self.cluster) if b.adopt_step > step or b.step not in records]
-        self._under_way = _UnderWay(coming[-1], records.get(coming[-1].step)) if coming else None
+        chain = self._store.adoptions(self.cluster)
+        if not chain:
+            self._store.adopt(attempt, 0, self.in_force.revision)
+        else:
+            self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
+        ended = {m.step for m in self._store.decisions(self.cluster)}
+        coming = [b for b in self._store.begun(self.cluster) if b.adopt_step > step or b.step not in ended]
+        if coming:
+            records = {m.step: m for m in self._store.meta_steps(self.cluster)}
+            self._under_way = _UnderWay(coming[-1], records.get(coming[-1].step))
 
     async def at_boundary(
         self, step: int, rows: Sequence[Event], last: Sequence[Scored], senses: Senses
@@ -106,13 +103,13 @@ class Evolution:
 
     def _due(self, step: int, rows: Sequence[Event]) -> str | None:
         """Why a meta step begins now; None where none does."""
-        done = self._store.meta_steps(self.cluster)
-        past = [Past(m.step, m.decision in COMING) for m in done]
-        why = due(step, progress(rows), past, self._settings.meta)
+        past = [Past(d.step, d.decision in COMING) for d in self._store.decisions(self.cluster)]
+        since = past[-1].step if past else 0
+        why = due(step, progress(row for row in rows if row["step"] >= since), past, self._settings.meta)
         if why is None:
             return None
         spent = self._store.spent(roles=("meta", "gate"))
-        if allowed := self._settings.meta.budget.reached(spent.tokens, spent.cost_usd, len(done)):
+        if allowed := self._settings.meta.budget.reached(spent.tokens, spent.cost_usd, len(past)):
             log.info("no meta step after %d, although it is due (%s): %s is reached", step, why, allowed)
             return None
         return why
@@ -126,54 +123,50 @@ class Evolution:
 
     async def _work(self, begun: BegunRecord, senses: Senses) -> MetaStepRecord:
         """The meta step itself; its record is written as soon as it is there."""
-        started = time.monotonic()
-        calls: list[CallRecord] = []
+        started, name = time.monotonic(), f"meta step {self.cluster}/{begun.step}"
+        try:
+            with account(name):
+                done = await self._revise(begun, senses)
+        except BaseException:
+            self._store.append_other_calls(self._attempt, begun.step, self._calls(name))
+            raise
+        waits = done.decision is Decision.ADOPTED and self._settings.meta.approve == "manual"
+        decision = Decision.WAITING if waits else done.decision
+        record = meta_step_record(begun, done, decision.value, time.monotonic() - started)
+        for exchange in done.exchanges:
+            self._ledger.claim(exchange.call.sent)
+        tries = [record for e in done.exchanges for record in call_records(e.call, "meta")[:-1]]
+        self._store.append_meta_step(self._attempt, record, [*tries, *self._calls(name)])
+        return record
 
-        async def appraise(rubric: Rubric, rollouts: Sequence[Rollout]) -> Sequence[Scored]:
-            scored = await senses.appraise(rubric, rollouts)
-            calls.extend(r for s in scored for call in s.assessment.calls for r in call_records(call, "gate"))
-            return scored
-
-        lineage = [a for a in self._store.adoptions(self.cluster) if a.step <= begun.step]
-        parent = lineage[-1].revision if lineage else self.revision
-        name = f"{self.cluster}/{begun.step}" if self.cluster else str(begun.step)
-        done = await self._reviser.step(
+    async def _revise(self, begun: BegunRecord, senses: Senses) -> MetaStep:
+        lineage = [a.revision for a in self._store.adoptions(self.cluster) if a.step <= begun.step]
+        parent = lineage[-1]
+        seed = (
+            f"{self._settings.seed}/{self.cluster}/{begun.step}"
+            if self.cluster
+            else f"{self._settings.seed}/{begun.step}"
+        )
+        return await self._reviser.step(
             parent,
             gather_evidence(self._store, parent.rubric, begun, self.cluster),
             step=begun.step,
-            rng=Random(f"{self._settings.seed}/{name}"),
-            senses=replace(senses, appraise=appraise),
+            rng=Random(seed),
+            senses=senses,
             anchors=known_pairs(self._store, self._settings.meta.exam.archive),
-            former=self._former(parent, [a.revision for a in lineage]),
+            former=self._former(parent, lineage),
         )
-        record = self._record(begun, done, time.monotonic() - started)
-        self._store.append_meta_step(self._attempt, record, calls)
-        return record
 
     def _former(self, parent: Revision, lineage: Sequence[Revision]) -> Revision | None:
-        """The revision that a meta step replaced by `parent`; None where people wrote it, or it is a return itself."""
-        by_meta_step = [m for m in self._store.meta_steps(self.cluster) if m.child and m.child.id == parent.id]
-        if not by_meta_step or by_meta_step[-1].decision != Decision.ADOPTED.value:
+        """The revision that a meta step replaced by `parent`; None where a person wrote it, or it is a return itself."""
+        brought = [d.decision for d in self._store.decisions(self.cluster) if d.child_id == parent.id]
+        if brought != [Decision.ADOPTED.value]:
             return None
         return next((r for r in lineage if r.id in parent.parents), None)
 
-    def _record(self, begun: BegunRecord, done: MetaStep, seconds: float) -> MetaStepRecord:
-        waits = done.decision is Decision.ADOPTED and self._settings.meta.approve == "manual"
-        return MetaStepRecord(
-            step=begun.step,
-            adopt_step=begun.adopt_step,
-            why=begun.why,
-            cluster=self.cluster,
-            parent_id=done.parent_id,
-            child=done.child,
-            decision=(Decision.WAITING if waits else done.decision).value,
-            reason=done.reason,
-            samples=tuple(SampleRecord(s.scored.rollout, s.why, tuple(f.value for f in s.flags)) for s in done.samples),
-            exchanges=tuple(exchange_record(e) for e in done.exchanges),
-            proposals=tuple(_proposal_record(p) for p in done.proposals),
-            evidence=tuple(AnchorRecord.of_pair(pair) for pair in done.evidence),
-            seconds=seconds,
-        )
+    def _calls(self, name: str) -> list[CallRecord]:
+        """What a meta step asked that is no exchange: the gate's questions to the judge."""
+        return [replace(c, role="gate") if c.role == "judge" else c for c in take_records(self._ledger, name)]
 
     # --- from when on
 
@@ -187,62 +180,51 @@ class Evolution:
         events: list[Event] = []
         reason = record.reason
         if record.decision in COMING and record.child is not None:
-            if record.parent_id == self.revision.id:
+            if record.parent_id == self.in_force.revision.id:
                 events += await self._adopt(step, record.child, last, senses)
             else:
                 reason = f"left aside, as its parent {record.parent_id[:10]} is no longer in force: {reason}"
         log.info("meta step after %d (%s): %s, %s", record.step, record.why, record.decision, reason)
         row = {"decision": record.decision, "reason": reason, "began": record.step, "why": record.why}
         times = {"seconds": record.seconds, "waited": waited}
-        return [self._row("meta", step, self.revision) | row | times, *events]
+        return [self._row("meta", step) | row | times, *events]
 
     async def _rulings(self, step: int, last: Sequence[Scored], senses: Senses) -> list[Event]:
         """What people decided since the last boundary."""
         events: list[Event] = []
         for act in self._store.open_acts(self.cluster):
-            ruling: Ruling = rule(act, self.revision, self._store.meta_steps(self.cluster), step)
+            ruling = rule(act, self.in_force.revision, self._store.meta_steps(self.cluster), step)
             if ruling.child is not None:
                 events += await self._adopt(step, ruling.child, last, senses)
             self._store.take_act(self._attempt, step, act.id, self.cluster, ruling.outcome)
             log.info("%s by %s: %s", act.kind.value, act.who, ruling.outcome)
             row = {"act": act.kind.value, "who": act.who, "outcome": ruling.outcome}
-            events.append(self._row("act", step, self.revision) | row)
+            events.append(self._row("act", step) | row)
         return events
 
     async def _adopt(self, step: int, child: Revision, last: Sequence[Scored], senses: Senses) -> list[Event]:
         """From here on `child` scores. With a bridge the last batch is scored under both, so that the change of scale
         is known, and can be taken back."""
-        how, events, scale = self._settings.meta.bridge, list[Event](), Scale()
-        rollouts = [s.rollout for s in last]
-        if how != "off" and rollouts:
-            values = [await senses.appraise(r.rubric, rollouts) for r in (self.revision, child)]
-            before, after = ([self.scale.apply(s.reward.value) for s in part] for part in values)
-            if found := bridge(before, after):
-                scale = found.scale(self.scale) if how == "calibrate" else Scale()
-                events.append(self._row("bridge", step, child) | {f"bridge/{k}": v for k, v in vars(found).items()})
+        how, before, scale = self._settings.meta.bridge, self.in_force, Scale()
+        found = None
+        if how != "off" and last:
+            rollouts = [s.rollout for s in last]
+            with account(f"bridge {self.cluster}/{step}") as name:
+                parts = [await senses.appraise(r.rubric, rollouts) for r in (before.revision, child)]
+            self._store.append_other_calls(self._attempt, step, self._calls(name))
+            old, new = ([before.scale.apply(s.reward.value) for s in part] for part in parts)
+            found = bridge(old, new)
+        if found and how == "calibrate":
+            scale = found.scale(before.scale)
         self._store.adopt(self._attempt, step, child, self.cluster, factor=scale.factor, shift=scale.shift)
-        self.revision, self.scale = child, scale
-        return events
+        self.in_force = InForce(child, scale)
+        return [self._row("bridge", step) | {f"bridge/{k}": v for k, v in vars(found).items()}] if found else []
 
-    def _row(self, kind: str, step: int, revision: Revision) -> dict[str, Any]:
+    def _row(self, kind: str, step: int) -> dict[str, Any]:
         named = {"cluster": self.cluster} if self.cluster else {}
-        return {"kind": kind, "step": step, **named, "revision": revision.short_id}
+        return {"kind": kind, "step": step, **named, "revision": self.in_force.revision.short_id}
 
 
 async def _result(under_way: _UnderWay) -> MetaStepRecord:
     assert under_way.work is not None
     return await under_way.work
-
-
-def _proposal_record(proposal: Proposal) -> ProposalRecord:
-    report = proposal.report
-    return ProposalRecord(
-        proposal.revision,
-        proposal.accepted,
-        report.reason if report else "",
-        proposal.repairs,
-        tuple(
-            FindingRecord(f.check.value, f.passed, f.detail, f.parent, f.child, f.n)
-            for f in (report.findings if report else ())
-        ),
-    )

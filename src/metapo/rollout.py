@@ -27,7 +27,7 @@ class Rollout(Frozen):
 
     `step` is the optimizer step that the rollout trains (0-based: the number of steps done before it);
     `position` is its place in that step's batch, counted over all ranks. Rollouts of one step with equal prompts are
-    a group.
+    a group. `cluster` names the prompts that share a rubric with this one; "" is that of all prompts without a name.
     """
 
     prompt: Text
@@ -36,6 +36,7 @@ class Rollout(Frozen):
     position: int = Field(default=0, ge=0)
     split: Split = Split.TRAIN
     reference: Text | None = None
+    cluster: Text = ""
 
 
 def as_text(content: str | Sequence[Message] | Sequence[dict[str, str]]) -> str:

@@ -11,20 +11,16 @@
 
 import json
 import logging
-import math
-import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from random import Random
-from statistics import fmean
 from typing import Any, Self
 
 import filelock
 
-from metapo.audit.detectors import MIN_WORDS, Detector, detect
+from metapo.aio import each
+from metapo.anchors import load_anchors
 from metapo.errors import (
     BudgetSpent,
     ChatMisconfigured,
@@ -35,17 +31,22 @@ from metapo.errors import (
     RunExists,
     RunInUse,
 )
+from metapo.evolve import Evolution
+from metapo.figures import detections, summarize
 from metapo.files import append_row, read_rows, write_whole
-from metapo.judge.judge import Assessment, Call
 from metapo.judge.ledger import Ledger
-from metapo.judge.transport import Sent, Transport, Try
-from metapo.meta.conversation import Exchange, MetaModel
-from metapo.meta.step import ACCEPTS, SELECTS, Decision, Explain, MetaStep, Reviser, as_it_is
-from metapo.reward import Reward, Scored
+from metapo.judge.transport import Transport
+from metapo.meta.conversation import MetaModel
+from metapo.meta.onset import hacking, watched
+from metapo.meta.pairs import Pair, Source
+from metapo.meta.step import Reviser, Senses
+from metapo.records import anchor_record, rollout_record, take_records
+from metapo.reward import Scored
 from metapo.rollout import Split
-from metapo.rubric import Revision, Rubric, Verdict
+from metapo.rubric import Revision
+from metapo.scorer import InForce
 from metapo.settings import BudgetSettings, Settings
-from metapo.store import CallRecord, ExchangeRecord, MetaStepRecord, OpinionRecord, RolloutRecord, Store
+from metapo.store import CallRecord, Store
 
 SETTINGS, STORE, METRICS, LOCK, CHECKPOINTS, MARKER = (
     "settings.yaml",
@@ -66,10 +67,15 @@ def observe_nothing(scored: Sequence[Scored]) -> Mapping[str, float]:
 
 @dataclass(frozen=True)
 class Boundary:
-    """What holds from the next step on: the revision in force, and the error that ends the run, if any."""
+    """What holds from the next step on: what is in force for each cluster, and the error that ends the run, if any."""
 
-    revision: Revision
+    in_force: Mapping[str, InForce]
     error: MetapoError | None = None
+
+    @property
+    def revision(self) -> Revision:
+        """The revision in force for prompts of no cluster."""
+        return self.in_force[""].revision
 
 
 class Run:
@@ -96,10 +102,8 @@ class Run:
         self._ledger = ledger or Ledger()
         self._attempt = 0
         self._step = 0
-        self._last_meta = 0
-        first = Revision(rubric=settings.rubric, reason="the settings' rubric", proposer="settings", step=0)
-        lineage = self.store.lineage()
-        self.revision = lineage[-1][1] if lineage else first
+        self._rows: list[dict[str, Any]] = []
+        self._evolutions: dict[str, Evolution] = {"": self._evolution("")}
 
     @classmethod
     def create(
@@ -111,9 +115,12 @@ class Run:
         observe: Observe = observe_nothing,
         answered_by: Mapping[str, str] | None = None,
         ledger: Ledger | None = None,
+        anchors: Sequence[Pair] = (),
     ) -> Self:
         """Start a run in a new or empty folder. `answered_by` says, by role, who answers; what is left in the `ledger`
-        at a step's end goes on record. Raises RunExists, RunInUse, RunError."""
+        at a step's end goes on record. `anchors` are pinned beside those of the settings.
+        Raises RunExists, RunInUse, RunError, DataError."""
+        pinned = [*anchors, *(load_anchors(Path(settings.meta.anchors)) if settings.meta.anchors else ())]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -126,7 +133,10 @@ class Run:
             )
         write_whole(folder / SETTINGS, settings.to_yaml())
         reviser = _reviser(settings, meta_transport)
-        return cls(folder, settings, reviser, lock, observe=observe, answered_by=answered_by, ledger=ledger)
+        run = cls(folder, settings, reviser, lock, observe=observe, answered_by=answered_by, ledger=ledger)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        run.store.append_anchors([anchor_record(p, Source.ANCHOR, who="settings", added_at=now) for p in pinned])
+        return run
 
     @classmethod
     def resume(
@@ -170,8 +180,18 @@ class Run:
             self.store.close()
             self._lock.release()
 
-    def begin(self, step: int) -> Revision:
-        """Open an attempt that goes on after `step` optimizer steps; returns the revision in force there.
+    @property
+    def in_force(self) -> dict[str, InForce]:
+        """The revision and scale in force, by cluster."""
+        return {cluster: evolution.in_force for cluster, evolution in self._evolutions.items()}
+
+    @property
+    def revision(self) -> Revision:
+        """The revision in force for prompts of no cluster."""
+        return self._evolutions[""].in_force.revision
+
+    def begin(self, step: int) -> Mapping[str, InForce]:
+        """Open an attempt that goes on after `step` optimizer steps; returns what is in force there.
 
         What an earlier attempt wrote beyond `step` stays in the store but is no longer live. Raises BudgetSpent.
         """
@@ -180,15 +200,13 @@ class Run:
         now = datetime.now(UTC)
         self._attempt = self.store.begin_attempt(resumed_step=step, now=now, answered_by=self._answered_by)
         self._step = step
-        lineage = self.store.lineage()
-        if not lineage:
-            self.store.adopt(self._attempt, 0, self.revision)
-        else:
-            self.revision = lineage[-1][1]
-        self._last_meta = max((m.step for m in self.store.meta_steps()), default=0)
-        rows = [row for row in read_rows(self.folder / METRICS) if _is_live(row, step)]
-        write_whole(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
-        return self.revision
+        for cluster in {"", *self.store.clusters()}:
+            self._evolutions[cluster] = self._evolution(cluster)
+        for cluster in sorted(self._evolutions):  # "" comes first: the others begin where it did
+            self._evolutions[cluster].begin(self._attempt, step)
+        self._rows = [row for row in read_rows(self.folder / METRICS) if _is_live(row, step)]
+        write_whole(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in self._rows))
+        return self.in_force
 
     async def end_step(
         self,
@@ -197,27 +215,33 @@ class Run:
         error: MetapoError | None = None,
         *,
         others: Sequence[CallRecord] = (),
-        explain: Explain = as_it_is,
+        senses: Senses,
     ) -> Boundary:
         """Close an optimizer step: `step` are done, `scored` is what all ranks judged since the last call.
 
-        Writes the rollouts, runs the meta step when it is due, and says how to go on. `error` is one that a rank met;
-        `others` are the ranks' calls that belong to no rollout; `explain` gives the judge's reasons to the rollouts
-        that a meta step reads.
+        Writes the rollouts, brings into force what meta steps and people decided, begins a meta step where one is due,
+        and says how to go on. `error` is one that a rank met; `others` are the ranks' calls that belong to no rollout;
+        `senses` is how a meta step asks the judge.
         """
         self._step = step
         self._record(scored)
         self.record_calls(others)
         train = [s for s in scored if s.rollout.split is Split.TRAIN]
         error = error or self._failure(step, train) or self._overspent(step)
-        every = self.settings.meta.every
-        if error is None and every and step % every == 0:
+        if error is None:
             try:
-                await self._meta_step(step, explain)
+                await self._evolve(step, train, senses)
             except ChatMisconfigured as e:
                 error = e
             self.record_calls(())
-        return Boundary(self.revision, error)
+        return Boundary(self.in_force, error)
+
+    async def aclose(self) -> None:
+        """End meta steps that are under way, then close."""
+        try:
+            await each(lambda evolution: evolution.aclose(), list(self._evolutions.values()))
+        finally:
+            self.close()
 
     def record_eval(self, scored: Sequence[Scored], others: Sequence[CallRecord] = ()) -> MetapoError | None:
         """Write evaluation rollouts outside of a step, and the `others` as in `end_step`; the meta model never reads
@@ -236,7 +260,7 @@ class Run:
 
     def record_trainer(self, step: int, figures: Mapping[str, float]) -> None:
         """Keep the engine's own figures (loss, KL, entropy, ...) of a step."""
-        append_row(self.folder / METRICS, {"kind": "trainer", "step": step, **figures})
+        self._note({"kind": "trainer", "step": step, **figures})
 
     def checkpoint(self, step: int, folder: Path) -> None:
         """Tie a finished engine checkpoint to step and revision; a checkpoint without this file is incomplete."""
@@ -262,18 +286,43 @@ class Run:
         return " ".join(f"The {role} was {before[role]}, now it is {who}." for role, who in changed.items())
 
     def _record(self, scored: Sequence[Scored]) -> None:
-        self.store.append_rollouts(self._attempt, [_to_record(s) for s in scored])
+        self.store.append_rollouts(self._attempt, [rollout_record(s) for s in scored])
         for split in Split:
             part = [s for s in scored if s.rollout.split is split]
             if part:
-                figures = {**summarize(part), **detections(part, self.revision.rubric), **self._observe(part)}
-                row = {"kind": split.value, "step": part[0].rollout.step, "revision": self.revision.short_id, **figures}
-                append_row(self.folder / METRICS, row)
+                ids = ",".join(dict.fromkeys(s.revision_id[:10] for s in part))
+                row = {"kind": split.value, "step": part[0].rollout.step, "revision": ids, **self._figures(part)}
+                onset = hacking(watched([*self._rows, row])) if split is Split.TRAIN else {}
+                self._note({**row, **onset})
+                reward, unscored = _shown(row.get("reward")), 100 * row["unscored"]
                 log.info(
-                    "%s step %d: reward %s, unscored %.0f%%, revision %s (%d criteria)",
-                    *(split.value, row["step"], _shown(figures.get("reward")), 100 * figures["unscored"]),
-                    *(self.revision.short_id, len(self.revision.rubric.criteria)),
+                    "%s step %d: reward %s, unscored %.0f%%, revision %s", split, row["step"], reward, unscored, ids
                 )
+
+    def _figures(self, scored: Sequence[Scored]) -> dict[str, float]:
+        rubric = self.revision.rubric if len(self._evolutions) == 1 else None
+        flagged = detections(scored, rubric, self.settings.min_words)
+        return {**summarize(scored), **flagged, **self._observe(scored)}
+
+    def _note(self, row: dict[str, Any]) -> None:
+        append_row(self.folder / METRICS, row)
+        self._rows.append(row)
+
+    async def _evolve(self, step: int, train: Sequence[Scored], senses: Senses) -> None:
+        """Each cluster's lineage at a boundary."""
+        last: dict[str, list[Scored]] = {}
+        for scored in train:
+            last.setdefault(scored.rollout.cluster, []).append(scored)
+        for cluster in sorted(last.keys() - self._evolutions.keys()):
+            self._evolutions[cluster] = self._evolution(cluster)
+            self._evolutions[cluster].begin(self._attempt, step)
+        for cluster, evolution in self._evolutions.items():
+            if cluster or not any(last):  # without prompts of its own, the first lineage is only where others begin
+                for row in await evolution.at_boundary(step, self._rows, last.get(cluster, ()), senses):
+                    self._note(dict(row))
+
+    def _evolution(self, cluster: str) -> Evolution:
+        return Evolution(self.store, self.settings, self._reviser, self._ledger, cluster)
 
     def _failure(self, step: int, train: Sequence[Scored]) -> JudgeFailureLimit | None:
         failed = [s for s in train if s.reward.value is None]
@@ -300,24 +349,6 @@ class Run:
             f"metapo train --resume {self.folder}"
         )
 
-    async def _meta_step(self, step: int, explain: Explain) -> None:
-        parent, started = self.revision, time.monotonic()
-        recent = [_from_record(r, parent.rubric) for r in self.store.rollouts(from_step=self._last_meta, to_step=step)]
-        rng = Random(f"{self.settings.seed}/{step}")
-        done = await self._reviser.step(parent, recent, step=step, rng=rng, explain=explain)
-        adopted = done.decision is Decision.ADOPTED and done.child is not None
-        seconds = time.monotonic() - started
-        self.store.append_meta_step(self._attempt, _meta_record(done, seconds), adopted=adopted)
-        for exchange in done.exchanges:
-            self._ledger.claim(exchange.call.sent)
-        self.record_calls([r for e in done.exchanges for r in call_records(e.call, "meta")[:-1]])
-        self._last_meta = step
-        if adopted and done.child is not None:
-            self.revision = done.child
-        row = {"kind": "meta", "step": step, "decision": done.decision.value, "seconds": seconds}
-        append_row(self.folder / METRICS, {**row, "revision": self.revision.short_id, "reason": done.reason})
-        log.info("meta step after %d: %s, %s (%.1f s)", step, done.decision.value, done.reason, seconds)
-
 
 def _shown(value: float | None) -> str:
     return "none" if value is None else f"{value:.3f}"
@@ -328,102 +359,6 @@ def _is_live(row: Mapping[str, Any], resumed_step: int) -> bool:
     if resumed_step == 0:
         return False
     return bool(row["step"] < resumed_step or (row["step"] == resumed_step and row["kind"] != Split.TRAIN.value))
-
-
-def summarize(scored: Sequence[Scored]) -> dict[str, float]:
-    """Figures of one batch: mean reward, normalised and raw, share unscored, words, mean points per criterion, share of
-    groups without variance, what the monitor says, and what judging took."""
-    rewards = [s.reward for s in scored]
-    figures: dict[str, float] = {
-        "n_rollouts": len(scored),
-        "unscored": sum(r.value is None for r in rewards) / len(scored),
-        "words": fmean(len(s.rollout.completion.split()) for s in scored),
-    }
-    means = {
-        "reward": [r.value for r in rewards],
-        "normalized": [r.normalized for r in rewards],
-        "raw": [r.raw for r in rewards],
-    }
-    for part_id in dict.fromkeys(p.criterion_id for r in rewards for p in r.parts):
-        means[f"criterion/{part_id}"] = [p.points for r in rewards for p in r.parts if p.criterion_id == part_id]
-    for name, values in means.items():
-        present = [v for v in values if v is not None]
-        if present:
-            figures[name] = fmean(present)
-    verdicts = _saturation(scored) | _uncertainty(scored) | _fallback(scored)
-    return figures | verdicts | _monitoring(scored) | _effort(scored)
-
-
-def detections(scored: Sequence[Scored], rubric: Rubric | None = None, min_words: int = MIN_WORDS) -> dict[str, float]:
-    """Share of the completions that a static detector flags, in all and for each detector that fired. `rubric` and
-    `min_words` are as in `detect`: a completion shorter than `min_words` is flagged where its prompt asks for an essay
-    or the like."""
-    found = [detect(s.rollout.prompt, s.rollout.completion, rubric=rubric, min_words=min_words) for s in scored]
-    fired = Counter(flag.detector for flags in found for flag in flags)
-    shares = {f"flag/{detector}": fired[detector] / len(scored) for detector in Detector if detector in fired}
-    return {"flagged": sum(map(bool, found)) / len(scored), **shares}
-
-
-def _saturation(scored: Sequence[Scored]) -> dict[str, float]:
-    """The share of groups with two rewards or more in which all are equal, so that nothing can be learnt from them."""
-    groups: dict[tuple[int, str], list[float]] = defaultdict(list)
-    for s in scored:
-        if s.reward.value is not None:
-            groups[s.rollout.step, s.rollout.prompt].append(s.reward.value)
-    equal = [_all_equal(rewards) for rewards in groups.values() if len(rewards) > 1]
-    return {"saturated": fmean(equal)} if equal else {}
-
-
-def _all_equal(rewards: Sequence[float]) -> bool:
-    """Up to rounding, as the same sum can come of different verdicts."""
-    return math.isclose(min(rewards), max(rewards), rel_tol=1e-9, abs_tol=1e-9)
-
-
-def _uncertainty(scored: Sequence[Scored]) -> dict[str, float]:
-    """The mean standard deviation of a verdict, in points, where it is known."""
-    verdicts = [o for s in scored for o in s.assessment.outcomes if isinstance(o, Verdict)]
-    known = [v.uncertainty for v in verdicts if v.uncertainty is not None]
-    return {"uncertainty": fmean(known)} if known else {}
-
-
-def _fallback(scored: Sequence[Scored]) -> dict[str, float]:
-    """In mode expected, the share of verdicts for which the named level counts alone; of a panel, each judge's."""
-    said = [outcomes.outcomes for s in scored for outcomes in s.assessment.opinions or (s.assessment,)]
-    asked = [o for outcomes in said for o in outcomes if isinstance(o, Verdict) and o.label_mass is not None]
-    return {"level_alone": sum(v.expected is None for v in asked) / len(asked)} if asked else {}
-
-
-def _monitoring(scored: Sequence[Scored]) -> dict[str, float]:
-    """The monitor's mean score, and by how much the judge's is higher on the same rollouts; both in [0, 1]."""
-    watched = [(s.reward.normalized, s.monitored.reward.normalized) for s in scored if s.monitored]
-    both = [(judge, monitor) for judge, monitor in watched if judge is not None and monitor is not None]
-    if not watched:
-        return {}
-    figures = {"monitor/unscored": sum(monitor is None for _, monitor in watched) / len(watched)}
-    if both:
-        figures["monitor/normalized"] = fmean(monitor for _, monitor in both)
-        figures["monitor/gap"] = fmean(judge - monitor for judge, monitor in both)
-    return figures
-
-
-def _effort(scored: Sequence[Scored]) -> dict[str, float]:
-    """Requests, failed tries, outcomes that were known already, tokens, and US dollars where prices are set."""
-    assessments = [a for s in scored for a in s.assessments]
-    calls = [call for a in assessments for call in a.calls]
-    replies = [call.reply for call in calls if call.reply is not None]
-    figures: dict[str, float] = {
-        "judge/calls": len(calls),
-        "judge/failed_tries": sum(len(call.tries) for call in calls),
-        "judge/reused": sum(a.n_reused for a in assessments),
-        "judge/prompt_tokens": sum(reply.prompt_tokens or 0 for reply in replies),
-        "judge/cached_tokens": sum(reply.cached_tokens or 0 for reply in replies),
-        "judge/completion_tokens": sum(reply.completion_tokens or 0 for reply in replies),
-    }
-    if replies:
-        figures["judge/latency_s"] = fmean(reply.latency_s for reply in replies)
-    if costs := [reply.cost_usd for reply in replies if reply.cost_usd is not None]:
-        figures["judge/cost_usd"] = math.fsum(costs)
-    return figures
 
 
 def _hold(folder: Path) -> filelock.BaseFileLock:
@@ -441,100 +376,4 @@ def _hold(folder: Path) -> filelock.BaseFileLock:
 
 def _reviser(settings: Settings, transport: Transport) -> Reviser:
     endpoint = settings.meta.endpoint or settings.judge
-    model = MetaModel(transport, settings.task_description, settings.meta, f"meta model {endpoint.model}")
-    return Reviser(model, select=SELECTS[settings.meta.select], accept=ACCEPTS[settings.meta.accept])
-
-
-def _to_record(scored: Scored) -> RolloutRecord:
-    assessment, reward, monitored = scored.assessment, scored.reward, scored.monitored
-    opinions = [OpinionRecord("panel", o.judge, outcome) for o in assessment.opinions for outcome in o.outcomes]
-    if monitored:
-        opinions += [OpinionRecord("monitor", monitored.judge, outcome) for outcome in monitored.assessment.outcomes]
-    return RolloutRecord(
-        scored.rollout,
-        scored.revision_id,
-        reward.value,
-        reward.normalized,
-        reward.raw,
-        assessment.outcomes,
-        tuple(records_of(scored)),
-        assessment.n_reused,
-        assessment.n_left_out,
-        monitored.reward.normalized if monitored else None,
-        tuple(opinions),
-    )
-
-
-def records_of(scored: Scored) -> list[CallRecord]:
-    """The calls that a rollout took, the judge's before the monitor's."""
-    roles = ("judge", "monitor")
-    return [
-        record
-        for role, assessment in zip(roles, scored.assessments, strict=False)
-        for call in assessment.calls
-        for record in call_records(call, role)
-    ]
-
-
-def take_records(ledger: Ledger) -> list[CallRecord]:
-    """The calls that are in nobody's record yet; whoever takes them has to write them."""
-    return [_call_record(sent, role) for role, sent in ledger.take()]
-
-
-def call_records(call: Call, role: str) -> list[CallRecord]:
-    """One record per HTTP request: those that failed, then the reply."""
-    records = [_call_record(sent, role) for sent in call.sent]
-    return records or [CallRecord(reply="", error=call.error, role=role)]
-
-
-def _call_record(sent: Sent, role: str) -> CallRecord:
-    record = CallRecord("", model=sent.model, latency_s=sent.latency_s, role=role, endpoint=sent.endpoint)
-    if isinstance(sent, Try):
-        return replace(record, error=sent.error)
-    return replace(
-        record,
-        reply=sent.text,
-        finish_reason=sent.finish_reason,
-        prompt_tokens=sent.prompt_tokens,
-        completion_tokens=sent.completion_tokens,
-        cached_tokens=sent.cached_tokens,
-        cost_usd=sent.cost_usd,
-    )
-
-
-def _from_record(record: RolloutRecord, rubric: Rubric) -> Scored:
-    """What the meta model needs of a stored rollout, outcomes in the rubric's order; the calls stay in the store."""
-    places = {c.id: i for i, c in enumerate(rubric.criteria)}
-    outcomes = tuple(sorted(record.outcomes, key=lambda o: places.get(o.criterion_id, len(places))))
-    reward = Reward(record.value, record.normalized, record.raw, ())
-    return Scored(record.rollout, record.revision_id, Assessment(outcomes, ()), reward)
-
-
-def _meta_record(done: MetaStep, seconds: float) -> MetaStepRecord:
-    return MetaStepRecord(
-        step=done.step,
-        parent_id=done.parent_id,
-        child=done.child,
-        decision=done.decision.value,
-        reason=done.reason,
-        samples=tuple(s.rollout for s in done.samples),
-        exchanges=tuple(_exchange_record(e) for e in done.exchanges),
-        seconds=seconds,
-    )
-
-
-def _exchange_record(exchange: Exchange) -> ExchangeRecord:
-    """The exchange with its reply, or else with the last try."""
-    sent = call_records(exchange.call, "meta")[-1]
-    return ExchangeRecord(
-        exchange.stage.value,
-        exchange.sample,
-        exchange.prompt,
-        exchange.reply,
-        exchange.error,
-        model=sent.model,
-        prompt_tokens=sent.prompt_tokens,
-        completion_tokens=sent.completion_tokens,
-        cost_usd=sent.cost_usd,
-        latency_s=sent.latency_s,
-    )
+    return Reviser(MetaModel(transport, settings.task_description, settings.meta, f"meta model {endpoint.model}"))

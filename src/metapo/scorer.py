@@ -1,7 +1,7 @@
 """From settings to rewards: the judges that the settings name, and the rollouts scored under the revision in force."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -63,9 +63,17 @@ class Connections:
                 stack.push_async_callback(transport.aclose)
 
 
+@dataclass(frozen=True)
+class InForce:
+    """The revision that scores, and the scale that the rewards' values are brought to."""
+
+    revision: Revision
+    scale: Scale = field(default_factory=Scale)
+
+
 class Scorer:
-    """Judges rollouts under the revision in force. The engine swaps `revision` between steps, never within one, and
-    with it the `scale` that the rewards' values are brought to."""
+    """Judges rollouts under the revision in force for their cluster, or else under that of the cluster "". The engine
+    swaps `in_force` between steps, never within one."""
 
     def __init__(
         self, settings: Settings, connections: Connections, revision: Revision, cache: Cache | None = None
@@ -86,18 +94,17 @@ class Scorer:
         )
         self._aggregate = AGGREGATES[settings.reward]
         self._at_once = AT_ONCE * settings.judge.at_once
-        self._warm_id = ""
-        self.revision = revision
-        self.scale = Scale()
+        self._warm: set[str] = set()
+        self.in_force: Mapping[str, InForce] = {"": InForce(revision)}
 
     async def score(self, rollouts: Sequence[Rollout], watch: Callable[[Scored], None] = ignore) -> list[Scored]:
         """One Scored per rollout, in order; `watch` sees each as soon as it is there. Raises ChatMisconfigured; any
         other failure leaves a reward of None. The calls in what is returned are no longer in the ledger."""
-        revision, scale = self.revision, self.scale
-        warm_up = await self._warm_up(revision, rollouts)
+        in_force = self.in_force
+        warm_up = await self._warm_up(in_force, rollouts)
 
         async def score_one(rollout: Rollout) -> Scored:
-            scored = await self._score(revision, scale, rollout)
+            scored = await self._score(_for(rollout, in_force), rollout)
             watch(scored)
             return scored
 
@@ -109,24 +116,37 @@ class Scorer:
             self._ledger.claim(call.sent)
         return scored
 
-    async def explain(self, scored: Scored) -> Scored:
-        """The same with a rationale per verdict; the assessment's calls are those that this took. The rubric has to be
-        that of the revision in force. Raises ChatMisconfigured."""
-        assessment = await self._judge.explain(self.revision.rubric, scored.rollout, scored.assessment)
+    async def explain(self, rubric: Rubric, scored: Scored) -> Scored:
+        """The same with a rationale per verdict under the rubric that gave it; the assessment's calls are those that
+        this took. Raises ChatMisconfigured."""
+        assessment = await self._judge.explain(rubric, scored.rollout, scored.assessment)
         return replace(scored, assessment=assessment)
+
+    async def appraise(self, rubric: Rubric, rollouts: Sequence[Rollout]) -> list[Scored]:
+        """Rollouts as a rubric would score them that need not be in force: whole, unscaled, and not watched by the
+        monitor. The calls stay in the ledger. Raises ChatMisconfigured."""
+
+        async def appraise_one(rollout: Rollout) -> Scored:
+            assessment = await self._judge.assess(rubric, rollout)
+            return Scored(rollout, "", assessment, self._aggregate(rubric, assessment.outcomes))
+
+        return await each(appraise_one, rollouts, self._at_once)
 
     def unscored(self, rollouts: Sequence[Rollout], error: MetapoError) -> list[Scored]:
         """The rollouts of a batch that could not be judged at all."""
-        nothing = _nothing(self.revision.rubric, error)
-        reward = self._aggregate(self.revision.rubric, nothing.outcomes)
-        return [Scored(r, self.revision.id, nothing, reward) for r in rollouts]
+        return [self._unscored(_for(rollout, self.in_force).revision, rollout, error) for rollout in rollouts]
 
-    async def _score(self, revision: Revision, scale: Scale, rollout: Rollout) -> Scored:
+    def _unscored(self, revision: Revision, rollout: Rollout, error: MetapoError) -> Scored:
+        nothing = _nothing(revision.rubric, error)
+        return Scored(rollout, revision.id, nothing, self._aggregate(revision.rubric, nothing.outcomes))
+
+    async def _score(self, in_force: InForce, rollout: Rollout) -> Scored:
+        revision = in_force.revision
         watching = asyncio.create_task(self._watch(revision.rubric, rollout))
         try:
             assessment = await self._judge.assess(revision.rubric, rollout)
             reward = self._reward(revision.rubric, rollout, assessment.outcomes)
-            reward = reward._replace(value=scale.apply(reward.value))
+            reward = reward._replace(value=in_force.scale.apply(reward.value))
             return Scored(rollout, revision.id, assessment, reward, await watching)
         finally:
             watching.cancel()
@@ -153,12 +173,21 @@ class Scorer:
             assessment = _nothing(rubric, e)
         return Monitored(monitor.judge.model, assessment, self._aggregate(rubric, assessment.outcomes))
 
-    async def _warm_up(self, revision: Revision, rollouts: Sequence[Rollout]) -> tuple[Call, ...]:
-        """Once per revision, where the batch is large enough to gain by it."""
-        if not self._settings.judging.warm_up or revision.id == self._warm_id or len(rollouts) < MIN_WARM_UP:
-            return ()
-        self._warm_id = revision.id
-        return await self._judge.warm_up(revision.rubric, rollouts[0])
+    async def _warm_up(self, in_force: Mapping[str, InForce], rollouts: Sequence[Rollout]) -> tuple[Call, ...]:
+        """Once per revision, where a batch holds enough of its rollouts to gain by it."""
+        by_revision: dict[str, list[Rollout]] = {}
+        for rollout in rollouts if self._settings.judging.warm_up else ():
+            by_revision.setdefault(_for(rollout, in_force).revision.id, []).append(rollout)
+        cold = [of for key, of in by_revision.items() if len(of) >= MIN_WARM_UP and key not in self._warm]
+        self._warm = (self._warm | by_revision.keys()) & {one.revision.id for one in in_force.values()}
+        rubrics = [_for(of[0], in_force).revision.rubric for of in cold]
+        calls = [await self._judge.warm_up(rubric, of[0]) for rubric, of in zip(rubrics, cold, strict=True)]
+        return tuple(call for part in calls for call in part)
+
+
+def _for(rollout: Rollout, in_force: Mapping[str, InForce]) -> InForce:
+    """What is in force for a rollout: a cluster that has no lineage yet begins with the run's first revision."""
+    return in_force.get(rollout.cluster) or in_force[""]
 
 
 def _nothing(rubric: Rubric, error: MetapoError) -> Assessment:

@@ -40,7 +40,9 @@ class MetaSchedule(ScheduleSettings, MetaSettings):
         adaptive = self.when is When.ADAPTIVE
         name, least = ("earliest", min(self.earliest, self.every)) if adaptive else ("every", self.every)
         if self.every and self.staleness > least:
-            raise ValueError(f"staleness = {self.staleness} is more than {name} = {least}: a meta step would begin late")
+            raise ValueError(
+                f"staleness = {self.staleness} is more than {name} = {least}: a meta step would begin late"
+            )
         return self
 
 
@@ -80,7 +82,8 @@ class Settings(Frozen):
 
     `task_description` says in a sentence or two what the policy is asked to do; judge and meta model read it.
     `rubric` is the first revision, or the path of its file. A step in which more than the share `max_unscored`
-    (0 to 1) of the training rollouts has no reward ends the run. `dropout` is the share (0 to below 1) of the criteria
+    (0 to 1) of the training rollouts has no reward ends the run. A completion of fewer than `min_words` words is flagged
+    where its prompt asks for a long text. `dropout` is the share (0 to below 1) of the criteria
     that don't count in the rewards of a prompt's completions, drawn anew for each prompt and step; pinned ones always
     count, and evaluation knows no dropout.
     """
@@ -96,6 +99,7 @@ class Settings(Frozen):
     reward: Literal["normalized", "raw_sum", "conjunctive"] = "normalized"
     dropout: float = Field(default=0.0, ge=0, lt=1)
     max_unscored: float = Field(default=0.1, ge=0, le=1)
+    min_words: int = Field(default=100, ge=0)
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
     @model_validator(mode="after")

@@ -74,7 +74,7 @@ def score(
 
 
 def _show(judged: "Judged") -> None:
-    from metapo.run import summarize
+    from metapo.figures import summarize
 
     figures = summarize(judged.scored)
     mean = f"mean reward {figures['reward']:.3f}" if "reward" in figures else "no reward"

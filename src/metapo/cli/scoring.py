@@ -29,8 +29,8 @@ async def judge_rollouts(settings: "Settings", rollouts: "Sequence[Rollout]", ca
     judge is not there, and ChatMisconfigured."""
     from metapo.cli.progress import counting
     from metapo.engines.connect import connect
+    from metapo.records import records_of, take_records
     from metapo.rubric import Revision
-    from metapo.run import records_of, take_records
     from metapo.scorer import Scorer
     from metapo.settings import BudgetSettings
     from metapo.store import CallRecord, KnownAnswers, Spent

@@ -20,10 +20,11 @@ from metapo.engines.connect import connect
 from metapo.errors import MetapoError, MissingExtra, RunError, SettingsError
 from metapo.files import whole_folder
 from metapo.judge.transport import Transport
+from metapo.records import records_of, take_records
 from metapo.reward import Scored
 from metapo.rollout import Rollout, Split, as_text
 from metapo.rubric import Revision
-from metapo.run import CHECKPOINTS, STORE, Boundary, Observe, Run, observe_nothing, records_of, take_records
+from metapo.run import CHECKPOINTS, STORE, Boundary, Observe, Run, observe_nothing
 from metapo.scorer import Connections, Scorer
 from metapo.settings import Settings, TrainSettings
 from metapo.store import CallRecord, KnownAnswers
@@ -168,17 +169,18 @@ class EvolvingReward:
         """Training starts, or goes on, after `step` steps."""
         self._policy = policy
         self._error = None
-        self.scorer.revision = self.on_main(lambda run: run.begin(step))
+        self.scorer.in_force = self.on_main(lambda run: run.begin(step))
 
     def end_step(self, step: int) -> MetapoError | None:
         """An optimizer step is over on all ranks; returns the error that ends the run, the same on every rank."""
         errors = [e for e in gather_object([self._error]) if e is not None]
         scored, others = self._take()
         error = errors[0] if errors else None
+        senses = Senses(self.scorer.appraise, self.scorer.explain)
         boundary: Boundary = self.on_main(
-            lambda run: self._bridge.run(run.end_step(step, scored, error, others=others, explain=self.scorer.explain))
+            lambda run: self._bridge.run(run.end_step(step, scored, error, others=others, senses=senses))
         )
-        self.scorer.revision = boundary.revision
+        self.scorer.in_force = boundary.in_force
         return boundary.error
 
     def end_evaluation(self) -> MetapoError | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
@@ -45,6 +46,7 @@ LOOP_ADVICE = (
 )
 COMMIT_WORDS = 150
 MAX_SHORTENINGS = 4
+RUBRICS_AT_ONCE = 8  # in force for some prompts, or examined beside them
 GAP_CHARS = 60  # about what the line takes that stands for the part left out
 N_ALTERNATIVES = 20
 READER = "2"  # counts up when replies are read in another way, so that no cached verdict outlives its reader
@@ -196,7 +198,7 @@ class Judge:
         self.settings = settings or JudgeSettings()
         self._answers = Answers(cache or MemoryCache())
         self._is_shared = cache is not None
-        self._in_use: tuple[Question, ...] = ()
+        self._in_use: deque[tuple[Question, ...]] = deque(maxlen=RUBRICS_AT_ONCE)
         self._has_advised = False
 
     async def assess(self, rubric: Rubric, rollout: Rollout) -> Assessment:
@@ -236,10 +238,12 @@ class Judge:
         return self._questions(rubric)[0].prompt(self.task, case.material)
 
     def _questions(self, rubric: Rubric) -> tuple[Question, ...]:
-        """What to ask about each completion, one request per question; kept, as most batches have one rubric."""
-        if not self._in_use or self._in_use[0].sheet.rubric is not rubric:
-            self._in_use = tuple(self._new_questions(Sheet.of(rubric)))
-        return self._in_use
+        """What to ask about each completion, one request per question; kept, as many completions have one rubric."""
+        known = next((questions for questions in self._in_use if questions[0].sheet.rubric is rubric), None)
+        if known is None:
+            known = tuple(self._new_questions(Sheet.of(rubric)))
+            self._in_use.append(known)
+        return known
 
     def _new_questions(self, sheet: Sheet) -> list[Question]:
         if self.settings.mode == "joint":

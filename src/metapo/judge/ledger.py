@@ -1,15 +1,29 @@
 """Where each HTTP request is noted when it ends, until somebody has it on record: what nobody has is not lost."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 from metapo.judge.transport import Sent
 
 Note = Callable[[Sent], None]
+_account: ContextVar[str] = ContextVar("_account", default="")
 
 
 def nowhere(sent: Sent) -> None:
     """Notes nothing."""
+
+
+@contextmanager
+def account(name: str) -> Iterator[str]:
+    """What is sent in here, and by tasks that begin in here, is noted under a name of its own: a meta step works beside
+    a batch."""
+    token = _account.set(name)
+    try:
+        yield name
+    finally:
+        _account.reset(token)
 
 
 class Ledger:
@@ -18,7 +32,7 @@ class Ledger:
 
     def __init__(self) -> None:
         # By identity, as two equal replies are two requests; the ledger holds them, so no other object has their ids.
-        self._open: dict[int, tuple[str, Sent]] = {}
+        self._open: dict[int, tuple[str, str, Sent]] = {}
 
     def of(self, role: str) -> Note:
         """Notes requests to an endpoint that has this role, such as "judge"."""
@@ -29,10 +43,13 @@ class Ledger:
         for one in sent:
             self._open.pop(id(one), None)
 
-    def take(self) -> list[tuple[str, Sent]]:
-        """All that nobody claimed, each with its role, oldest first; whoever takes them has to put them on record."""
-        taken, self._open = list(self._open.values()), {}
-        return taken
+    def take(self, name: str = "") -> list[tuple[str, Sent]]:
+        """All that nobody claimed in one account, each with its role, oldest first; whoever takes them has to put them
+        on record."""
+        taken = {key: (role, sent) for key, (of, role, sent) in self._open.items() if of == name}
+        for key in taken:
+            del self._open[key]
+        return list(taken.values())
 
     def _note(self, role: str, sent: Sent) -> None:
-        self._open[id(sent)] = (role, sent)
+        self._open[id(sent)] = (_account.get(), role, sent)

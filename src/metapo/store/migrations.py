@@ -58,6 +58,14 @@ def m003_accounts(db: sa.Connection) -> None:
             db.execute(sa.text(statement))
 
 
+@migration
+def m004_evolution(db: sa.Connection) -> None:
+    """Lineages by cluster, meta steps that overlap training, what the gate found, anchors, and what people decide."""
+    for statement in _M004.split(";"):
+        if statement.strip():
+            db.execute(sa.text(statement))
+
+
 # A row is live unless a later attempt wrote it anew: one that resumed before its step, or at it where the row's work
 # begins after that many steps (training rollouts) rather than ends with them (evaluation, meta steps, adoptions).
 _M001 = """
@@ -176,6 +184,113 @@ CREATE TABLE other_call (
 CREATE TABLE answered_by (
     attempt_id INTEGER NOT NULL REFERENCES attempt (id), role TEXT NOT NULL, identity TEXT NOT NULL,
     PRIMARY KEY (attempt_id, role));
+CREATE VIEW spending AS SELECT role, model, COUNT(*) AS n_calls,
+    SUM(CASE WHEN error = '' THEN 0 ELSE 1 END) AS n_failed,
+    COALESCE(SUM(prompt_tokens), 0) AS prompt_tokens, COALESCE(SUM(completion_tokens), 0) AS completion_tokens,
+    COALESCE(SUM(cost_usd), 0) AS cost_usd, SUM(latency_s) AS latency_s
+    FROM (SELECT role, model, error, prompt_tokens, completion_tokens, cost_usd, latency_s FROM judge_call
+          UNION ALL SELECT role, model, error, prompt_tokens, completion_tokens, cost_usd, latency_s FROM other_call
+          UNION ALL SELECT 'meta', model, error, prompt_tokens, completion_tokens, cost_usd, latency_s
+          FROM meta_exchange) AS c
+    GROUP BY role, model
+"""
+
+# A primary key can't grow, so the tables that get a cluster are made anew. An anchor's source is "anchor" for a person's,
+# "archive" for evidence of an accepted proposal. A meta step begins after `step` steps; its child holds from `adopt_step`.
+_M004 = """
+DROP VIEW lineage;
+DROP VIEW live_adoption;
+DROP VIEW live_meta_step;
+DROP VIEW spending;
+DROP VIEW unscored_by_reason;
+DROP VIEW points_by_criterion;
+DROP VIEW reward_by_step;
+DROP VIEW live_rollout;
+ALTER TABLE rollout ADD COLUMN cluster TEXT NOT NULL DEFAULT '';
+ALTER TABLE adoption RENAME TO old_adoption;
+CREATE TABLE adoption (
+    attempt_id INTEGER NOT NULL REFERENCES attempt (id), cluster TEXT NOT NULL, step INTEGER NOT NULL,
+    number INTEGER NOT NULL, revision_id TEXT NOT NULL REFERENCES revision (id), factor DOUBLE PRECISION NOT NULL,
+    shift DOUBLE PRECISION NOT NULL, PRIMARY KEY (attempt_id, cluster, step, number));
+INSERT INTO adoption SELECT attempt_id, '', step, 0, revision_id, 1.0, 0.0 FROM old_adoption;
+DROP TABLE old_adoption;
+ALTER TABLE meta_step RENAME TO old_meta_step;
+CREATE TABLE meta_step (
+    attempt_id INTEGER NOT NULL REFERENCES attempt (id), cluster TEXT NOT NULL, step INTEGER NOT NULL,
+    adopt_step INTEGER NOT NULL, why TEXT NOT NULL, parent_id TEXT NOT NULL REFERENCES revision (id),
+    child_id TEXT REFERENCES revision (id), decision TEXT NOT NULL, reason TEXT NOT NULL,
+    seconds DOUBLE PRECISION NOT NULL, PRIMARY KEY (attempt_id, cluster, step));
+INSERT INTO meta_step SELECT attempt_id, '', step, step, '', parent_id, child_id, decision, reason, seconds
+    FROM old_meta_step;
+DROP TABLE old_meta_step;
+ALTER TABLE meta_sample RENAME TO old_meta_sample;
+CREATE TABLE meta_sample (
+    attempt_id INTEGER NOT NULL, cluster TEXT NOT NULL, step INTEGER NOT NULL, position INTEGER NOT NULL,
+    rollout_step INTEGER NOT NULL, rollout_position INTEGER NOT NULL, why TEXT NOT NULL, flags TEXT NOT NULL,
+    PRIMARY KEY (attempt_id, cluster, step, position));
+INSERT INTO meta_sample SELECT attempt_id, '', step, position, rollout_step, rollout_position, '', ''
+    FROM old_meta_sample;
+DROP TABLE old_meta_sample;
+ALTER TABLE meta_exchange RENAME TO old_meta_exchange;
+CREATE TABLE meta_exchange (
+    attempt_id INTEGER NOT NULL, cluster TEXT NOT NULL, step INTEGER NOT NULL, position INTEGER NOT NULL,
+    stage TEXT NOT NULL, sample INTEGER, prompt TEXT NOT NULL, reply TEXT NOT NULL, error TEXT NOT NULL,
+    model TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER, cost_usd DOUBLE PRECISION,
+    latency_s DOUBLE PRECISION NOT NULL, PRIMARY KEY (attempt_id, cluster, step, position));
+INSERT INTO meta_exchange SELECT attempt_id, '', step, position, stage, sample, prompt, reply, error, model,
+    prompt_tokens, completion_tokens, cost_usd, latency_s FROM old_meta_exchange;
+DROP TABLE old_meta_exchange;
+CREATE TABLE meta_begun (
+    attempt_id INTEGER NOT NULL REFERENCES attempt (id), cluster TEXT NOT NULL, step INTEGER NOT NULL,
+    adopt_step INTEGER NOT NULL, why TEXT NOT NULL, PRIMARY KEY (attempt_id, cluster, step));
+CREATE TABLE proposal (
+    attempt_id INTEGER NOT NULL, cluster TEXT NOT NULL, step INTEGER NOT NULL, number INTEGER NOT NULL,
+    revision_id TEXT NOT NULL REFERENCES revision (id), accepted BOOLEAN NOT NULL, reason TEXT NOT NULL,
+    repairs INTEGER, PRIMARY KEY (attempt_id, cluster, step, number));
+CREATE TABLE gate_finding (
+    attempt_id INTEGER NOT NULL, cluster TEXT NOT NULL, step INTEGER NOT NULL, number INTEGER NOT NULL,
+    gate_check TEXT NOT NULL, passed BOOLEAN NOT NULL, detail TEXT NOT NULL, parent DOUBLE PRECISION,
+    child DOUBLE PRECISION, n_pairs INTEGER NOT NULL, PRIMARY KEY (attempt_id, cluster, step, number, gate_check));
+CREATE TABLE anchor (
+    number INTEGER PRIMARY KEY, attempt_id INTEGER REFERENCES attempt (id), step INTEGER NOT NULL,
+    cluster TEXT NOT NULL, source TEXT NOT NULL, prompt TEXT NOT NULL, better TEXT NOT NULL, worse TEXT NOT NULL, reference TEXT,
+    why TEXT NOT NULL, who TEXT NOT NULL, added_at TEXT NOT NULL);
+CREATE TABLE act (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL, done_at TEXT NOT NULL,
+    cluster TEXT, about TEXT, criterion TEXT NOT NULL, rubric_digest TEXT REFERENCES rubric (digest));
+CREATE TABLE act_taken (
+    attempt_id INTEGER NOT NULL REFERENCES attempt (id), cluster TEXT NOT NULL,
+    act_id INTEGER NOT NULL REFERENCES act (id), step INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (attempt_id, cluster, act_id));
+CREATE VIEW live_rollout AS SELECT r.* FROM rollout r WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > r.attempt_id AND (
+        a.resumed_step < r.step OR a.resumed_step = 0 OR (a.resumed_step = r.step AND r.split = 'train')));
+CREATE VIEW live_meta_begun AS SELECT m.* FROM meta_begun m WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > m.attempt_id AND a.resumed_step < m.step);
+CREATE VIEW live_meta_step AS SELECT m.* FROM meta_step m WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > m.attempt_id AND a.resumed_step < m.step);
+CREATE VIEW live_adoption AS SELECT d.* FROM adoption d WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > d.attempt_id AND a.resumed_step < d.step);
+CREATE VIEW live_anchor AS SELECT n.* FROM anchor n WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > n.attempt_id AND a.resumed_step < n.step);
+CREATE VIEW live_act_taken AS SELECT t.* FROM act_taken t WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > t.attempt_id AND a.resumed_step < t.step);
+CREATE VIEW lineage AS SELECT d.cluster, d.step AS from_step, d.number, v.id, v.rubric_digest, v.proposer, v.reason
+    FROM live_adoption d JOIN revision v ON v.id = d.revision_id;
+CREATE VIEW gate_decisions AS SELECT m.cluster, m.step, m.why, p.number, p.revision_id, p.accepted, f.gate_check,
+    f.passed, f.parent, f.child, f.n_pairs, f.detail
+    FROM live_meta_step m
+    JOIN proposal p ON p.attempt_id = m.attempt_id AND p.cluster = m.cluster AND p.step = m.step
+    LEFT JOIN gate_finding f ON f.attempt_id = p.attempt_id AND f.cluster = p.cluster AND f.step = p.step
+        AND f.number = p.number;
+CREATE VIEW reward_by_step AS SELECT step, split, revision_id, COUNT(*) AS n_rollouts,
+    COUNT(*) - COUNT(value) AS n_unscored, AVG(normalized) AS normalized, AVG(raw) AS raw, AVG(monitor) AS monitor
+    FROM live_rollout GROUP BY step, split, revision_id;
+CREATE VIEW points_by_criterion AS SELECT r.step, r.split, v.criterion_id, COUNT(*) AS n_rollouts,
+    COUNT(*) - COUNT(v.points) AS n_unscored, AVG(COALESCE(v.expected, v.points)) AS points
+    FROM live_rollout r JOIN verdict v ON v.rollout_id = r.id GROUP BY r.step, r.split, v.criterion_id;
+CREATE VIEW unscored_by_reason AS SELECT r.step, r.split, v.reason, COUNT(*) AS n_verdicts
+    FROM live_rollout r JOIN verdict v ON v.rollout_id = r.id WHERE v.reason IS NOT NULL
+    GROUP BY r.step, r.split, v.reason;
 CREATE VIEW spending AS SELECT role, model, COUNT(*) AS n_calls,
     SUM(CASE WHEN error = '' THEN 0 ELSE 1 END) AS n_failed,
     COALESCE(SUM(prompt_tokens), 0) AS prompt_tokens, COALESCE(SUM(completion_tokens), 0) AS completion_tokens,

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Self
 
 from metapo.rollout import Rollout
-from metapo.rubric import Outcome, Revision
+from metapo.rubric import Outcome, Revision, Rubric
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,127 @@ class ExchangeRecord:
 
 
 @dataclass(frozen=True)
-class MetaStepRecord:
-    """One meta step after `step` optimizer steps; `samples` are the rollouts that it read."""
+class SampleRecord:
+    """A rollout that a meta step read, why it was chosen, and what detectors flagged."""
+
+    rollout: Rollout
+    why: str = ""
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FindingRecord:
+    """One check of the gate: `parent` and `child` are shares (0 to 1) of `n_pairs` in the right order."""
+
+    gate_check: str
+    passed: bool
+    detail: str
+    parent: float | None = None
+    child: float | None = None
+    n_pairs: int = 0
+
+
+@dataclass(frozen=True)
+class ProposalRecord:
+    """A revision that a meta step proposed, what the gate made of it, and the number of the one that it repairs."""
+
+    revision: Revision
+    accepted: bool
+    reason: str = ""
+    repairs: int | None = None
+    findings: tuple[FindingRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class AnchorRecord:
+    """Two completions of a prompt whose order is known: `source` is "anchor" where a person says so, "archive" where
+    the pair spoke for an accepted proposal. `added_at` is a time in UTC."""
+
+    prompt: str
+    better: str
+    worse: str
+    source: str
+    why: str
+    who: str = ""
+    added_at: str = ""
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class BegunRecord:
+    """A meta step began after `step` steps, for the reason `why`; what it brings holds from `adopt_step` on."""
 
     step: int
+    adopt_step: int
+    why: str
+    cluster: str = ""
+
+
+@dataclass(frozen=True)
+class AdoptionRecord:
+    """From `step` on this revision scores, and each value v becomes `factor` * v + `shift`."""
+
+    step: int
+    revision: Revision
+    factor: float = 1.0
+    shift: float = 0.0
+
+
+@dataclass(frozen=True)
+class DecisionRecord:
+    """How a meta step ended, without its texts."""
+
+    step: int
+    adopt_step: int
+    decision: str
+    parent_id: str
+    child_id: str | None
+
+
+@dataclass(frozen=True)
+class MetaStepRecord:
+    """One meta step, which began after `step` optimizer steps for the reason `why`; `samples` are the rollouts that it
+    read, `child` the revision that it chose, adopted or not, `evidence` the pairs that spoke for it."""
+
+    step: int
+    adopt_step: int
     parent_id: str
     child: Revision | None
     decision: str
     reason: str
-    samples: tuple[Rollout, ...]
-    exchanges: tuple[ExchangeRecord, ...]
+    why: str = ""
+    cluster: str = ""
+    samples: tuple[SampleRecord, ...] = ()
+    exchanges: tuple[ExchangeRecord, ...] = ()
+    proposals: tuple[ProposalRecord, ...] = ()
+    evidence: tuple[AnchorRecord, ...] = ()
     seconds: float = 0.0
+
+
+class ActKind(StrEnum):
+    """What a person may do to the rubric of a run."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    EDIT = "edit"
+    PIN = "pin"
+    UNPIN = "unpin"
+
+
+@dataclass(frozen=True)
+class ActRecord:
+    """What somebody decided, when (UTC) and why. `cluster` None means all; `about` is the revision decided on,
+    `criterion` the one to pin, `rubric` the one to put in force."""
+
+    kind: ActKind
+    who: str
+    why: str
+    done_at: str
+    cluster: str | None = None
+    about: str | None = None
+    criterion: str = ""
+    rubric: Rubric | None = None
+    id: int = 0
 
 
 @dataclass(frozen=True)

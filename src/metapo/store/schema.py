@@ -44,8 +44,12 @@ adoption = sa.Table(
     "adoption",
     metadata,
     sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("cluster", sa.Text, primary_key=True),
     sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("revision_id", sa.Text, nullable=False),
+    sa.Column("factor", sa.Float, nullable=False),
+    sa.Column("shift", sa.Float, nullable=False),
 )
 rollout = sa.Table(
     "rollout",
@@ -65,6 +69,7 @@ rollout = sa.Table(
     sa.Column("n_reused", sa.Integer, nullable=False),
     sa.Column("n_left_out", sa.Integer, nullable=False),
     sa.Column("monitor", sa.Float),
+    sa.Column("cluster", sa.Text, nullable=False),
 )
 verdict = sa.Table(
     "verdict",
@@ -134,11 +139,23 @@ other_call = sa.Table(
     sa.Column("cached_tokens", sa.Integer),
     sa.Column("cost_usd", sa.Float),
 )
+meta_begun = sa.Table(
+    "meta_begun",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("adopt_step", sa.Integer, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+)
 meta_step = sa.Table(
     "meta_step",
     metadata,
     sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("cluster", sa.Text, primary_key=True),
     sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("adopt_step", sa.Integer, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
     sa.Column("parent_id", sa.Text, nullable=False),
     sa.Column("child_id", sa.Text),
     sa.Column("decision", sa.Text, nullable=False),
@@ -149,15 +166,19 @@ meta_sample = sa.Table(
     "meta_sample",
     metadata,
     sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("cluster", sa.Text, primary_key=True),
     sa.Column("step", sa.Integer, primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True),
     sa.Column("rollout_step", sa.Integer, nullable=False),
     sa.Column("rollout_position", sa.Integer, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("flags", sa.Text, nullable=False),
 )
 meta_exchange = sa.Table(
     "meta_exchange",
     metadata,
     sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("cluster", sa.Text, primary_key=True),
     sa.Column("step", sa.Integer, primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True),
     sa.Column("stage", sa.Text, nullable=False),
@@ -170,4 +191,68 @@ meta_exchange = sa.Table(
     sa.Column("completion_tokens", sa.Integer),
     sa.Column("cost_usd", sa.Float),
     sa.Column("latency_s", sa.Float, nullable=False),
+)
+proposal = sa.Table(
+    "proposal",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("revision_id", sa.Text, nullable=False),
+    sa.Column("accepted", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("repairs", sa.Integer),
+)
+gate_finding = sa.Table(
+    "gate_finding",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("gate_check", sa.Text, primary_key=True),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("parent", sa.Float),
+    sa.Column("child", sa.Float),
+    sa.Column("n_pairs", sa.Integer, nullable=False),
+)
+anchor = sa.Table(
+    "anchor",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("attempt_id", sa.Integer),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("cluster", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("prompt", sa.Text, nullable=False),
+    sa.Column("better", sa.Text, nullable=False),
+    sa.Column("worse", sa.Text, nullable=False),
+    sa.Column("reference", sa.Text),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("added_at", sa.Text, nullable=False),
+)
+act = sa.Table(
+    "act",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("done_at", sa.Text, nullable=False),
+    sa.Column("cluster", sa.Text),
+    sa.Column("about", sa.Text),
+    sa.Column("criterion", sa.Text, nullable=False),
+    sa.Column("rubric_digest", sa.Text),
+)
+act_taken = sa.Table(
+    "act_taken",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("act_id", sa.Integer, primary_key=True),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
 )

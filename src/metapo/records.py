@@ -1,0 +1,140 @@
+"""What happened, as records for the store."""
+
+from dataclasses import replace
+
+from metapo.judge.judge import Call
+from metapo.judge.ledger import Ledger
+from metapo.judge.transport import Sent, Try
+from metapo.meta.conversation import Exchange
+from metapo.meta.pairs import Pair, Source
+from metapo.meta.step import MetaStep, Proposal
+from metapo.reward import Scored
+from metapo.store import (
+    AnchorRecord,
+    BegunRecord,
+    CallRecord,
+    ExchangeRecord,
+    FindingRecord,
+    MetaStepRecord,
+    OpinionRecord,
+    ProposalRecord,
+    RolloutRecord,
+    SampleRecord,
+)
+
+
+def rollout_record(scored: Scored) -> RolloutRecord:
+    assessment, reward, monitored = scored.assessment, scored.reward, scored.monitored
+    opinions = [OpinionRecord("panel", o.judge, outcome) for o in assessment.opinions for outcome in o.outcomes]
+    if monitored:
+        opinions += [OpinionRecord("monitor", monitored.judge, outcome) for outcome in monitored.assessment.outcomes]
+    return RolloutRecord(
+        scored.rollout,
+        scored.revision_id,
+        reward.value,
+        reward.normalized,
+        reward.raw,
+        assessment.outcomes,
+        tuple(records_of(scored)),
+        assessment.n_reused,
+        assessment.n_left_out,
+        monitored.reward.normalized if monitored else None,
+        tuple(opinions),
+    )
+
+
+def records_of(scored: Scored) -> list[CallRecord]:
+    """The calls that a rollout took, the judge's before the monitor's."""
+    roles = ("judge", "monitor")
+    return [
+        record
+        for role, assessment in zip(roles, scored.assessments, strict=False)
+        for call in assessment.calls
+        for record in call_records(call, role)
+    ]
+
+
+def take_records(ledger: Ledger, account: str = "") -> list[CallRecord]:
+    """The calls of an account that are in nobody's record yet; whoever takes them has to write them."""
+    return [_call_record(sent, role) for role, sent in ledger.take(account)]
+
+
+def call_records(call: Call, role: str) -> list[CallRecord]:
+    """One record per HTTP request: those that failed, then the reply."""
+    records = [_call_record(sent, role) for sent in call.sent]
+    return records or [CallRecord(reply="", error=call.error, role=role)]
+
+
+def _call_record(sent: Sent, role: str) -> CallRecord:
+    record = CallRecord("", model=sent.model, latency_s=sent.latency_s, role=role, endpoint=sent.endpoint)
+    if isinstance(sent, Try):
+        return replace(record, error=sent.error)
+    return replace(
+        record,
+        reply=sent.text,
+        finish_reason=sent.finish_reason,
+        prompt_tokens=sent.prompt_tokens,
+        completion_tokens=sent.completion_tokens,
+        cached_tokens=sent.cached_tokens,
+        cost_usd=sent.cost_usd,
+    )
+
+
+def meta_step_record(begun: BegunRecord, done: MetaStep, decision: str, seconds: float) -> MetaStepRecord:
+    """`decision` stands in for the step's own where people have the last word."""
+    return MetaStepRecord(
+        **vars(begun),
+        parent_id=done.parent_id,
+        child=done.child,
+        decision=decision,
+        reason=done.reason,
+        samples=tuple(SampleRecord(s.scored.rollout, s.why, tuple(f.value for f in s.flags)) for s in done.samples),
+        exchanges=tuple(exchange_record(e) for e in done.exchanges),
+        proposals=tuple(proposal_record(p) for p in done.proposals),
+        evidence=tuple(anchor_record(pair, Source.ARCHIVE) for pair in done.evidence),
+        seconds=seconds,
+    )
+
+
+def exchange_record(exchange: Exchange) -> ExchangeRecord:
+    """The exchange with its reply, or else with the last try."""
+    sent = call_records(exchange.call, "meta")[-1]
+    return ExchangeRecord(
+        exchange.stage.value,
+        exchange.sample,
+        exchange.prompt,
+        exchange.reply,
+        exchange.error,
+        model=sent.model,
+        prompt_tokens=sent.prompt_tokens,
+        completion_tokens=sent.completion_tokens,
+        cost_usd=sent.cost_usd,
+        latency_s=sent.latency_s,
+    )
+
+
+def proposal_record(proposal: Proposal) -> ProposalRecord:
+    report = proposal.report
+    findings = [] if report is None else report.findings
+    return ProposalRecord(
+        proposal.revision,
+        proposal.accepted,
+        report.reason if report else "",
+        proposal.repairs,
+        tuple(FindingRecord(f.check.value, f.passed, f.detail, f.parent, f.child, f.n) for f in findings),
+    )
+
+
+def anchor_record(pair: Pair, source: Source, *, who: str = "", added_at: str = "") -> AnchorRecord:
+    """A pair to hold on to; an archived one says where it came from."""
+    why = f"{pair.source.value}: {pair.why}" if source is Source.ARCHIVE else pair.why
+    return AnchorRecord(
+        prompt=pair.prompt,
+        better=pair.better,
+        worse=pair.worse,
+        source=source.value,
+        why=why,
+        who=who,
+        added_at=added_at,
+        reference=pair.reference,
+    )

@@ -1,0 +1,419 @@
+"""How rubrics changed, as a store tells it: revisions, adoptions, meta steps, anchors, what people decided."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import pairwise
+from typing import Any
+
+import sqlalchemy as sa
+
+from metapo.errors import LineageError, StoreError
+from metapo.rollout import Split
+from metapo.rubric import Revision, Rubric
+from metapo.store import schema as t
+from metapo.store.database import Database
+from metapo.store.records import (
+    ActKind,
+    ActRecord,
+    AdoptionRecord,
+    AnchorRecord,
+    BegunRecord,
+    CallRecord,
+    DecisionRecord,
+    ExchangeRecord,
+    FindingRecord,
+    MetaStepRecord,
+    ProposalRecord,
+    SampleRecord,
+)
+from metapo.store.rows import read_rollout
+
+
+def _live(table: sa.Table) -> sa.TableClause:
+    return sa.table(f"live_{table.name}", *(sa.column(c.name) for c in table.columns))
+
+
+live_rollout = _live(t.rollout)
+_live_adoption = _live(t.adoption)
+_live_begun = _live(t.meta_begun)
+_live_meta_step = _live(t.meta_step)
+_live_anchor = _live(t.anchor)
+_live_taken = _live(t.act_taken)
+
+
+class Lineages(Database):
+    """Each cluster of prompts has its own lineage; all begin with the first revision of the cluster "", the run's."""
+
+    # writes
+
+    def adopt(
+        self,
+        attempt: int,
+        step: int,
+        revision: Revision,
+        cluster: str = "",
+        *,
+        factor: float = 1.0,
+        shift: float = 0.0,
+    ) -> None:
+        """From `step` on, rollouts of the cluster are scored by this revision, and values scaled."""
+        where = (t.adoption.c.attempt_id == attempt, t.adoption.c.cluster == cluster, t.adoption.c.step == step)
+        with self._transaction(writes=True) as db:
+            _write_revision(db, revision)
+            number = db.scalar(sa.select(sa.func.count()).select_from(t.adoption).where(*where))
+            db.execute(
+                t.adoption.insert(),
+                {
+                    "attempt_id": attempt,
+                    "cluster": cluster,
+                    "step": step,
+                    "number": number,
+                    "revision_id": revision.id,
+                    "factor": factor,
+                    "shift": shift,
+                },
+            )
+
+    def begin_meta_step(self, attempt: int, begun: BegunRecord) -> None:
+        """A meta step begins: a run that is interrupted before its end knows that it was under way."""
+        with self._transaction(writes=True) as db:
+            db.execute(t.meta_begun.insert(), {"attempt_id": attempt, **vars(begun)})
+
+    def append_meta_step(self, attempt: int, record: MetaStepRecord, calls: Sequence[CallRecord] = ()) -> None:
+        """Write what a meta step did: every text, what the gate found, the evidence that an accepted child leaves, and
+        the calls that are no exchange."""
+        key = {"attempt_id": attempt, "cluster": record.cluster, "step": record.step}
+        named = {name: getattr(record, name) for name in ("adopt_step", "why", "parent_id", "decision", "reason")}
+        child_id = record.child.id if record.child else None
+        with self._transaction(writes=True) as db:
+            for revision in (*(p.revision for p in record.proposals), *([record.child] if record.child else [])):
+                _write_revision(db, revision)
+            db.execute(t.meta_step.insert(), {**key, **named, "child_id": child_id, "seconds": record.seconds})
+            _insert(db, t.meta_sample, [{**key, **_sample_row(i, s)} for i, s in enumerate(record.samples)])
+            _insert(db, t.meta_exchange, [{**key, "position": i, **vars(e)} for i, e in enumerate(record.exchanges)])
+            for number, proposal in enumerate(record.proposals):
+                db.execute(t.proposal.insert(), {**key, **_proposal_row(number, proposal)})
+                _insert(db, t.gate_finding, [{**key, "number": number, **vars(f)} for f in proposal.findings])
+            _append_anchors(db, attempt, record.step, record.cluster, record.evidence)
+            append_calls(db, attempt, record.step, calls)
+
+    def append_anchors(self, anchors: Sequence[AnchorRecord]) -> None:
+        """Pin pairs of known order; they hold in every attempt, for every cluster."""
+        with self._transaction(writes=True) as db:
+            _append_anchors(db, None, 0, "", anchors)
+
+    def append_act(self, act: ActRecord, rubric: Rubric | None = None) -> int:
+        """Note what a person decided, for the run to take at its next step's beginning; returns the act's number."""
+        with self._transaction(writes=True) as db:
+            number: int = (db.scalar(sa.select(sa.func.max(t.act.c.id))) or 0) + 1
+            if rubric is not None:
+                _write_rubric(db, rubric)
+            row = {name: value for name, value in vars(act).items() if name not in ("id", "rubric")}
+            digest = rubric.digest if rubric else None
+            db.execute(t.act.insert(), {**row, "id": number, "kind": act.kind.value, "rubric_digest": digest})
+        return number
+
+    def take_act(self, attempt: int, step: int, act_id: int, cluster: str, outcome: str) -> None:
+        """What came of an act at the boundary after `step` steps."""
+        row = {"attempt_id": attempt, "step": step, "act_id": act_id, "cluster": cluster, "outcome": outcome}
+        with self._transaction(writes=True) as db:
+            db.execute(t.act_taken.insert(), row)
+
+    # reads
+
+    def revision(self, revision_id: str) -> Revision:
+        """Raises LineageError where the store has no such revision, or its content doesn't match its id."""
+        with self._transaction() as db:
+            return _read_revision(db, revision_id)
+
+    def find_revision(self, prefix: str) -> Revision:
+        """The revision whose id starts with `prefix`. Raises StoreError for none or several."""
+        with self._transaction() as db:
+            ids = db.scalars(
+                sa.select(t.revision.c.id).where(t.revision.c.id.startswith(prefix, autoescape=True))
+            ).all()
+            if len(ids) != 1:
+                raise StoreError(f"{self.path}: {len(ids)} revisions start with {prefix!r}; give an id that one has")
+            return _read_revision(db, ids[0])
+
+    def clusters(self) -> list[str]:
+        """The clusters that have rollouts, in order."""
+        with self._transaction() as db:
+            return list(db.scalars(sa.select(live_rollout.c.cluster).distinct().order_by(live_rollout.c.cluster)))
+
+    def adoptions(self, cluster: str = "") -> list[AdoptionRecord]:
+        """The live adoptions of a cluster in order, the run's first one before them."""
+        with self._transaction() as db:
+            rows = _chain(db, cluster)
+            return [AdoptionRecord(r.step, _read_revision(db, r.revision_id), r.factor, r.shift) for r in rows]
+
+    def lineage(self, cluster: str = "") -> list[tuple[int, Revision]]:
+        """The adopted revisions of a cluster in order, each with the step from which it scores."""
+        return [(adoption.step, adoption.revision) for adoption in self.adoptions(cluster)]
+
+    def begun(self, cluster: str = "") -> list[BegunRecord]:
+        """The live meta steps of a cluster that began, ended or not, in order."""
+        with self._transaction() as db:
+            rows = db.execute(_of_cluster(_live_begun, cluster)).all()
+        return [BegunRecord(row.step, row.adopt_step, row.why, row.cluster) for row in rows]
+
+    def decisions(self, cluster: str = "") -> list[DecisionRecord]:
+        """How the live meta steps of a cluster ended, in order, without their texts."""
+        with self._transaction() as db:
+            rows = db.execute(_of_cluster(_live_meta_step, cluster)).all()
+        return [DecisionRecord(r.step, r.adopt_step, r.decision, r.parent_id, r.child_id) for r in rows]
+
+    def meta_steps(self, cluster: str = "") -> list[MetaStepRecord]:
+        """The live meta steps of a cluster in order, with samples, proposals and every text, but not the evidence."""
+        with self._transaction() as db:
+            rows = db.execute(_of_cluster(_live_meta_step, cluster)).all()
+            return [_read_meta_step(db, row) for row in rows]
+
+    def anchors(self) -> list[AnchorRecord]:
+        """All live anchors, oldest first."""
+        with self._transaction() as db:
+            rows = db.execute(sa.select(_live_anchor).order_by(_live_anchor.c.number)).all()
+        return [AnchorRecord(**{f.name: getattr(row, f.name) for f in fields(AnchorRecord)}) for row in rows]
+
+    def acts(self) -> list[ActRecord]:
+        """All that people decided, oldest first."""
+        with self._transaction() as db:
+            rows = db.execute(sa.select(t.act).order_by(t.act.c.id)).all()
+            return [_read_act(db, row) for row in rows]
+
+    def open_acts(self, cluster: str) -> list[ActRecord]:
+        """What people decided for a cluster, or for all, and the run has not taken yet; oldest first."""
+        with self._transaction() as db:
+            taken = sa.select(_live_taken.c.act_id).where(_live_taken.c.cluster == cluster)
+            mine = sa.or_(t.act.c.cluster.is_(None), t.act.c.cluster == cluster)
+            rows = db.execute(sa.select(t.act).where(mine, t.act.c.id.not_in(taken)).order_by(t.act.c.id)).all()
+            return [_read_act(db, row) for row in rows]
+
+    def outcomes_of_acts(self) -> list[tuple[int, str, int, str]]:
+        """What came of each act that was taken: (act, cluster, step, outcome), in order."""
+        columns = (_live_taken.c.act_id, _live_taken.c.cluster, _live_taken.c.step, _live_taken.c.outcome)
+        with self._transaction() as db:
+            rows = db.execute(sa.select(*columns).order_by(_live_taken.c.act_id, _live_taken.c.cluster)).all()
+        return [tuple(row) for row in rows]
+
+    def verify(self) -> int:
+        """Re-derive all lineages; returns the number of revisions. Raises LineageError at the first that fails.
+
+        Checked: each revision's id follows from its content and parents; the adoptions of each cluster form one chain;
+        each live training rollout was scored by the revision in force at its step; nothing was adopted that the gate
+        refused, unless a person decided so.
+        """
+        with self._transaction() as db:
+            known = {i: _read_revision(db, i) for i in db.scalars(sa.select(t.revision.c.id)).all()}
+            used = db.execute(
+                sa.select(live_rollout.c.cluster, live_rollout.c.step, live_rollout.c.revision_id)
+                .where(live_rollout.c.split == Split.TRAIN.value)
+                .distinct()
+            ).all()
+            clusters = {"", *(u.cluster for u in used), *db.scalars(sa.select(_live_adoption.c.cluster))}
+            chains = {cluster: _chain(db, cluster) for cluster in clusters}
+            refused = _refused(db)
+        for chain in chains.values():
+            self._verify_chain(chain, known, refused)
+        for row in used:
+            in_force = [a.revision_id for a in chains[row.cluster] if a.step <= row.step]
+            if not in_force or in_force[-1] != row.revision_id:
+                raise LineageError(
+                    f"{self.path}: rollouts of step {row.step} were scored by {row.revision_id[:10]}, "
+                    f"which was not in force at that step"
+                )
+        return len(known)
+
+    def _verify_chain(self, chain: Sequence[Any], known: dict[str, Revision], refused: set[str]) -> None:
+        for before, after in pairwise(chain):
+            if before.revision_id not in known[after.revision_id].parents:
+                raise LineageError(
+                    f"{self.path}: revision {after.revision_id[:10]}, adopted at step {after.step}, is no child of "
+                    f"{before.revision_id[:10]}, which was in force"
+                )
+        for adoption in chain:
+            if adoption.revision_id in refused:
+                raise LineageError(
+                    f"{self.path}: revision {adoption.revision_id[:10]}, adopted at step {adoption.step}, was refused "
+                    "by the gate"
+                )
+
+
+def _of_cluster(view: sa.TableClause, cluster: str) -> sa.Select[Any]:
+    return sa.select(view).where(view.c.cluster == cluster).order_by(view.c.step)
+
+
+def _chain(db: sa.Connection, cluster: str) -> list[Any]:
+    """The live adoptions of a cluster by step, the first one of the run in front."""
+    a = _live_adoption.c
+    by_step = sa.select(_live_adoption).order_by(a.step, a.attempt_id, a.number)
+    chain = list(db.execute(by_step.where(_live_adoption.c.cluster == cluster)).all())
+    if not cluster:
+        return chain
+    return [*db.execute(by_step.where(_live_adoption.c.cluster == "").limit(1)).all(), *chain]
+
+
+def _refused(db: sa.Connection) -> set[str]:
+    """The revisions that the gate refused each time that it saw them."""
+    rows = db.execute(sa.select(t.proposal.c.revision_id, t.proposal.c.accepted)).all()
+    return {row.revision_id for row in rows} - {row.revision_id for row in rows if row.accepted}
+
+
+def _insert(db: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        db.execute(table.insert(), rows)
+
+
+def _append_anchors(
+    db: sa.Connection, attempt: int | None, step: int, cluster: str, anchors: Sequence[AnchorRecord]
+) -> None:
+    first = (db.scalar(sa.select(sa.func.max(t.anchor.c.number))) or 0) + 1
+    key = {"attempt_id": attempt, "step": step, "cluster": cluster}
+    _insert(db, t.anchor, [{"number": number, **key, **vars(a)} for number, a in enumerate(anchors, first)])
+
+
+def append_calls(db: sa.Connection, attempt: int | None, step: int, calls: Sequence[CallRecord]) -> None:
+    first = (db.scalar(sa.select(sa.func.max(t.other_call.c.number))) or 0) + 1
+    key = {"attempt_id": attempt, "step": step}
+    _insert(db, t.other_call, [{"number": number, **key, **vars(call)} for number, call in enumerate(calls, first)])
+
+
+def _sample_row(position: int, sample: SampleRecord) -> dict[str, Any]:
+    return {
+        "position": position,
+        "rollout_step": sample.rollout.step,
+        "rollout_position": sample.rollout.position,
+        "why": sample.why,
+        "flags": " ".join(sample.flags),
+    }
+
+
+def _proposal_row(number: int, proposal: ProposalRecord) -> dict[str, Any]:
+    return {
+        "number": number,
+        "revision_id": proposal.revision.id,
+        "accepted": proposal.accepted,
+        "reason": proposal.reason,
+        "repairs": proposal.repairs,
+    }
+
+
+def _write_rubric(db: sa.Connection, rubric: Rubric) -> None:
+    if not db.scalar(sa.select(t.rubric.c.digest).where(t.rubric.c.digest == rubric.digest)):
+        db.execute(t.rubric.insert(), {"digest": rubric.digest, "body": rubric.model_dump_json()})
+
+
+def _write_revision(db: sa.Connection, revision: Revision) -> None:
+    if db.scalar(sa.select(t.revision.c.id).where(t.revision.c.id == revision.id)):
+        return
+    _write_rubric(db, revision.rubric)
+    db.execute(
+        t.revision.insert(),
+        {
+            "id": revision.id,
+            "rubric_digest": revision.rubric.digest,
+            "reason": revision.reason,
+            "proposer": revision.proposer,
+            "step": revision.step,
+        },
+    )
+    parents = [{"revision_id": revision.id, "position": i, "parent_id": p} for i, p in enumerate(revision.parents)]
+    _insert(db, t.revision_parent, parents)
+
+
+def _read_revision(db: sa.Connection, revision_id: str) -> Revision:
+    row = db.execute(
+        sa.select(t.revision, t.rubric.c.body)
+        .join(t.rubric, t.rubric.c.digest == t.revision.c.rubric_digest)
+        .where(t.revision.c.id == revision_id)
+    ).one_or_none()
+    if row is None:
+        raise LineageError(f"the store has no revision {revision_id!r}")
+    parents = db.scalars(
+        sa.select(t.revision_parent.c.parent_id)
+        .where(t.revision_parent.c.revision_id == revision_id)
+        .order_by(t.revision_parent.c.position)
+    ).all()
+    revision = Revision(
+        rubric=Rubric.model_validate_json(row.body),
+        parents=tuple(parents),
+        reason=row.reason,
+        proposer=row.proposer,
+        step=row.step,
+    )
+    if revision.id != revision_id or revision.rubric.digest != row.rubric_digest:
+        raise LineageError(
+            f"revision {revision_id[:10]} was changed after it was written: its content has another digest"
+        )
+    return revision
+
+
+def _read_meta_step(db: sa.Connection, row: Any) -> MetaStepRecord:
+    return MetaStepRecord(
+        step=row.step,
+        adopt_step=row.adopt_step,
+        why=row.why,
+        cluster=row.cluster,
+        parent_id=row.parent_id,
+        child=_read_revision(db, row.child_id) if row.child_id else None,
+        decision=row.decision,
+        reason=row.reason,
+        samples=_read_samples(db, row),
+        exchanges=tuple(_record(ExchangeRecord, e) for e in _parts(db, t.meta_exchange, row, "position")),
+        proposals=_read_proposals(db, row),
+        seconds=row.seconds,
+    )
+
+
+def _parts(db: sa.Connection, table: sa.Table, row: Any, order: str) -> Sequence[Any]:
+    """The rows of a table that belong to a meta step."""
+    key = (table.c.attempt_id == row.attempt_id, table.c.cluster == row.cluster, table.c.step == row.step)
+    return db.execute(sa.select(table).where(*key).order_by(table.c[order])).all()
+
+
+def _record(kind: Any, row: Any) -> Any:
+    return kind(**{f.name: getattr(row, f.name) for f in fields(kind)})
+
+
+def _read_samples(db: sa.Connection, row: Any) -> tuple[SampleRecord, ...]:
+    joined = t.meta_sample.join(
+        live_rollout,
+        (live_rollout.c.step == t.meta_sample.c.rollout_step)
+        & (live_rollout.c.position == t.meta_sample.c.rollout_position)
+        & (live_rollout.c.split == Split.TRAIN.value),
+    )
+    mine = (t.meta_sample.c.attempt_id == row.attempt_id, t.meta_sample.c.cluster == row.cluster)
+    rows = db.execute(
+        sa.select(live_rollout, t.meta_sample.c.why, t.meta_sample.c.flags)
+        .select_from(joined)
+        .where(*mine, t.meta_sample.c.step == row.step)
+        .order_by(t.meta_sample.c.position)
+    ).all()
+    return tuple(SampleRecord(read_rollout(r, []).rollout, r.why, tuple(r.flags.split())) for r in rows)
+
+
+def _read_proposals(db: sa.Connection, row: Any) -> tuple[ProposalRecord, ...]:
+    findings: dict[int, list[FindingRecord]] = {}
+    for f in _parts(db, t.gate_finding, row, "number"):
+        findings.setdefault(f.number, []).append(_record(FindingRecord, f))
+    return tuple(
+        ProposalRecord(
+            _read_revision(db, p.revision_id), p.accepted, p.reason, p.repairs, tuple(findings.get(p.number, ()))
+        )
+        for p in _parts(db, t.proposal, row, "number")
+    )
+
+
+def _read_act(db: sa.Connection, row: Any) -> ActRecord:
+    body = db.scalar(sa.select(t.rubric.c.body).where(t.rubric.c.digest == row.rubric_digest))
+    return ActRecord(
+        kind=ActKind(row.kind),
+        who=row.who,
+        why=row.why,
+        done_at=row.done_at,
+        cluster=row.cluster,
+        about=row.about,
+        criterion=row.criterion,
+        rubric=Rubric.model_validate_json(body) if body else None,
+        id=row.id,
+    )

@@ -1,0 +1,88 @@
+"""Records as rows of the store, and back."""
+
+from typing import Any
+
+from metapo.rollout import Rollout, Split
+from metapo.rubric import Outcome, Reason, Unscored, Verdict
+from metapo.store.records import OpinionRecord, RolloutRecord
+
+
+def rollout_id(attempt: int, rollout: Rollout) -> str:
+    return f"{attempt}/{rollout.split}/{rollout.step}/{rollout.position}"
+
+
+def rollout_row(rollout_id: str, attempt: int, record: RolloutRecord) -> dict[str, Any]:
+    return {
+        "id": rollout_id,
+        "attempt_id": attempt,
+        **record.rollout.model_dump(mode="json"),
+        "revision_id": record.revision_id,
+        "value": record.value,
+        "normalized": record.normalized,
+        "raw": record.raw,
+        "n_reused": record.n_reused,
+        "n_left_out": record.n_left_out,
+        "monitor": record.monitor,
+    }
+
+
+def verdict_row(rollout_id: str, outcome: Outcome) -> dict[str, Any]:
+    row = {"rollout_id": rollout_id, "criterion_id": outcome.criterion_id}
+    if isinstance(outcome, Verdict):
+        return {**row, "reason": None, "detail": "", **outcome.model_dump(exclude={"criterion_id"})}
+    nothing = {"points": None, "rationale": "", "quote": ""}
+    unknown = dict.fromkeys(("expected", "uncertainty", "label_mass"))
+    return {**row, **nothing, **unknown, "reason": outcome.reason.value, "detail": outcome.detail}
+
+
+def opinion_row(rollout_id: str, opinion: OpinionRecord) -> dict[str, Any]:
+    outcome = opinion.outcome
+    verdict = outcome if isinstance(outcome, Verdict) else None
+    return {
+        "rollout_id": rollout_id,
+        "role": opinion.role,
+        "judge": opinion.judge,
+        "criterion_id": outcome.criterion_id,
+        "points": verdict.points if verdict else None,
+        "value": verdict.value if verdict else None,
+        "rationale": verdict.rationale if verdict else "",
+        "reason": outcome.reason.value if isinstance(outcome, Unscored) else None,
+        "detail": outcome.detail if isinstance(outcome, Unscored) else "",
+    }
+
+
+def read_outcome(row: Any) -> Outcome:
+    if row.reason is not None:
+        return Unscored(criterion_id=row.criterion_id, reason=Reason(row.reason), detail=row.detail)
+    return Verdict(
+        criterion_id=row.criterion_id,
+        points=row.points,
+        rationale=row.rationale,
+        quote=row.quote,
+        expected=row.expected,
+        uncertainty=row.uncertainty,
+        label_mass=row.label_mass,
+    )
+
+
+def read_rollout(row: Any, outcomes: list[Outcome]) -> RolloutRecord:
+    rollout = Rollout(
+        prompt=row.prompt,
+        completion=row.completion,
+        step=row.step,
+        position=row.position,
+        split=Split(row.split),
+        reference=row.reference,
+        cluster=row.cluster,
+    )
+    return RolloutRecord(
+        rollout,
+        row.revision_id,
+        row.value,
+        row.normalized,
+        row.raw,
+        tuple(outcomes),
+        n_reused=row.n_reused,
+        n_left_out=row.n_left_out,
+        monitor=row.monitor,
+    )
