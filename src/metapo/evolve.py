@@ -142,23 +142,19 @@ class Evolution:
     async def _revise(self, begun: BegunRecord, senses: Senses) -> MetaStep:
         lineage = [a.revision for a in self._store.adoptions(self.cluster) if a.step <= begun.step]
         parent = lineage[-1]
-        seed = (
-            f"{self._settings.seed}/{self.cluster}/{begun.step}"
-            if self.cluster
-            else f"{self._settings.seed}/{begun.step}"
-        )
+        place = f"{self.cluster}/{begun.step}" if self.cluster else begun.step
         return await self._reviser.step(
             parent,
             gather_evidence(self._store, parent.rubric, begun, self.cluster),
             step=begun.step,
-            rng=Random(seed),
+            rng=Random(f"{self._settings.seed}/{place}"),
             senses=senses,
             anchors=known_pairs(self._store, self._settings.meta.exam.archive),
             former=self._former(parent, lineage),
         )
 
     def _former(self, parent: Revision, lineage: Sequence[Revision]) -> Revision | None:
-        """The revision that a meta step replaced by `parent`; None where a person wrote it, or it is a return itself."""
+        """The revision that a meta step replaced by `parent`; None where people wrote it, or it is a return itself."""
         brought = [d.decision for d in self._store.decisions(self.cluster) if d.child_id == parent.id]
         if brought != [Decision.ADOPTED.value]:
             return None

@@ -63,5 +63,5 @@ def _replace(act: ActRecord, in_force: Revision, rubric: Rubric | None, step: in
     return Ruling(f"{child.short_id} is in force", child)
 
 
-def _short(revision_id: str) -> str:
-    return revision_id[:10]
+def _short(revision_id: str | None) -> str:
+    return (revision_id or "nothing")[:10]

@@ -167,8 +167,8 @@ class Run:
         if change := run._change_of_model():
             run.close()
             raise RunError(
-                f"{folder} was answered by others before. {change} Verdicts of two models don't compare: serve the one "
-                "that the run began with, or start a new run."
+                f"other models answer than before in {folder}. {change} Verdicts of two models don't compare: serve "
+                "the one that the run began with, or start a new run."
             )
         return run
 
@@ -290,14 +290,13 @@ class Run:
         for split in Split:
             part = [s for s in scored if s.rollout.split is split]
             if part:
-                ids = ",".join(dict.fromkeys(s.revision_id[:10] for s in part))
-                row = {"kind": split.value, "step": part[0].rollout.step, "revision": ids, **self._figures(part)}
+                step, ids = part[0].rollout.step, ",".join(dict.fromkeys(s.revision_id[:10] for s in part))
+                figures = self._figures(part)
+                row = {"kind": split.value, "step": step, "revision": ids, **figures}
                 onset = hacking(watched([*self._rows, row])) if split is Split.TRAIN else {}
                 self._note({**row, **onset})
-                reward, unscored = _shown(row.get("reward")), 100 * row["unscored"]
-                log.info(
-                    "%s step %d: reward %s, unscored %.0f%%, revision %s", split, row["step"], reward, unscored, ids
-                )
+                shown = _shown(figures.get("reward")), 100 * figures["unscored"], ids
+                log.info("%s step %d: reward %s, unscored %.0f%%, revision %s", split.value, step, *shown)
 
     def _figures(self, scored: Sequence[Scored]) -> dict[str, float]:
         rubric = self.revision.rubric if len(self._evolutions) == 1 else None

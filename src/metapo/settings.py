@@ -11,7 +11,7 @@ from metapo.errors import SettingsError
 from metapo.judge.budget import Budget
 from metapo.judge.endpoint import Endpoint, EndpointSettings
 from metapo.judge.judge import JudgeSettings
-from metapo.meta.schedule import MetaBudget, ScheduleSettings, When
+from metapo.meta.schedule import MetaBudget, ScheduleSettings
 from metapo.meta.settings import MetaSettings
 from metapo.rubric import Frozen, Rubric, describe
 
@@ -27,7 +27,7 @@ class MetaSchedule(ScheduleSettings, MetaSettings):
     judge's endpoint serves both (the paper's 32b_32b, 72b_72b).
     """
 
-    when: When = When.ADAPTIVE
+    when: Literal["every", "adaptive"] = "adaptive"
     staleness: int = Field(default=2, ge=0)
     approve: Literal["auto", "manual"] = "auto"
     bridge: Literal["off", "log", "calibrate"] = "log"
@@ -37,7 +37,7 @@ class MetaSchedule(ScheduleSettings, MetaSettings):
 
     @model_validator(mode="after")
     def _one_meta_step_at_a_time(self) -> Self:
-        adaptive = self.when is When.ADAPTIVE
+        adaptive = self.when == "adaptive"
         name, least = ("earliest", min(self.earliest, self.every)) if adaptive else ("every", self.every)
         if self.every and self.staleness > least:
             raise ValueError(
@@ -82,10 +82,10 @@ class Settings(Frozen):
 
     `task_description` says in a sentence or two what the policy is asked to do; judge and meta model read it.
     `rubric` is the first revision, or the path of its file. A step in which more than the share `max_unscored`
-    (0 to 1) of the training rollouts has no reward ends the run. A completion of fewer than `min_words` words is flagged
-    where its prompt asks for a long text. `dropout` is the share (0 to below 1) of the criteria
-    that don't count in the rewards of a prompt's completions, drawn anew for each prompt and step; pinned ones always
-    count, and evaluation knows no dropout.
+    (0 to 1) of the training rollouts has no reward ends the run. A completion of fewer than `min_words`
+    words is flagged where its prompt asks for a long text. `dropout` is the share (0 to below 1) of the criteria that
+    don't count in the rewards of a prompt's completions, drawn anew for each prompt and step; pinned ones always count,
+    and evaluation knows no dropout.
     """
 
     task_description: str = Field(default="Write a good response to the prompt.", min_length=1)

@@ -20,6 +20,7 @@ from metapo.engines.connect import connect
 from metapo.errors import MetapoError, MissingExtra, RunError, SettingsError
 from metapo.files import whole_folder
 from metapo.judge.transport import Transport
+from metapo.meta.step import Senses
 from metapo.records import records_of, take_records
 from metapo.reward import Scored
 from metapo.rollout import Rollout, Split, as_text

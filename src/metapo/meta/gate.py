@@ -12,8 +12,9 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import fmean
 
-from metapo.meta.pairs import Concordance, Pair, concordance
+from metapo.meta.pairs import Pair, concordance
 from metapo.meta.settings import GateSettings
 from metapo.reward import Scored
 from metapo.rollout import Rollout
@@ -160,41 +161,49 @@ class Gate:
         change = await self._change(child, self.exam.anchors)
         if change.n < n / 2:
             return Finding(Check.ANCHORS, False, f"only {change.n} of {n} anchors have verdicts", n=change.n)
-        return change.finding(Check.ANCHORS, change.after.share >= change.before.share)
+        return change.finding(Check.ANCHORS, change.share_after >= change.share_before)
 
     async def _attack(self, child: Rubric, attacks: Sequence[Pair]) -> Finding:
         change = await self._change(child, attacks)
         if not change.n:
             return Finding(Check.ATTACK, False, "no attack has verdicts")
-        survived = 1 - change.after.share <= self._settings.max_fooled
-        return change.finding(Check.ATTACK, survived or change.after.share > change.before.share)
+        survived = 1 - change.share_after <= self._settings.max_fooled
+        return change.finding(Check.ATTACK, survived or change.share_after > change.share_before)
 
     async def _change(self, child: Rubric, pairs: Sequence[Pair]) -> "_Change":
         """From parent to child, on the pairs for which both gave all scores."""
         before, after = await self.measure(self.parent, pairs), await self.measure(child, pairs)
-        both = [(b, a) for b, a in zip(before.scores, after.scores, strict=True) if None not in (*b, *a)]
-        moves = [_place(a) - _place(b) for b, a in both]
-        return _Change(
-            concordance([b for b, _ in both]),
-            concordance([a for _, a in both]),
-            up=sum(m for m in moves if m > 0),
-            down=-sum(m for m in moves if m < 0),
-        )
+        both = zip(before.scores, after.scores, strict=True)
+        return _Change(tuple((_place(b), _place(a)) for b, a in both if None not in (*b, *a)))
 
 
 @dataclass(frozen=True)
 class _Change:
-    """What another rubric did to the order of the same pairs: pairs that moved `up` towards the right order, and
-    `down` from it; a move from or to a tie is half a one."""
+    """What another rubric did to the order of the same pairs: for each its place before and after, 1 in the right
+    order, 0.5 tied, 0 in the wrong one."""
 
-    before: Concordance
-    after: Concordance
-    up: float
-    down: float
+    places: tuple[tuple[float, float], ...]
 
     @property
     def n(self) -> int:
-        return self.after.n
+        return len(self.places)
+
+    @property
+    def share_before(self) -> float:
+        return fmean(before for before, _ in self.places)
+
+    @property
+    def share_after(self) -> float:
+        return fmean(after for _, after in self.places)
+
+    @property
+    def up(self) -> float:
+        """How many pairs moved towards the right order; from or to a tie is half a move."""
+        return sum(after - before for before, after in self.places if after > before)
+
+    @property
+    def down(self) -> float:
+        return sum(before - after for before, after in self.places if before > after)
 
     @property
     def is_gain(self) -> bool:
@@ -204,17 +213,14 @@ class _Change:
     @property
     def told(self) -> str:
         return (
-            f"{self.after.share:.1%} of {self.n} pairs in the right order instead of {self.before.share:.1%} "
+            f"{self.share_after:.1%} of {self.n} pairs in the right order, {self.share_before:.1%} before "
             f"({self.up:g} better, {self.down:g} worse)"
         )
 
     def finding(self, check: Check, passed: bool) -> Finding:
-        return Finding(check, passed, self.told, self.before.share, self.after.share, self.n)
+        return Finding(check, passed, self.told, self.share_before, self.share_after, self.n)
 
 
 def _place(scores: Scores) -> float:
     """1 for the right order, 0.5 for a tie, 0 for the wrong one. Both scores have to be there."""
-    better, worse = scores
-    assert better is not None
-    assert worse is not None
-    return 0.5 if better == worse else float(better > worse)
+    return concordance([scores]).share or 0.0

@@ -195,8 +195,9 @@ CREATE VIEW spending AS SELECT role, model, COUNT(*) AS n_calls,
     GROUP BY role, model
 """
 
-# A primary key can't grow, so the tables that get a cluster are made anew. An anchor's source is "anchor" for a person's,
-# "archive" for evidence of an accepted proposal. A meta step begins after `step` steps; its child holds from `adopt_step`.
+# A primary key can't grow, so the tables that get a cluster are made anew. An anchor's source is "anchor" for a
+# person's, "archive" for evidence of an accepted proposal. A meta step begins after `step` steps, and what it brings
+# holds from `adopt_step` on.
 _M004 = """
 DROP VIEW lineage;
 DROP VIEW live_adoption;
@@ -253,14 +254,16 @@ CREATE TABLE gate_finding (
     child DOUBLE PRECISION, n_pairs INTEGER NOT NULL, PRIMARY KEY (attempt_id, cluster, step, number, gate_check));
 CREATE TABLE anchor (
     number INTEGER PRIMARY KEY, attempt_id INTEGER REFERENCES attempt (id), step INTEGER NOT NULL,
-    cluster TEXT NOT NULL, source TEXT NOT NULL, prompt TEXT NOT NULL, better TEXT NOT NULL, worse TEXT NOT NULL, reference TEXT,
+    cluster TEXT NOT NULL, source TEXT NOT NULL, prompt TEXT NOT NULL, better TEXT NOT NULL,
+    worse TEXT NOT NULL, reference TEXT,
     why TEXT NOT NULL, who TEXT NOT NULL, added_at TEXT NOT NULL);
 CREATE TABLE act (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL, done_at TEXT NOT NULL,
     cluster TEXT, about TEXT, criterion TEXT NOT NULL, rubric_digest TEXT REFERENCES rubric (digest));
 CREATE TABLE act_taken (
     attempt_id INTEGER NOT NULL REFERENCES attempt (id), cluster TEXT NOT NULL,
-    act_id INTEGER NOT NULL REFERENCES act (id), step INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (attempt_id, cluster, act_id));
+    act_id INTEGER NOT NULL REFERENCES act (id), step INTEGER NOT NULL, outcome TEXT NOT NULL,
+    PRIMARY KEY (attempt_id, cluster, act_id));
 CREATE VIEW live_rollout AS SELECT r.* FROM rollout r WHERE NOT EXISTS (
     SELECT 1 FROM attempt a WHERE a.id > r.attempt_id AND (
         a.resumed_step < r.step OR a.resumed_step = 0 OR (a.resumed_step = r.step AND r.split = 'train')));

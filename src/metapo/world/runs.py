@@ -68,8 +68,7 @@ class Arm:
 
     @property
     def evolves(self) -> bool:
-        meta = self.first.settings.meta
-        return meta.every > 0 and meta.accept != "never"
+        return self.first.settings.meta.every > 0
 
     @property
     def n_steps(self) -> int:
