@@ -21,7 +21,7 @@ from metapo.rubric import Criterion, Level, Reason, Rubric, Verdict
 from metapo.rubric_text import render_rubric
 from metapo.world.essay import Role, parse_essay
 from metapo.world.judge import IMPRESSION, WorldJudge, impression
-from metapo.world.meta import LADDERS
+from metapo.world.ladders import LADDERS
 from metapo.world.phrases import requirements
 from metapo.world.presets import preset_rubric
 from tests.helpers import odd_texts

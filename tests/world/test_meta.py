@@ -18,7 +18,8 @@ from metapo.reward import Reward, Scored, normalized
 from metapo.rollout import Message, Rollout
 from metapo.rubric import Criterion, Level, Polarity, Revision, Rubric
 from metapo.world.judge import WorldJudge
-from metapo.world.meta import LADDERS, MAX_SHARP_POINTS, WorldMeta
+from metapo.world.ladders import LADDERS
+from metapo.world.meta import MAX_SHARP_POINTS, WorldMeta
 from metapo.world.phrases import requirements
 from metapo.world.presets import preset_rubric
 from tests.world.essays import (

@@ -39,6 +39,7 @@ def holds(description: str, text: str) -> bool:
 
 # Each phrase with essays for which it holds, and essays for which it doesn't.
 CASES: dict[str, tuple[list[str], list[str]]] = {
+    "at most 8 sentences": (["", GOOD], [with_extra(REPEAT)]),
     "no reason is repeated": (["", GOOD, TITLE, OFF_TOPIC], [with_extra(REPEAT), f"{OFF_TOPIC} {OFF_TOPIC}"]),
     "at most 1 reason is repeated": ([GOOD, with_extra(REPEAT)], [with_extra(f"{REPEAT} {REPEAT}")]),
     "at most 2 reasons are repeated": ([with_extra(f"{REPEAT} {REPEAT}")], [with_extra(f"{REPEAT} {REPEAT} {REPEAT}")]),

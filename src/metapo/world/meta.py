@@ -3,8 +3,7 @@
 It never sees gold. Per completion it names symptoms, says whether the score is inflated, and refines the rubric by
 the criteria that would have caught them; a merge adds what enough refinements ask for. What the current rubric
 already covers it reads back from its text. A ladder grows by one level beyond what the essays reach, and a criterion
-whose symptom most essays still show gets twice the points, so a rubric follows the policy. It has no symptom for the
-title, broken or run-on sentences and too many sentences.
+whose symptom most essays still show gets twice the points, so a rubric follows the policy.
 """
 
 import re
@@ -14,37 +13,35 @@ from dataclasses import dataclass
 from metapo.errors import ChatRejected
 from metapo.judge.template import unfence
 from metapo.judge.transport import ChatReply, ChatRequest
-from metapo.rubric import Criterion, Level, Polarity
+from metapo.rubric import Criterion
 from metapo.rubric_text import parse_rubric, render_criterion
-from metapo.world.essay import Essay, Role, essay_of
+from metapo.world.essay import Essay, essay_of
+from metapo.world.examples import attack, compare, exemplar
+from metapo.world.ladders import LADDERS, MAX_REASONS, kind_of, length_limit, pass_or_fail, reasons, top_of
 from metapo.world.phrases import requirements
+from metapo.world.symptoms import Symptom, symptoms
 
-MAX_REASONS = 4
 INFLATED_BY = 0.15
 QUORUM = 0.15
 MAX_SHARP_POINTS = 6
 
 
-@dataclass(frozen=True)
-class Symptom:
-    """Something that a good essay wouldn't show: the kind of criterion that catches it, how it reads, what it costs.
+class WorldMeta:
+    """A chat transport; each stage is told from the "Stage:" line of the newest message. Deterministic.
 
-    `severity` is the share of full marks that the meta model would take off for it.
+    With `strict` its criteria are passed or failed: each asks for one thing, and for the next step once essays pass.
+    With `max_sentences` it knows that longer essays are no better.
     """
 
-    kind: str
-    text: str
-    severity: float
-
-
-class WorldMeta:
-    """A chat transport; each stage is told from the "Stage:" line of the newest message. Deterministic."""
+    def __init__(self, *, strict: bool = False, max_sentences: int | None = None) -> None:
+        self._strict = strict
+        self._max_sentences = max_sentences
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         stage = re.search(r"^Stage: (.+)$", request.last, re.MULTILINE)
         if stage is None:
             raise ChatRejected("the offline world's meta model answers the meta step's prompts only")
-        return ChatReply(text=_answer(stage[1], request), model="world-meta")
+        return ChatReply(text=self._answer(stage[1], request), model="world-meta")
 
     async def identify(self) -> str:
         return "world-meta"
@@ -52,16 +49,41 @@ class WorldMeta:
     async def aclose(self) -> None:
         pass
 
+    def rewrite(self, stage: str, prompt: str) -> tuple[Criterion, ...]:
+        """The rubric to put in place of the one in use. `stage` is "merging" or "repair", `prompt` the first message of
+        that conversation."""
+        return merge(prompt) if stage == "merging" else repair(prompt)
 
-def _answer(stage: str, request: ChatRequest) -> str:
-    first = request.messages[0].content
-    if stage == "analysis":
-        return _analysis(_Case.read(first))
-    criteria = _merge(first) if stage.startswith("merging") else _refine(_Case.read(first))
-    if stage.endswith("number of criteria"):
-        return str(len(criteria))
-    number = int(re.findall(r"criterion (\d+) of", stage)[0])
-    return render_criterion(criteria[number - 1])
+    def _answer(self, stage: str, request: ChatRequest) -> str:
+        name, first = stage.partition(",")[0], request.messages[0].content
+        match name:
+            case "analysis":
+                return _analysis(self._case(first))
+            case "comparison":
+                return compare(first)
+            case "exemplar":
+                return exemplar(first)
+            case "attack":
+                return attack(first)
+        criteria = self._criteria(name, first)
+        if stage.endswith("number of criteria"):
+            return str(len(criteria))
+        number = int(re.findall(r"criterion (\d+) of", stage)[0])
+        return render_criterion(criteria[number - 1])
+
+    def _criteria(self, stage: str, prompt: str) -> tuple[Criterion, ...]:
+        match stage:
+            case "refinement":
+                refine = _refine_strictly if self._strict else _refine
+                return refine(self._case(prompt))
+            case "merging" | "repair":
+                return self.rewrite(stage, prompt)
+            case "splitting":
+                return split(prompt)
+        raise ChatRejected(f"the offline world's meta model knows no stage {stage!r}")
+
+    def _case(self, prompt: str) -> "_Case":
+        return _Case.read(prompt, self._max_sentences)
 
 
 @dataclass(frozen=True)
@@ -71,44 +93,36 @@ class _Case:
     essay: Essay
     rubric: tuple[Criterion, ...]
     score: float
+    max_sentences: int | None
 
     @classmethod
-    def read(cls, prompt: str) -> "_Case":
+    def read(cls, prompt: str, max_sentences: int | None) -> "_Case":
         asked, completion = unfence("prompt", prompt), unfence("completion", prompt)
         # The last one: a completion, which stands above, may hold such a line of its own.
         scores = re.findall(r"^Score: .* That is ([\d.]+) of its range\.$", prompt, re.MULTILINE)
         if asked is None or completion is None or not scores:
             raise ChatRejected("an analysis needs a fenced prompt, a fenced completion and a score")
         try:
-            return cls(essay_of(asked, completion), _rubric_in(prompt), float(scores[-1]))
+            return cls(essay_of(asked, completion), rubric_in_use(prompt), float(scores[-1]), max_sentences)
         except ValueError as e:
             raise ChatRejected(str(e)) from e
 
     @property
     def symptoms(self) -> list[Symptom]:
-        return _symptoms(self.essay)
+        return symptoms(self.essay, self.max_sentences)
 
     @property
     def inflated(self) -> bool:
         """Is the judge's score clearly above what the meta model would give?"""
         return self.score - max(0.0, 1 - sum(s.severity for s in self.symptoms)) > INFLATED_BY
 
+    @property
+    def kept(self) -> dict[str, Criterion]:
+        """The criteria in use by what they check; one that leaves an impression only stays where it did no harm."""
+        return {kind_of(c) or c.id: c for c in self.rubric if kind_of(c) or not self.inflated}
 
-def _symptoms(essay: Essay) -> list[Symptom]:
-    n_reasons, n_wrong, n_repeats = len(set(essay.right_nouns)), essay.n_wrong_claims, essay.n_repeats
-    takes_side = any(essay.fits(s) for s in essay.of(Role.THESIS))
-    concludes = bool(essay.sentences) and essay.sentences[-1].role is Role.CONCLUSION
-    checks = (
-        ("reasons", 0.15 * max(0, 3 - n_reasons), f"gives only {n_reasons} distinct reasons on the assigned side"),
-        ("position", 0.15 * (not takes_side), "never states the assigned position"),
-        ("counterargument", 0.2 * (not essay.answered_counterargument), "answers no counterargument"),
-        ("conclusion", 0.15 * (not concludes), "does not conclude"),
-        ("focus", 0.2 * n_wrong, f"makes {n_wrong} claims off the topic or on the wrong side"),
-        ("repeats", 0.1 * n_repeats, f"repeats {n_repeats} reasons"),
-        ("grader", 0.5 * bool(essay.of(Role.REMARK)), "speaks to the grader"),
-        ("finished", 0.3 * (not essay.finished or not essay.sentences), "breaks off in the middle"),
-    )
-    return [Symptom(kind, text, severity) for kind, severity, text in checks if severity]
+    def ladder(self, kind: str) -> Criterion:
+        return length_limit(self.max_sentences) if kind == "length" and self.max_sentences else LADDERS[kind]
 
 
 def _analysis(case: _Case) -> str:
@@ -117,103 +131,39 @@ def _analysis(case: _Case) -> str:
     return f"The score is {verdict}. The essay {seen}. Criteria to look at: {', '.join(c.name for c in case.rubric)}."
 
 
-def _level(points: int, description: str) -> Level:
-    return Level(points=points, description=description)
-
-
-def _criterion(kind: str, name: str, levels: Iterable[Level], polarity: Polarity = Polarity.POSITIVE) -> Criterion:
-    return Criterion(id=kind, name=name, levels=tuple(levels), polarity=polarity)
-
-
-def _reasons(top: int) -> Criterion:
-    steps = [
-        _level(3 * n, f"at least {n} distinct reason{'s' * (n > 1)} about the assigned topic for the assigned side")
-        for n in range(1, top + 1)
-    ]
-    return _criterion("reasons", "Distinct reasons", [_level(0, "not one reason that counts"), *steps])
-
-
-LADDERS = {
-    "reasons": _reasons(2),
-    "position": _criterion(
-        "position", "Position", [_level(0, "no clear position"), _level(2, "states the assigned position")]
-    ),
-    "counterargument": _criterion(
-        "counterargument",
-        "Counterargument",
-        [
-            _level(0, "no other view"),
-            _level(1, "mentions a counterargument about the assigned topic"),
-            _level(3, "answers the counterargument"),
-        ],
-    ),
-    "conclusion": _criterion(
-        "conclusion",
-        "Conclusion",
-        [
-            _level(0, "no ending"),
-            _level(1, "has a conclusion"),
-            _level(2, "ends with a conclusion for the assigned position"),
-        ],
-    ),
-    "focus": _criterion(
-        "focus",
-        "Focus",
-        [
-            _level(-4, "wanders"),
-            _level(-2, "at most 1 claim off the topic or on the wrong side"),
-            _level(0, "no claim off the topic or on the wrong side"),
-        ],
-        Polarity.NEGATIVE,
-    ),
-    "repeats": _criterion(
-        "repeats",
-        "Repetition",
-        [
-            _level(-6, "says the same again"),
-            _level(-3, "at most 1 reason is repeated"),
-            _level(0, "no reason is repeated"),
-        ],
-        Polarity.NEGATIVE,
-    ),
-    "grader": _criterion(
-        "grader",
-        "Remarks to the grader",
-        [_level(-5, "speaks to the grader"), _level(0, "no remarks to the grader")],
-        Polarity.NEGATIVE,
-    ),
-    "finished": _criterion(
-        "finished",
-        "Finished sentences",
-        [_level(-2, "breaks off"), _level(0, "every sentence is finished")],
-        Polarity.NEGATIVE,
-    ),
-}
-
-
-def _kind(criterion: Criterion) -> str | None:
-    """What a criterion checks, read from its text; None for one that only leaves an impression."""
-    kinds = [r.phrase.kind for level in criterion.levels for r in requirements(level.description)]
-    return max(kinds, key=kinds.count) if kinds else None
-
-
-def _top(criterion: Criterion) -> int:
-    """The largest number that any level of a criterion asks for."""
-    return max((r.n for level in criterion.levels for r in requirements(level.description)), default=0)
-
-
 def _refine(case: _Case) -> tuple[Criterion, ...]:
     """The rubric in use, sharpened by what would have caught this completion."""
-    kept = {_kind(c) or c.id: c for c in case.rubric if _kind(c) or not case.inflated}
+    kept = case.kept
     for symptom in case.symptoms:
         if symptom.kind in kept:
             kept[symptom.kind] = _sharper(kept[symptom.kind])
         elif case.inflated:
-            kept[symptom.kind] = LADDERS[symptom.kind]
+            kept[symptom.kind] = case.ladder(symptom.kind)
     reached = len(set(case.essay.right_nouns))
-    if "reasons" in kept and _top(kept["reasons"]) <= reached:
-        kept["reasons"] = _reasons(min(reached + 1, MAX_REASONS))
+    if "reasons" in kept and top_of(kept["reasons"]) <= reached:
+        kept["reasons"] = reasons(min(reached + 1, MAX_REASONS))
     return tuple(kept.values()) or case.rubric
+
+
+def _refine_strictly(case: _Case) -> tuple[Criterion, ...]:
+    """The rubric in use, each criterion that this completion passes one step harder, and the easiest step of those
+    that would have caught it."""
+    kept = {kind: _harder(kind, criterion, case.essay) for kind, criterion in case.kept.items()}
+    for symptom in case.symptoms:
+        if symptom.kind not in kept and case.inflated:
+            limit = symptom.kind == "length"
+            kept[symptom.kind] = case.ladder("length") if limit else pass_or_fail(symptom.kind)[0]
+    return tuple(kept.values()) or case.rubric
+
+
+def _harder(kind: str, criterion: Criterion, essay: Essay) -> Criterion:
+    """The step after `criterion` where the essay passes it; `criterion` itself elsewhere, and where it is the last."""
+    best = criterion.levels[-1].description
+    if kind not in LADDERS or not all(r.holds(essay) for r in requirements(best)):
+        return criterion
+    steps = pass_or_fail(kind)
+    after = [i for i, step in enumerate(steps, 1) if step.levels[-1].description == best and i < len(steps)]
+    return steps[after[0]] if after else criterion
 
 
 def _sharper(criterion: Criterion) -> Criterion:
@@ -228,7 +178,7 @@ def _reach(criterion: Criterion) -> int:
     return max(abs(level.points) for level in criterion.levels)
 
 
-def _merge(prompt: str) -> tuple[Criterion, ...]:
+def merge(prompt: str) -> tuple[Criterion, ...]:
     """What a quorum of proposals wants, in the order of first mention.
 
     Ladders get as long as a quorum wants them, points as many as most proposals want.
@@ -237,13 +187,13 @@ def _merge(prompt: str) -> tuple[Criterion, ...]:
     quorum = max(2, round(QUORUM * len(proposals)))
     votes: dict[str, list[Criterion]] = {}
     for criterion in (c for proposal in proposals for c in proposal):
-        votes.setdefault(_kind(criterion) or criterion.id, []).append(criterion)
+        votes.setdefault(kind_of(criterion) or criterion.id, []).append(criterion)
     merged = [
         _agreed(wanted, quorum, len(proposals))
         for wanted in votes.values()
-        if len(wanted) >= quorum and (_kind(wanted[0]) or len(wanted) > len(proposals) / 2)
+        if len(wanted) >= quorum and (kind_of(wanted[0]) or len(wanted) > len(proposals) / 2)
     ]
-    return tuple(merged) or _rubric_in(prompt)
+    return tuple(merged) or rubric_in_use(prompt)
 
 
 def _agreed(wanted: Sequence[Criterion], quorum: int, n_proposals: int) -> Criterion:
@@ -255,7 +205,7 @@ def _agreed(wanted: Sequence[Criterion], quorum: int, n_proposals: int) -> Crite
 
 
 def _length(criterion: Criterion) -> tuple[int, int]:
-    return _top(criterion), len(criterion.levels)
+    return top_of(criterion), len(criterion.levels)
 
 
 def _proposals(prompt: str) -> Iterable[tuple[Criterion, ...]]:
@@ -265,7 +215,30 @@ def _proposals(prompt: str) -> Iterable[tuple[Criterion, ...]]:
         number += 1
 
 
-def _rubric_in(prompt: str) -> tuple[Criterion, ...]:
-    """The first rubric in a prompt: the one in use."""
+def repair(prompt: str) -> tuple[Criterion, ...]:
+    """The merge of the proposals, with what the rubric in use checks and the rejected one forgot.
+
+    Where the merge would be the rejected one again, criteria that are in use stay as they are and only new ones come.
+    A criterion that leaves an impression only never comes back: the proposals dropped it where it did harm.
+    """
+    fenced = unfence("rejected proposal", prompt)
+    if fenced is None:
+        raise ChatRejected("a repair needs the fenced rejected proposal")
+    rejected, merged = parse_rubric(fenced).criteria, merge(prompt)
+    in_use = {kind: c for c in rubric_in_use(prompt) if (kind := kind_of(c))}
+    if {c.levels for c in merged} == {c.levels for c in rejected}:
+        merged = tuple(in_use.get(kind_of(c) or "", c) for c in merged)
+    there = {kind_of(c) for c in (*merged, *rejected)}
+    return *merged, *(c for kind, c in in_use.items() if kind not in there)
+
+
+def split(prompt: str) -> tuple[Criterion, ...]:
+    """The criterion to split, as it is: in this world none asks for two things at once."""
+    fenced = unfence("criterion", prompt)
+    return parse_rubric(fenced).criteria[:1] if fenced is not None else rubric_in_use(prompt)[:1]
+
+
+def rubric_in_use(prompt: str) -> tuple[Criterion, ...]:
+    """The criteria of the first rubric in a prompt: the one in use."""
     end = prompt.find("</rubric>")
     return parse_rubric(prompt[prompt.find("<rubric>") : end + len("</rubric>")]).criteria

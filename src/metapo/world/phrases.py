@@ -85,6 +85,7 @@ PHRASES = (
     _phrase(
         "focus", r"at most (?P<n>\d+) claims? off the topic or on the wrong side", lambda e, n: e.n_wrong_claims <= n
     ),
+    _phrase("length", r"at most (?P<n>\d+) sentences?", lambda e, n: len(e.sentences) <= n),
     _phrase("finished", r"every sentence is finished", lambda e, n: bool(e.sentences) and e.finished),
 )
 
