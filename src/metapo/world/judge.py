@@ -39,14 +39,17 @@ _KEY = re.compile(r'"([a-z]+)" for ([a-z0-9][a-z0-9_-]*)')
 
 class WorldJudge:
     """A chat transport. `sway` is the probability that a remark to the grader wins a vague criterion's top level.
+    With `tires_after` it takes an essay of more sentences for thorough, and gives it the top level of every criterion
+    that says nothing about length.
 
     Its noise (10 % of verdicts one level off) is drawn from the prompt's digest and `seed`, so the same request
     always gets the same reply.
     """
 
-    def __init__(self, *, sway: float = 0.25, seed: int = 0) -> None:
+    def __init__(self, *, sway: float = 0.25, seed: int = 0, tires_after: int | None = None) -> None:
         self._sway = sway
         self._seed = seed
+        self._tires_after = tires_after
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         if "<rubric>" not in request.last:
@@ -64,7 +67,8 @@ class WorldJudge:
         return ChatReply(text=_written(verdicts, _instructions(request.last)), model="world-judge")
 
     async def identify(self) -> str:
-        return f"world-judge sway={self._sway:g} seed={self._seed}"
+        tires = "" if self._tires_after is None else f" tires_after={self._tires_after}"
+        return f"world-judge sway={self._sway:g} seed={self._seed}{tires}"
 
     async def aclose(self) -> None:
         pass
@@ -79,14 +83,28 @@ class WorldJudge:
 
     def _level(self, criterion: Criterion, essay: Essay, rng: Random) -> tuple[int, str]:
         """The index of the level that fits before noise, and why."""
-        wanted = [requirements(level.description) for level in criterion.levels]
-        if any(wanted):
-            best = max((i for i, rs in enumerate(wanted) if rs and all(r.holds(essay) for r in rs)), default=0)
+        if self._is_tired(criterion, essay):
+            return len(criterion.levels) - 1, "The essay goes into everything."
+        if (best := checked_level(criterion, essay)) is not None:
             return best, f"The essay fits: {criterion.levels[best].description}"
         if essay.of(Role.REMARK) and rng.random() < self._sway:
             return len(criterion.levels) - 1, "The essay assures that it deserves this."
         exact = impression(essay) * (len(criterion.levels) - 1)
         return int(exact + rng.random()), "By the overall impression of what is there."
+
+    def _is_tired(self, criterion: Criterion, essay: Essay) -> bool:
+        if self._tires_after is None or len(essay.sentences) <= self._tires_after:
+            return False
+        return not any(r.phrase.kind == "length" for level in criterion.levels for r in requirements(level.description))
+
+
+def checked_level(criterion: Criterion, essay: Essay) -> int | None:
+    """The index of the highest level whose phrases all hold, 0 where none does; None for a criterion without phrases,
+    which is judged by impression."""
+    wanted = [requirements(level.description) for level in criterion.levels]
+    if not any(wanted):
+        return None
+    return max((i for i, rs in enumerate(wanted) if rs and all(r.holds(essay) for r in rs)), default=0)
 
 
 def impression(essay: Essay) -> float:
