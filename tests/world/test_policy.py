@@ -20,6 +20,7 @@ from metapo.world.policy import (
     MAX_PROMPT_TOKENS,
     PAD,
     WEIGHTS,
+    Start,
     build_model,
     build_tokenizer,
     train_policy,
@@ -27,7 +28,7 @@ from metapo.world.policy import (
 )
 from metapo.world.presets import MAX_COMPLETION_TOKENS
 
-SHIPPED = files("metapo.world").joinpath(WEIGHTS).read_bytes()
+SHIPPED = files("metapo.world").joinpath(WEIGHTS[Start.USUAL]).read_bytes()
 TOKENIZER = build_tokenizer()
 
 # --- the tokenizer

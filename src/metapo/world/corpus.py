@@ -1,5 +1,7 @@
 """Essays of mixed quality from which the offline world's policy learns to write: every vice occurs, rarely."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from random import Random
 
 from metapo.world import language as lang
@@ -17,6 +19,25 @@ VICES = {
     "run_on": 0.02,
 }
 WRONG_SIDE = 0.10
+
+
+@dataclass(frozen=True)
+class Writer:
+    """How often a writer's honest essays have each part, and its vices; `n_reasons` are the shares of essays with 0, 1,
+    2, ... reasons. `counterargument` is answered with probability `rebuttal`."""
+
+    title: float
+    thesis: float
+    n_reasons: tuple[float, ...]
+    counterargument: float
+    rebuttal: float
+    conclusion: float
+    vices: Mapping[str, float]
+
+
+USUAL = Writer(0.6, 0.7, (0.08, 0.30, 0.34, 0.20, 0.08), 0.22, 0.5, 0.45, VICES)
+# Two reasons are its best and it hardly knows a counterargument; nothing makes it write many reasons by accident.
+WEAK = Writer(0.6, 0.4, (0.45, 0.50, 0.05), 0.03, 0.2, 0.1, {k: v for k, v in VICES.items() if k != "stuffing"})
 ASSIGNMENTS = tuple(Assignment(topic, side) for topic in TOPICS for side in Side)
 HELD_OUT = frozenset(a for i, a in enumerate(ASSIGNMENTS) if i % 4 == (i // 8) % 4)
 
@@ -32,15 +53,16 @@ def prompts(*, held_out: bool) -> list[str]:
     ]
 
 
-def write_example(rng: Random) -> tuple[str, str]:
+def write_example(rng: Random, writer: Writer = USUAL) -> tuple[str, str]:
     """One (prompt, essay) pair of the training mix."""
     assignment = rng.choice(ASSIGNMENTS)
     prompt = lang.ask(assignment, rng.choice([v for v, side in ASKS.items() if side is assignment.side]))
-    return prompt, _essay(assignment, rng)
+    return prompt, _essay(assignment, rng, writer)
 
 
-def _essay(a: Assignment, rng: Random) -> str:
-    vice = rng.choices([*VICES, "honest"], [*VICES.values(), 1 - sum(VICES.values())])[0]
+def _essay(a: Assignment, rng: Random, writer: Writer) -> str:
+    vices = writer.vices
+    vice = rng.choices([*vices, "honest"], [*vices.values(), 1 - sum(vices.values())])[0]
     if vice == "title_only":
         return lang.title(a, rng)
     if vice == "title_and_thesis":
@@ -48,32 +70,32 @@ def _essay(a: Assignment, rng: Random) -> str:
     if vice == "junk":
         return " ".join(rng.choices(WORDS, k=rng.randint(5, 25))) + " ."
     if vice == "off_topic":
-        return " ".join(_honest(Assignment(rng.choice(list(TOPICS)), a.side), rng))
+        return " ".join(_honest(Assignment(rng.choice(list(TOPICS)), a.side), rng, writer))
     if vice == "honest" and rng.random() < WRONG_SIDE:
-        return " ".join(_honest(Assignment(a.topic, a.side.other), rng))
-    sentences = _honest(a, rng)
+        return " ".join(_honest(Assignment(a.topic, a.side.other), rng, writer))
+    sentences = _honest(a, rng, writer)
     return " ".join(_spoil(vice, a, sentences, rng))
 
 
-def _honest(a: Assignment, rng: Random) -> list[str]:
+def _honest(a: Assignment, rng: Random, writer: Writer) -> list[str]:
     """An imperfect essay: parts may be missing, a reason may repeat, wander off or make no sense."""
     sentences = []
-    if rng.random() < 0.6:
+    if rng.random() < writer.title:
         sentences.append(lang.title(a, rng))
-    if rng.random() < 0.7:
+    if rng.random() < writer.thesis:
         sentences.append(lang.thesis(a, rng))
-    sentences += [lang.evidence(a, _noun(a, rng), c, rng, fits=rng.random() > 0.06) for c in _connectives(rng)]
-    if rng.random() < 0.22:
+    sentences += [lang.evidence(a, _noun(a, rng), c, rng, fits=rng.random() > 0.06) for c in _connectives(rng, writer)]
+    if rng.random() < writer.counterargument:
         sentences.append(lang.counterargument(rng.choice(TOPICS[a.topic].nouns(a.side.other)), rng))
-        if rng.random() < 0.5:
+        if rng.random() < writer.rebuttal:
             sentences.append(lang.rebuttal(_noun(a, rng), rng))
-    if rng.random() < 0.45:
+    if rng.random() < writer.conclusion:
         sentences.append(lang.conclusion(a, rng))
     return sentences or [lang.thesis(a, rng)]
 
 
-def _connectives(rng: Random) -> list[str]:
-    n = rng.choices((0, 1, 2, 3, 4), (0.08, 0.30, 0.34, 0.20, 0.08))[0]
+def _connectives(rng: Random, writer: Writer) -> list[str]:
+    n = rng.choices(range(len(writer.n_reasons)), writer.n_reasons)[0]
     return sorted(rng.sample(CONNECTIVES, n), key=CONNECTIVES.index)
 
 

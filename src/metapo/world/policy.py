@@ -1,13 +1,14 @@
 """The offline world's policy: a 0.4 M parameter causal LM, its tokenizer, its shipped weights, how to remake them."""
 
 import json
+from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 from metapo.files import whole_folder, write_whole
-from metapo.world.corpus import write_example
+from metapo.world.corpus import USUAL, WEAK, write_example
 from metapo.world.language import WORDS
 
 if TYPE_CHECKING:
@@ -16,7 +17,18 @@ if TYPE_CHECKING:
 PAD, EOS = "<pad>", "<eos>"
 MAX_PROMPT_TOKENS = 8
 N_ESSAYS = 20_000
-WEIGHTS = "policy.safetensors"
+
+
+class Start(StrEnum):
+    """With which policy a run starts: one that writes every part of a good essay now and then, or one that hardly
+    writes a second reason or a counterargument."""
+
+    USUAL = "usual"
+    WEAK = "weak"
+
+
+WEIGHTS = {Start.USUAL: "policy.safetensors", Start.WEAK: "weak.safetensors"}
+WRITERS = {Start.USUAL: USUAL, Start.WEAK: WEAK}
 
 
 def build_tokenizer() -> "PreTrainedTokenizerFast":
@@ -59,14 +71,14 @@ def build_model() -> "GPT2LMHeadModel":
     )
 
 
-def write_policy(folder: Path) -> None:
-    """Write the shipped policy as a Hugging Face model folder (config, weights, tokenizer)."""
+def write_policy(folder: Path, start: Start = Start.USUAL) -> None:
+    """Write a shipped policy as a Hugging Face model folder (config, weights, tokenizer)."""
     import torch
     from safetensors.torch import load
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    state = load(files("metapo.world").joinpath(WEIGHTS).read_bytes())
+    state = load(files("metapo.world").joinpath(WEIGHTS[start]).read_bytes())
     model = build_model()
     model.load_state_dict({k: v.to(torch.float32) for k, v in state.items()}, strict=False)
     model.tie_weights()
@@ -75,7 +87,9 @@ def write_policy(folder: Path) -> None:
         build_tokenizer().save_pretrained(draft)
 
 
-def train_policy(out: Path, *, seed: int = 0, n_essays: int = N_ESSAYS, epochs: int = 4) -> float:
+def train_policy(
+    out: Path, *, seed: int = 0, start: Start = Start.USUAL, n_essays: int = N_ESSAYS, epochs: int = 4
+) -> float:
     """Train the policy on the mixed-quality corpus and write its half-precision weights; returns the last loss.
 
     About two minutes on one core. The same seed gives the same corpus; weights agree to rounding.
@@ -90,7 +104,7 @@ def train_policy(out: Path, *, seed: int = 0, n_essays: int = N_ESSAYS, epochs: 
     eos = tokenizer.eos_token_id
     rows = []
     for _ in range(n_essays):
-        prompt, essay = write_example(rng)
+        prompt, essay = write_example(rng, WRITERS[start])
         rows.append([*tokenizer.encode(f"{prompt} {essay}"), eos][: MAX_PROMPT_TOKENS + 100])
     batch_size = 64
     n_steps = epochs * (len(rows) // batch_size)
