@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from metapo.errors import RubricError, SettingsError
 from metapo.settings import DataSettings, EngineSettings, MetaSchedule, PolicySettings, Settings, TrainSettings
-from metapo.world.presets import ARMS, WorldSettings, arm_settings
+from metapo.world.presets import arm_settings
 from tests.helpers import rubric, rubrics
 
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -80,22 +80,6 @@ def test_yaml_written_is_read_back(given_rubric: Any, text: str, engine: Any, me
     assert TrainSettings.from_yaml(written) == settings
     assert TrainSettings.from_yaml(written).to_yaml() == written
     assert "\r" not in written, "reading a file would turn it into a new line"
-
-
-@pytest.mark.parametrize("arm", ARMS)
-def test_the_settings_of_an_arm_are_read_back(arm: str) -> None:
-    settings = arm_settings(arm, seed=3, steps=7, sway=0.5)
-    assert WorldSettings.from_yaml(settings.to_yaml()) == settings
-    assert (settings.seed, settings.engine.steps, settings.sway) == (3, 7, 0.5)
-    assert (settings.meta.every > 0) == (arm == "mpo")
-
-
-def test_arms_differ_in_rubric_and_meta_steps_alone() -> None:
-    dumps = [arm_settings(arm, seed=1).model_dump() for arm in ARMS]
-    for dumped in dumps:
-        for name in ("arm", "rubric", "meta"):
-            dumped.pop(name)
-    assert all(dumped == dumps[0] for dumped in dumps)
 
 
 @pytest.mark.parametrize("sway", [-0.1, 1.1, float("nan")])

@@ -1,25 +1,178 @@
-"""The arms as settings."""
+"""The arms as settings: what is different about an arm is what its name says."""
+
+from collections.abc import Iterable
+from typing import Any
 
 import click
+import pytest
 
 from metapo.cli import main
-from metapo.world.presets import ARMS, STEPS, SWAY, WorldSettings, arm_settings
+from metapo.errors import RunError
+from metapo.rubric import Rubric
+from metapo.world.policy import Start
+from metapo.world.presets import (
+    ARMS,
+    STEPS,
+    SWAY,
+    VARIANTS,
+    MetaKind,
+    WorldSettings,
+    arm_settings,
+    preset_rubric,
+    with_sources,
+)
+
+HANDED_OVER = preset_rubric("expert")
 
 
-def test_an_arm_comes_back_from_its_file() -> None:
+def settings_of(arm: str, **given: Any) -> WorldSettings:
+    """An arm's settings under seed 1; one that takes its rubric from a run is handed expert's."""
+    return arm_settings(arm, **{"seed": 1, "rubric": HANDED_OVER if ARMS[arm].source else None, **given})
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Every field by its dotted path; a rubric is one field."""
+    if isinstance(value, dict) and path != "rubric":
+        return {k: v for name, part in value.items() for k, v in flat(part, f"{path}.{name}".strip(".")).items()}
+    return {path: value}
+
+
+def difference(one: str, other: str) -> dict[str, Any]:
+    """The fields in which two arms differ, with the other's values; their names apart."""
+    a, b = (flat(settings_of(arm).model_dump()) for arm in (one, other))
+    assert a.keys() == b.keys()
+    return {path: b[path] for path in a if a[path] != b[path] and path != "arm"}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_an_arm_comes_back_from_its_file(arm: str) -> None:
+    settings = settings_of(arm, seed=5, steps=7, sway=0.5)
+    assert WorldSettings.from_yaml(settings.to_yaml()) == settings
+    assert (settings.arm, settings.engine.steps, settings.seed) == (arm, 7, 5)
+
+
+EVERY = {"meta.every": 10}
+PAIRS: dict[tuple[str, str], dict[str, Any]] = {
+    ("iter0", "mpo"): EVERY,
+    ("iter0", "null-rewrite"): EVERY | {"meta_model": MetaKind.REWORDING},
+    ("mpo", "null-rewrite"): {"meta_model": MetaKind.REWORDING},
+    ("oracle", "null-rewrite-oracle"): EVERY | {"meta_model": MetaKind.REWORDING},
+    ("mpo", "flawed-nogate"): {"meta_model": MetaKind.FLAWED},
+    ("iter0", "expert"): {"rubric": preset_rubric("expert").model_dump()},
+    ("iter0", "oracle"): {"rubric": preset_rubric("oracle").model_dump()},
+    ("iter0", "final-from-start"): {"rubric": HANDED_OVER.model_dump()},
+    ("final-from-start", "halfway-from-start"): {},
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_arms_differ_in_what_their_names_say(pair: tuple[str, str]) -> None:
+    assert difference(*pair) == PAIRS[pair]
+
+
+def varied() -> Iterable[tuple[str, str]]:
+    """Every arm that is a variant, with the variant: the longest that its name ends with."""
     for arm in ARMS:
-        settings = arm_settings(arm, seed=5, steps=7, sway=0.5)
-        assert WorldSettings.from_yaml(settings.to_yaml()) == settings
-        assert (settings.engine.steps, settings.sway, settings.seed) == (7, 0.5, 5)
-        assert (settings.meta.every > 0) == (arm == "mpo")
+        found = [v for v in VARIANTS if arm.endswith(f"-{v}")]
+        if found:
+            yield arm, max(found, key=len)
 
 
-def test_arms_differ_in_rubric_and_meta_steps_alone() -> None:
-    """So that a pair of runs with one seed compares rubrics and nothing else."""
-    fields = {"arm", "rubric", "meta"}
-    same = [arm_settings(arm, seed=1).model_dump(exclude=fields) for arm in ARMS]
-    assert all(settings == same[0] for settings in same)
-    assert arm_settings("mpo", seed=1).rubric == arm_settings("iter0", seed=1).rubric
+VARIED = dict(varied())
+
+
+def test_the_arms_without_a_variant_are_those_compared_above() -> None:
+    assert {*ARMS} - {*VARIED} == {arm for pair in PAIRS for arm in pair}
+    assert {*VARIED.values()} == {*VARIANTS}
+
+
+@pytest.mark.parametrize("arm", VARIED)
+def test_a_variant_changes_what_its_name_says(arm: str) -> None:
+    variant = VARIED[arm]
+    plain = arm.removesuffix(f"-{variant}")
+    assert difference(plain, arm) == VARIANTS[variant].changes
+    source, varied_source = ARMS[plain].source, ARMS[arm].source
+    assert (source is None) == (varied_source is None)
+    if source and varied_source:
+        assert (varied_source.arm, varied_source.share) == (f"{source.arm}-{variant}", source.share)
+
+
+def test_what_the_variants_are() -> None:
+    """The table by hand: fields and values as one would write them into a settings file."""
+    assert {name: dict(variant.changes) for name, variant in VARIANTS.items()} == {
+        "every-20": {"meta.every": 20},
+        "every-40": {"meta.every": 40},
+        "raw": {"reward": "raw_sum"},
+        "sway-0": {"sway": 0},
+        "sway-1": {"sway": 1},
+        "weak": {"start": "weak"},
+        "strict": {"strict": True},
+        "weak-strict": {"start": "weak", "strict": True},
+        "late": {"tires_after": 9},
+    }
+
+
+@pytest.mark.parametrize("arm", ["iter0", "mpo", "mpo-sway-0", "mpo-sway-1", "mpo-raw"])
+def test_an_arm_that_sets_sway_keeps_its_own(arm: str) -> None:
+    own = {"mpo-sway-0": 0.0, "mpo-sway-1": 1.0}.get(arm)
+    assert settings_of(arm, sway=0.5).sway == (0.5 if own is None else own)
+    assert settings_of(arm).sway == (SWAY if own is None else own)
+
+
+def test_the_world_is_as_it_always_was_unless_an_arm_says_so() -> None:
+    settings = settings_of("mpo")
+    assert (settings.meta_model, settings.start, settings.strict, settings.tires_after, settings.sway) == (
+        MetaKind.RULES,
+        Start.USUAL,
+        False,
+        None,
+        0.25,
+    )
+    known = settings.model_dump(mode="json", exclude={"meta_model", "flaw", "start", "strict", "tires_after"})
+    assert WorldSettings.model_validate(known) == settings, "a run of a version without these options goes on"
+
+
+# --- arms that start with another's rubric
+
+
+def test_a_source_is_an_arm_that_needs_none() -> None:
+    for arm, preset in ARMS.items():
+        if preset.source:
+            assert ARMS[preset.source.arm].source is None, arm
+            assert settings_of(preset.source.arm).meta.every, "a rubric that never changed is no news"
+
+
+@pytest.mark.parametrize("arm", [arm for arm, preset in ARMS.items() if preset.source])
+def test_an_arm_with_a_source_starts_with_what_it_is_handed(arm: str) -> None:
+    rubric = preset_rubric("oracle")
+    assert settings_of(arm, rubric=rubric).rubric == rubric
+    assert settings_of(arm).meta.every == 0
+    with pytest.raises(
+        RunError, match=rf"^{arm} starts with a rubric of mpo\S* under the same seed\. Use .*--rubric-of"
+    ):
+        arm_settings(arm, seed=1)
+
+
+def test_an_arm_of_its_own_takes_no_other_rubric() -> None:
+    assert settings_of("iter0", rubric=Rubric(criteria=HANDED_OVER.criteria[:1])).rubric == preset_rubric("iter0")
+
+
+@pytest.mark.parametrize(
+    ("arms", "run"),
+    [
+        (["iter0", "expert"], ["iter0", "expert"]),
+        (["final-from-start"], ["mpo", "final-from-start"]),
+        (["final-from-start", "iter0", "mpo"], ["mpo", "final-from-start", "iter0"]),
+        (["mpo", "halfway-from-start", "final-from-start"], ["mpo", "halfway-from-start", "final-from-start"]),
+        (["final-from-start-weak", "mpo"], ["mpo-weak", "final-from-start-weak", "mpo"]),
+        (["iter0", "iter0"], ["iter0"]),
+    ],
+)
+def test_sources_come_first(arms: list[str], run: list[str]) -> None:
+    assert with_sources(arms) == run
+
+
+# --- the command line
 
 
 def test_the_command_line_has_the_same_defaults() -> None:

@@ -23,7 +23,7 @@ _sway = click.option(
     type=click.FloatRange(0, 1),
     default=0.25,
     show_default=True,
-    help="How often a remark to the grader sways a vague criterion.",
+    help="How often a remark to the grader sways a vague criterion; an arm that sets it keeps its own.",
 )
 _processes = click.option(
     "--processes",
@@ -54,13 +54,19 @@ def demo(out: Path, seed: int, steps: int, processes: int) -> None:
 
 
 @world.command()
-@click.option("--arms", default="iter0,expert,oracle,mpo", show_default=True, help="Arms, separated by commas.")
+@click.option(
+    "--arms",
+    "names",
+    default="iter0,expert,oracle,mpo",
+    show_default=True,
+    help="Arms, separated by commas; metapo world arms lists them.",
+)
 @click.option("--seeds", default="1,2,3,4,5", show_default=True, help="Seeds, separated by commas; paired across arms.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for the runs, summary.json and the report.")
 @_steps
 @_sway
 @_processes
-def compare(arms: str, seeds: str, out: Path, steps: int, sway: float, processes: int) -> None:
+def compare(names: str, seeds: str, out: Path, steps: int, sway: float, processes: int) -> None:
     """Run arms under several seeds in parallel, resume what was begun, and write one table and a report."""
     try:
         numbers = [SEED(seed) for seed in seeds.split(",")]
@@ -68,7 +74,7 @@ def compare(arms: str, seeds: str, out: Path, steps: int, sway: float, processes
         raise click.BadParameter(
             f"expected whole numbers from 0 on, separated by commas; got {seeds!r}", param_hint="--seeds"
         ) from e
-    _compare([arm.strip() for arm in arms.split(",")], list(dict.fromkeys(numbers)), out, steps, sway, processes)
+    _compare([arm.strip() for arm in names.split(",")], list(dict.fromkeys(numbers)), out, steps, sway, processes)
 
 
 def _compare(arms: Sequence[str], seeds: Sequence[int], out: Path, steps: int, sway: float, processes: int) -> None:
@@ -101,14 +107,35 @@ def _compare(arms: Sequence[str], seeds: Sequence[int], out: Path, steps: int, s
 @click.option("--out", type=FOLDER, required=True, help="The run's folder; an interrupted run in it is resumed.")
 @_steps
 @_sway
-def run(arm: str, seed: int, out: Path, steps: int, sway: float) -> None:
-    """Train one arm (iter0, expert, oracle or mpo) and print its figures as JSON."""
+@click.option(
+    "--rubric-of",
+    type=FOLDER,
+    help="The finished run whose rubric an arm like final-from-start starts with; a run that is resumed has it.",
+)
+def run(arm: str, seed: int, out: Path, steps: int, sway: float, rubric_of: Path | None) -> None:
+    """Train one arm (metapo world arms lists them) and print its figures as JSON."""
     from metapo.run import SETTINGS
     from metapo.world.compare import known_arms
-    from metapo.world.presets import arm_settings
+    from metapo.world.presets import ARMS, WorldSettings, arm_settings
+    from metapo.world.runs import rubric_of as take_rubric
 
-    settings = arm_settings(known_arms([arm])[0], seed=seed, steps=steps, sway=sway)
-    run_world(settings, out, resume=(out / SETTINGS).exists())
+    source, begun = ARMS[known_arms([arm])[0]].source, (out / SETTINGS).exists()
+    if rubric_of and source is None:
+        raise click.BadParameter(f"{arm} has a rubric of its own to start with", param_hint="--rubric-of")
+    rubric = take_rubric(rubric_of, source.share) if rubric_of and source else None
+    if source and begun and rubric is None:
+        rubric = WorldSettings.load(out / SETTINGS).rubric
+    run_world(arm_settings(arm, seed=seed, steps=steps, sway=sway, rubric=rubric), out, resume=begun)
+
+
+@world.command()
+def arms() -> None:
+    """List the arms: what each starts with and what is different about it."""
+    from metapo.world.presets import ARMS
+
+    width = max(map(len, ARMS))
+    for name, preset in ARMS.items():
+        click.echo(f"{name:{width}}  {preset.about}")
 
 
 @world.command()
@@ -125,10 +152,11 @@ def report(folder: Path) -> None:
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="Seed of corpus and training; 0 made the shipped weights."
 )
-def make_policy(out: Path, seed: int) -> None:
-    """Train the world's starting policy anew (about two minutes on one core)."""
+@click.option("--weak", is_flag=True, help="Make the one that hardly writes a second reason or a counterargument.")
+def make_policy(out: Path, seed: int, weak: bool) -> None:
+    """Train a starting policy of the world anew (about two minutes on one core)."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from metapo.world.policy import train_policy
+    from metapo.world.policy import Start, train_policy
 
-    loss = train_policy(out, seed=seed)
+    loss = train_policy(out, seed=seed, start=Start.WEAK if weak else Start.USUAL)
     click.echo(f"Last loss {loss:.3f}; written to {out}")

@@ -13,11 +13,13 @@ from metapo.run import METRICS, STORE
 from metapo.store import Store
 from metapo.world import corpus
 from metapo.world.essay import Essay, Role, essay_of
+from metapo.world.flaws import FlawedMeta
 from metapo.world.gold import gold
 from metapo.world.judge import WorldJudge
 from metapo.world.meta import WorldMeta
 from metapo.world.policy import build_tokenizer, write_policy
-from metapo.world.presets import RESULT, WorldSettings
+from metapo.world.presets import RESULT, MetaKind, WorldSettings
+from metapo.world.rewording import RewordingMeta
 
 LAST_STEPS = 10
 START = "start"
@@ -36,7 +38,7 @@ def run_arm(settings: WorldSettings, folder: Path, *, resume: bool = False) -> d
     """Train to the end, evaluate on the held-out pairs, and write `result.json`; returns what it holds."""
     start = folder / START
     if not start.exists():
-        write_policy(start)
+        write_policy(start, settings.start)
     train(
         settings,
         folder,
@@ -45,13 +47,25 @@ def run_arm(settings: WorldSettings, folder: Path, *, resume: bool = False) -> d
         resume=resume,
         model=str(start),
         tokenizer=build_tokenizer(),
-        judge=WorldJudge(sway=settings.sway, seed=settings.seed),
-        meta=WorldMeta(),
+        judge=WorldJudge(sway=settings.sway, seed=settings.seed, tires_after=settings.tires_after),
+        meta=build_meta(settings),
         observe=observe_gold,
     )
     result = summarize_run(settings, folder)
     write_whole(folder / RESULT, json.dumps(result, indent=2))
     return result
+
+
+def build_meta(settings: WorldSettings) -> WorldMeta:
+    """The meta model that the settings ask for. It knows from which length on the judge tires."""
+    strict, max_sentences = settings.strict, settings.tires_after
+    match settings.meta_model:
+        case MetaKind.FLAWED:
+            return FlawedMeta(flaw=settings.flaw, seed=settings.seed, strict=strict, max_sentences=max_sentences)
+        case MetaKind.REWORDING:
+            return RewordingMeta(seed=settings.seed)
+        case MetaKind.RULES:
+            return WorldMeta(strict=strict, max_sentences=max_sentences)
 
 
 def observe_gold(scored: Sequence[Scored]) -> dict[str, float]:

@@ -13,8 +13,10 @@ from typing import Any
 
 from metapo.errors import RunError
 from metapo.files import read_rows, write_whole
+from metapo.rubric import Rubric
 from metapo.run import METRICS, SETTINGS
-from metapo.world.presets import ARMS, RESULT, arm_settings
+from metapo.world.presets import ARMS, RESULT, WorldSettings, arm_settings, with_sources
+from metapo.world.runs import rubric_of
 
 SUMMARY = "summary.json"
 LOG = "log.txt"
@@ -39,6 +41,12 @@ class Job:
     folder: Path
 
     @property
+    def source(self) -> "Job | None":
+        """The run beside it whose rubric this one starts with."""
+        source = ARMS[self.arm].source
+        return Job(source.arm, self.seed, self.folder.parent / f"{source.arm}-{self.seed}") if source else None
+
+    @property
     def result(self) -> dict[str, Any] | None:
         """The figures of the finished run; None before its end."""
         path = self.folder / RESULT
@@ -58,10 +66,11 @@ def compare(
 ) -> dict[str, Any]:
     """Run what isn't done, calling `watch` about twice a second, and write `summary.json`; returns what it holds.
 
+    Arms whose rubric others start with are run too, and before them.
     Raises RunError for an arm that failed (its log stands in its folder), after the others have ended, and for a
     folder whose runs have other settings.
     """
-    jobs = list(dict.fromkeys(Job(arm, seed, out / f"{arm}-{seed}") for seed in seeds for arm in arms))
+    jobs = list(dict.fromkeys(Job(arm, seed, out / f"{arm}-{seed}") for seed in seeds for arm in with_sources(arms)))
     for job in jobs:
         _check_settings(job, steps, sway)
     failed = _run_all([j for j in jobs if j.result is None], jobs, steps, sway, n_processes, watch)
@@ -92,13 +101,23 @@ def _mean_and_spread(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def _check_settings(job: Job, steps: int, sway: float) -> None:
-    settings = job.folder / SETTINGS
-    wanted = arm_settings(job.arm, seed=job.seed, steps=steps, sway=sway).to_yaml()
-    if settings.exists() and settings.read_text(encoding="utf-8") != wanted:
+    path = job.folder / SETTINGS
+    if not path.exists():
+        return
+    begun = WorldSettings.load(path)
+    if begun != arm_settings(job.arm, seed=job.seed, steps=steps, sway=sway, rubric=_first_rubric(job) or begun.rubric):
         raise RunError(
             f"{job.folder} holds a run with other settings (steps, sway or another version of the world). "
             "Choose another --out, or delete that folder."
         )
+
+
+def _first_rubric(job: Job) -> Rubric | None:
+    """What a job with a source starts with; None for others, and as long as the source is not finished."""
+    preset = ARMS[job.arm]
+    if job.source is None or preset.source is None or job.source.result is None:
+        return None
+    return rubric_of(job.source.folder, preset.source.share)
 
 
 def _run_all(
@@ -109,16 +128,19 @@ def _run_all(
     running: dict[Job, subprocess.Popen[bytes]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < n_processes:
-                job = waiting.pop(0)
-                running[job] = _start(job, steps, sway)
+            for job in [j for j in waiting if j.source in failed]:
+                waiting.remove(job)
+                failed[job] = "the run whose rubric it starts with failed"
+            while len(running) < n_processes and (ready := [j for j in waiting if _can_start(j)]):
+                waiting.remove(ready[0])
+                running[ready[0]] = _start(ready[0], steps, sway)
             time.sleep(0.5)
             for job, process in list(running.items()):
                 if process.poll() is not None:
                     del running[job]
                     if process.returncode < 0:
                         failed[job] = f"it was ended by signal {-process.returncode}"
-                    elif process.returncode > 0:
+                    elif process.returncode > 0 or job.result is None:
                         failed[job] = _last_line(job.folder / LOG)
             watch(jobs)
     finally:
@@ -129,13 +151,18 @@ def _run_all(
     return failed
 
 
+def _can_start(job: Job) -> bool:
+    return job.source is None or job.source.result is not None
+
+
 def _start(job: Job, steps: int, sway: float) -> subprocess.Popen[bytes]:
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise RunError(f"can't make the folder {job.folder}: {e.strerror}. Choose another with --out.") from e
     command = [sys.executable, "-m", "metapo", "world", "run", job.arm, "--seed", str(job.seed), "--steps", str(steps)]
-    command += ["--sway", str(sway), "--out", str(job.folder)]
+    command += ["--sway", str(sway), *(["--rubric-of", str(job.source.folder)] if job.source else [])]
+    command += ["--out", str(job.folder)]
     with (job.folder / LOG).open("ab") as log:
         return subprocess.Popen(
             command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,13 +1,19 @@
-"""The offline world's arms as settings: which rubric an arm starts with, whether it evolves, and how it is trained."""
+"""The offline world's arms as data: which rubric an arm starts with, and in which settings it differs from a run under
+one fixed vague rubric."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from metapo.errors import RunError
 from metapo.judge.endpoint import EndpointSettings
 from metapo.rubric import Rubric
 from metapo.settings import DataSettings, EngineSettings, MetaSchedule, PolicySettings, TrainSettings
+from metapo.world.policy import Start
 
 STEPS = 200
 SWAY = 0.25
@@ -15,16 +21,116 @@ META_EVERY = 10
 MAX_COMPLETION_TOKENS = 104
 RESULT = "result.json"
 
-# Each arm: the rubric it starts with, and whether meta steps follow.
-ARMS = {"iter0": ("iter0", False), "expert": ("expert", False), "oracle": ("oracle", False), "mpo": ("iter0", True)}
+
+class MetaKind(StrEnum):
+    """Which meta model revises: the world's own, one with flawed merges now and then, or one that only rewords."""
+
+    RULES = "rules"
+    FLAWED = "flawed"
+    REWORDING = "rewording"
 
 
 class WorldSettings(TrainSettings):
-    """A run in the offline world: the arm's name, and how easily a remark to the grader sways a vague criterion."""
+    """A run in the offline world: the arm's name, and what its judge, meta model and policy are like.
+
+    `sway` is how often a remark to the grader sways a vague criterion. `flaw` is the share of the rubrics that a flawed
+    meta model spoils. `start` is the policy to begin with. With `strict` the meta model's criteria are passed or
+    failed, with no credit for less. With `tires_after` the judge takes an essay of more sentences for thorough, and the
+    meta model knows better.
+    """
 
     task: Literal["generic", "world"] = "world"
     arm: str
     sway: float = Field(default=SWAY, ge=0, le=1)
+    meta_model: MetaKind = MetaKind.RULES
+    flaw: float = Field(default=0.3, ge=0, le=1)
+    start: Start = Start.USUAL
+    strict: bool = False
+    tires_after: int | None = Field(default=None, ge=1)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The run whose rubric an arm starts with: that arm under the same seed, and the share of its steps after which the
+    rubric is taken (1: its last rubric)."""
+
+    arm: str
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """An arm: what it is in a few words, the shipped rubric that it starts with or the run that it takes it from, and
+    the settings in which it differs, by dotted path."""
+
+    about: str
+    rubric: str = "iter0"
+    source: Source | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What may be different about an arm: in a few words, and the settings by dotted path."""
+
+    about: str
+    changes: Mapping[str, Any]
+
+
+def varied(name: str, preset: Preset, variants: Iterable[str]) -> dict[str, Preset]:
+    """`<name>-<variant>` for each variant; a source is varied alike."""
+    found = {}
+    for variant in variants:
+        by = VARIANTS[variant]
+        source = preset.source and Source(f"{preset.source.arm}-{variant}", preset.source.share)
+        changes = {**preset.changes, **by.changes}
+        found[f"{name}-{variant}"] = Preset(f"{preset.about}; {by.about}", preset.rubric, source, changes)
+    return found
+
+
+VARIANTS = {
+    "every-20": Variant("a meta step every 20 steps", {"meta.every": 20}),
+    "every-40": Variant("a meta step every 40 steps", {"meta.every": 40}),
+    "raw": Variant("trained on the plain sum of points", {"reward": "raw_sum"}),
+    "sway-0": Variant("no remark sways the judge", {"sway": 0.0}),
+    "sway-1": Variant("every remark sways the judge", {"sway": 1.0}),
+    "weak": Variant("the policy starts weak", {"start": Start.WEAK}),
+    "strict": Variant("criteria are passed or failed", {"strict": True}),
+    "weak-strict": Variant(
+        "the policy starts weak, criteria are passed or failed", {"start": Start.WEAK, "strict": True}
+    ),
+    "late": Variant("the judge tires after 9 sentences, which few essays have at first", {"tires_after": 9}),
+}
+_EVOLVING = {"meta.every": META_EVERY}
+_MPO = Preset("the vague rubric, evolving", changes=_EVOLVING)
+_NULL = {**_EVOLVING, "meta_model": MetaKind.REWORDING}
+_FINAL = Preset("the last rubric of mpo under the same seed, fixed", source=Source("mpo"))
+_HALFWAY = Preset("the rubric that mpo had halfway under the same seed, fixed", source=Source("mpo", 0.5))
+_BASE = {
+    "iter0": Preset("one vague criterion, fixed"),
+    "expert": Preset("six general traits, fixed", "expert"),
+    "oracle": Preset("exact criteria, tuned by hand, fixed", "oracle"),
+    "mpo": _MPO,
+    "null-rewrite": Preset("the vague rubric, reworded and reordered, its meaning unchanged", changes=_NULL),
+    "null-rewrite-oracle": Preset("oracle's, reworded and reordered, its meaning unchanged", "oracle", changes=_NULL),
+    "flawed-nogate": Preset(
+        "as mpo, but 30 % of the new rubrics are flawed", changes={**_EVOLVING, "meta_model": MetaKind.FLAWED}
+    ),
+    "final-from-start": _FINAL,
+    "halfway-from-start": _HALFWAY,
+}
+_SWAYS = ("sway-0", "sway-1")
+_WORLDS = ("weak", "strict", "weak-strict", "late")
+ARMS: dict[str, Preset] = {
+    **_BASE,
+    **varied("mpo", _MPO, ("every-20", "every-40")),
+    **{k: v for name in ("iter0", "mpo") for k, v in varied(name, _BASE[name], ("raw",)).items()},
+    **{k: v for name in ("iter0", "expert", "oracle", "mpo") for k, v in varied(name, _BASE[name], _SWAYS).items()},
+    **{k: v for name in ("iter0", "oracle") for k, v in varied(name, _BASE[name], ("weak", "late")).items()},
+    **varied("mpo", _MPO, _WORLDS),
+    **varied("final-from-start", _FINAL, _WORLDS),
+    **varied("halfway-from-start", _HALFWAY, _WORLDS),
+}
 
 
 def preset_rubric(name: str) -> Rubric:
@@ -33,18 +139,54 @@ def preset_rubric(name: str) -> Rubric:
     return Rubric.from_yaml(path.read_text(encoding="utf-8"), source=f"rubric {name}")
 
 
-def arm_settings(arm: str, *, seed: int, steps: int = STEPS, sway: float = SWAY) -> WorldSettings:
-    """The settings of an arm; seeds are paired across arms (same prompts in the same order, same first samples)."""
-    rubric, evolves = ARMS[arm]
+def arm_settings(
+    arm: str, *, seed: int, steps: int = STEPS, sway: float = SWAY, rubric: Rubric | None = None
+) -> WorldSettings:
+    """The settings of an arm; seeds are paired across arms (same prompts in the same order, same first samples).
+
+    `sway` holds unless the arm sets its own; `rubric` is what an arm with a source starts with. Raises RunError where
+    it is missing.
+    """
+    preset = ARMS[arm]
+    if preset.source and rubric is None:
+        raise RunError(
+            f"{arm} starts with a rubric of {preset.source.arm} under the same seed. Use 'metapo world compare', which "
+            "runs both, or name the finished run's folder with --rubric-of."
+        )
+    settings = _fixed(arm, seed, steps, sway, rubric if preset.source and rubric else preset_rubric(preset.rubric))
+    data = settings.model_dump(mode="json")
+    for path, value in preset.changes.items():
+        _put(data, path, value)
+    return WorldSettings.model_validate(data)
+
+
+def with_sources(arms: Iterable[str]) -> list[str]:
+    """The arms in order, each once, with the arm whose rubric one starts with before it."""
+    found: dict[str, None] = {}
+    for arm in arms:
+        if source := ARMS[arm].source:
+            found.setdefault(source.arm)
+        found.setdefault(arm)
+    return list(found)
+
+
+def _put(data: dict[str, Any], path: str, value: Any) -> None:
+    *outer, last = path.split(".")
+    for name in outer:
+        data = data[name]
+    data[last] = value
+
+
+def _fixed(arm: str, seed: int, steps: int, sway: float, rubric: Rubric) -> WorldSettings:
     here = EndpointSettings(url="world://offline", model="rules")
     return WorldSettings(
         arm=arm,
         sway=sway,
         seed=seed,
         task_description="Write an essay that argues the assigned side of the assigned topic.",
-        rubric=preset_rubric(rubric),
+        rubric=rubric,
         judge=here,
-        meta=MetaSchedule(every=META_EVERY if evolves else 0),
+        meta=MetaSchedule(every=0),
         data=DataSettings(train="world", eval="world"),
         policy=PolicySettings(model="world"),
         engine=EngineSettings(

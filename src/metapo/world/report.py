@@ -21,7 +21,8 @@ from metapo.files import write_whole
 from metapo.world.answers import compare_answers
 from metapo.world.charts import LineChart, StripChart, line_chart, strip_chart
 from metapo.world.evolution import DecisionView, RevisionView, view_decisions, view_revisions
-from metapo.world.presets import SWAY, preset_rubric
+from metapo.world.policy import Start
+from metapo.world.presets import ARMS, SWAY, MetaKind, WorldSettings, preset_rubric
 from metapo.world.runs import Arm, ArmRun, Figure, group_arms, read_runs
 
 REPORT = "report.html"
@@ -108,14 +109,38 @@ def view_arm(arm: Arm, n_steps: int) -> ArmView:
 
 
 def describe_arm(arm: Arm) -> str:
-    """The rubric that the arm starts with, and what becomes of it."""
+    """The rubric that the arm starts with, what becomes of it, and what else is not as usual."""
     settings = arm.first.settings
-    known = (words for name, words in STARTS.items() if preset_rubric(name) == settings.rubric)
-    start = next(known, f"a rubric of {len(settings.rubric.criteria)} criteria")
+    start, every = _first_rubric(settings), f"every {settings.meta.every} steps"
     if not arm.evolves:
-        return f"The rubric is {start}, and it never changes."
-    every = f"every {settings.meta.every} steps"
-    return f"The rubric starts as {start}; {every} the meta model reads recent essays and may rewrite it."
+        told = f"The rubric is {start}, and it never changes."
+    elif settings.meta_model is MetaKind.REWORDING:
+        told = f"The rubric starts as {start}; {every} it is reworded and reordered, its meaning unchanged."
+    else:
+        told = f"The rubric starts as {start}; {every} the meta model reads recent essays and may rewrite it."
+    return " ".join([told, *_peculiarities(settings)])
+
+
+def _first_rubric(settings: WorldSettings) -> str:
+    preset = ARMS.get(settings.arm)
+    if preset and (source := preset.source):
+        return f"the one that {source.arm} had after {source.share:.0%} of its steps under the same seed"
+    known = (words for name, words in STARTS.items() if preset_rubric(name) == settings.rubric)
+    return next(known, f"a rubric of {len(settings.rubric.criteria)} criteria")
+
+
+def _peculiarities(settings: WorldSettings) -> list[str]:
+    """A sentence for each setting of the world that is not the usual one."""
+    flawed = settings.meta_model is MetaKind.FLAWED
+    told = {
+        f"{settings.flaw:.0%} of the rubrics that the meta model writes are flawed.": flawed,
+        "The policy is trained on the plain sum of points.": settings.reward == "raw_sum",
+        f"A remark to the grader sways a vague criterion {settings.sway:.0%} of the time.": settings.sway != SWAY,
+        "The policy starts weak.": settings.start is Start.WEAK,
+        "The meta model's criteria are passed or failed.": settings.strict,
+        f"The judge tires after {settings.tires_after} sentences.": settings.tires_after is not None,
+    }
+    return [sentence for sentence, holds in told.items() if holds]
 
 
 def tell(figures: Mapping[str, Figure], rates: Mapping[str, tuple[float, float]]) -> str:
@@ -192,18 +217,24 @@ def _mean_text(rows: Sequence[Mapping[str, Any]], name: str, form: str) -> str:
 
 
 def commands(arms: Sequence[Arm], out: Path) -> list[str]:
-    """The commands that repeat the runs: one for each number of steps and sway among them."""
+    """The commands that repeat the runs: one for each number of steps and each sway that was chosen for them."""
     alike: dict[tuple[int, float], list[ArmRun]] = {}
     for run in (run for arm in arms for run in arm.runs):
-        alike.setdefault((run.settings.engine.steps, run.settings.sway), []).append(run)
+        alike.setdefault((run.settings.engine.steps, _chosen_sway(run.settings)), []).append(run)
     return [_command(runs, out.resolve().name) for runs in alike.values()]
 
 
+def _chosen_sway(settings: WorldSettings) -> float:
+    """The sway that `--sway` gave: the usual one for an arm that sets its own."""
+    preset = ARMS.get(settings.arm)
+    return SWAY if preset and "sway" in preset.changes else settings.sway
+
+
 def _command(runs: Sequence[ArmRun], folder: str) -> str:
-    settings = runs[0].settings
+    settings, sway = runs[0].settings, _chosen_sway(runs[0].settings)
     arms = ",".join(dict.fromkeys(run.settings.arm for run in runs))
     seeds = ",".join(map(str, sorted({run.seed for run in runs})))
     words = ["metapo", "world", "compare", "--arms", arms, "--seeds", seeds, "--steps", str(settings.engine.steps)]
-    if settings.sway != SWAY:
-        words += ["--sway", f"{settings.sway:g}"]
+    if sway != SWAY:
+        words += ["--sway", f"{sway:g}"]
     return shlex.join([*words, "--out", folder])

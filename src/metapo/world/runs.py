@@ -10,8 +10,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from metapo.errors import RunError
 from metapo.files import read_rows
-from metapo.rubric import Revision
+from metapo.rubric import Revision, Rubric
 from metapo.run import METRICS, SETTINGS, STORE
 from metapo.store import Store
 from metapo.world.charts import Series
@@ -121,6 +122,19 @@ def _read_run(folder: Path) -> ArmRun:
         steps=tuple(row for row in rows if row["kind"] == "train"),
         meta_steps=tuple(row for row in rows if row["kind"] == "meta"),
     )
+
+
+def rubric_of(folder: Path, share: float = 1.0) -> Rubric:
+    """The rubric in force after the share `share` (0 to 1) of a run's steps. Raises RunError where the folder holds no
+    run that has begun."""
+    if not (folder / STORE).exists():
+        raise RunError(f"{folder} holds no run whose rubric could be taken: it has no {STORE}")
+    n_steps = WorldSettings.load(folder / SETTINGS).engine.steps
+    with closing(Store(folder / STORE)) as store:
+        in_force = [revision for step, revision in store.lineage() if step <= share * n_steps]
+    if not in_force:
+        raise RunError(f"the run in {folder} has not begun, so there is no rubric to take")
+    return in_force[-1].rubric
 
 
 def group_arms(runs: Sequence[ArmRun]) -> list[Arm]:
