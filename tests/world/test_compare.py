@@ -6,10 +6,12 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,11 +19,13 @@ from hypothesis import strategies as st
 from metapo.cli import main
 from metapo.errors import RunError
 from metapo.files import append_row, write_whole
+from metapo.rubric import Revision, Rubric
 from metapo.run import METRICS, SETTINGS, STORE
 from metapo.store import Store
 from metapo.world.arms import HACKS
 from metapo.world.compare import FIGURES, LOG, SUMMARY, Job, Watch, compare, known_arms, summarize, table
-from metapo.world.presets import ARMS, RESULT, SWAY, arm_settings
+from metapo.world.presets import ARMS, RESULT, SWAY, arm_settings, preset_rubric
+from metapo.world.runs import rubric_of
 
 
 def result(arm: str = "iter0", seed: int = 1, **figures: float) -> dict[str, Any]:
@@ -155,6 +159,58 @@ def test_a_place_where_no_folder_can_be_made(tmp_path: Path) -> None:
         run(["iter0"], [1], tmp_path / "file" / "out")
 
 
+# --- arms that start with another's rubric
+
+
+def begin(out: Path, arm: str, seed: int, *rubrics: Rubric, steps: int = 2) -> Path:
+    """A run folder whose lineage holds these rubrics, adopted after 0, 1, 2, ... steps."""
+    folder = out / f"{arm}-{seed}"
+    write_whole(folder / SETTINGS, arm_settings(arm, seed=seed, steps=steps).to_yaml())
+    store = Store(folder / STORE)
+    attempt = store.begin_attempt(resumed_step=0, now=datetime(2026, 1, 1, tzinfo=UTC))
+    for step, rubric in enumerate(rubrics):
+        store.adopt(attempt, step, Revision(rubric=rubric, reason="test", proposer="person", step=step))
+    store.close()
+    return folder
+
+
+ITER0, EXPERT, ORACLE = (preset_rubric(name) for name in ("iter0", "expert", "oracle"))
+
+
+@pytest.mark.parametrize(("share", "rubric"), [(1, ORACLE), (0.5, EXPERT), (0.75, EXPERT), (0, ITER0)])
+def test_a_rubric_is_taken_from_where_a_run_was(tmp_path: Path, share: float, rubric: Rubric) -> None:
+    assert rubric_of(begin(tmp_path, "mpo", 1, ITER0, EXPERT, ORACLE), share) == rubric
+
+
+def test_a_run_without_a_rubric_gives_none(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"mpo-1 holds no run whose rubric could be taken: it has no store\.db"):
+        rubric_of(tmp_path / "mpo-1")
+    with pytest.raises(RunError, match=r"the run in \S+mpo-1 has not begun"):
+        rubric_of(begin(tmp_path, "mpo", 1))
+
+
+def test_a_finished_arm_fits_the_rubric_that_its_source_ended_with(tmp_path: Path) -> None:
+    """What was handed over stands in the settings in full; another rubric is another run."""
+    folder = begin(tmp_path, "mpo", 1, ITER0, EXPERT)
+    write_whole(folder / RESULT, json.dumps(result("mpo", 1)))
+    final = tmp_path / "final-from-start-1"
+    write_whole(final / RESULT, json.dumps(result("final-from-start", 1)))
+    write_whole(final / SETTINGS, arm_settings("final-from-start", seed=1, steps=2, rubric=EXPERT).to_yaml())
+    assert [r["arm"] for r in run(["final-from-start"], [1], tmp_path)["runs"]] == ["mpo", "final-from-start"]
+    write_whole(final / SETTINGS, arm_settings("final-from-start", seed=1, steps=2, rubric=ORACLE).to_yaml())
+    with pytest.raises(RunError, match="final-from-start-1 holds a run with other settings"):
+        run(["final-from-start"], [1], tmp_path)
+
+
+def test_a_folder_of_an_older_version_of_the_settings_still_fits(tmp_path: Path) -> None:
+    folder = finish(tmp_path, "iter0", 1)
+    told = yaml.safe_load((folder / SETTINGS).read_text())
+    for name in ("meta_model", "flaw", "start", "strict", "tires_after"):
+        del told[name]
+    write_whole(folder / SETTINGS, yaml.safe_dump(told))
+    assert run(["iter0"], [1], tmp_path)["runs"] == [result("iter0", 1)]
+
+
 # --- processes, with a program in Python's place that ends at once
 
 FAKE = """#!/bin/sh
@@ -172,7 +228,7 @@ ALONE = 'mkdir "{folder}/busy" || exit 1; sleep 0.1; rmdir "{folder}/busy"'
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Puts the program in place; returns a function that lists the commands it was started with."""
     program, record = tmp_path / "python", tmp_path / "calls"
-    for arm in ("iter0", "mpo"):
+    for arm in ("iter0", "mpo", "final-from-start"):
         for seed in (1, 2, 3):
             write_whole(tmp_path / "results" / f"{arm}-{seed}.json", json.dumps(result(arm, seed)))
     busy = ALONE.format(folder=tmp_path)
@@ -194,6 +250,35 @@ def test_each_arm_and_seed_is_a_process_of_its_own(tmp_path: Path, calls: Callab
     assert [(r["arm"], r["seed"]) for r in compared["runs"]] == order
     assert [[(job.arm, job.seed) for job in jobs] for jobs in seen] == [order] * len(seen)
     assert len(seen) >= 4
+
+
+@pytest.mark.parametrize("n_processes", [1, 3])
+def test_a_source_ends_before_its_rubric_is_taken(
+    tmp_path: Path, calls: Callable[[], list[str]], n_processes: int
+) -> None:
+    """With many processes the second arm still waits for the first; ALONE fails where two are at work."""
+    out = tmp_path / "out"
+    compared = compare(
+        ["final-from-start"], [1], out, steps=2, sway=SWAY, n_processes=n_processes, watch=lambda jobs: None
+    )
+    mpo, final = calls()
+    assert mpo == f"1 -m metapo world run mpo --seed 1 --steps 2 --sway 0.25 --out {out}/mpo-1"
+    assert final == (
+        "1 -m metapo world run final-from-start --seed 1 --steps 2 --sway 0.25 "
+        f"--rubric-of {out}/mpo-1 --out {out}/final-from-start-1"
+    )
+    assert [r["arm"] for r in compared["runs"]] == ["mpo", "final-from-start"]
+
+
+def test_an_arm_fails_with_its_source(tmp_path: Path, calls: Callable[[], list[str]]) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(RunError) as caught:
+        compare(["final-from-start"], [3, 1], out, steps=2, sway=SWAY, n_processes=1, watch=lambda jobs: None)
+    assert str(caught.value) == (
+        "mpo, seed 3 failed: Error: seed 3 brings bad luck; final-from-start, seed 3 failed: the run whose rubric it "
+        f"starts with failed. Logs: {out}/mpo-3/{LOG}. The same command goes on where they stopped."
+    )
+    assert [line.split()[5] for line in calls()] == ["mpo", "mpo", "final-from-start"]
 
 
 def test_the_others_end_when_one_fails_and_it_is_run_again(tmp_path: Path, calls: Callable[[], list[str]]) -> None:
@@ -259,6 +344,21 @@ def check_runs(out: Path, summary: dict[str, Any]) -> None:
     first, second = summary["runs"]
     # seeds are paired: until the first meta step these two arms are the same run
     assert {k: first[k] for k in FIGURES if k != "seconds"} == {k: second[k] for k in FIGURES if k != "seconds"}
+
+
+def test_what_was_handed_over_is_trained_on(tmp_path: Path) -> None:
+    """One real step under the handed-over rubric, and a second command that needs no source any more."""
+    folder = begin(tmp_path, "mpo", 1, ITER0, EXPERT)
+    command = ["world", "run", "final-from-start", "--seed", "1", "--steps", "1", "--out", str(tmp_path / "final")]
+    missing = CliRunner().invoke(main, command)
+    assert "final-from-start starts with a rubric of mpo under the same seed" in missing.output
+    done = CliRunner().invoke(main, [*command, "--rubric-of", str(folder)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    store = Store(tmp_path / "final" / STORE)
+    assert [revision.rubric for _, revision in store.lineage()] == [EXPERT]
+    store.close()
+    again = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert again.exit_code == 0, again.output
 
 
 def check_what_is_printed(out: Path, summary: dict[str, Any]) -> None:

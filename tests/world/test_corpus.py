@@ -4,7 +4,7 @@ from random import Random
 import pytest
 
 from metapo.world import corpus
-from metapo.world.corpus import ASSIGNMENTS, HELD_OUT, write_example
+from metapo.world.corpus import ASSIGNMENTS, HELD_OUT, WEAK, write_example
 from metapo.world.essay import Essay, Role, essay_of
 from metapo.world.gold import gold
 from metapo.world.language import ASKS, CONNECTIVES, TOPICS, WORDS, Side, read_ask
@@ -110,3 +110,25 @@ def test_most_essays_are_honest_but_imperfect(essays: list[Essay]) -> None:
     assert share([v > 0.8 for v in worth]) < 0.05
     assert share([bool(e.right_nouns) for e in essays]) > 0.5
     assert 0.03 < share([e.answered_counterargument for e in essays]) < 0.15
+
+
+# --- the weak writer
+
+
+@pytest.fixture(scope="module")
+def weak() -> list[Essay]:
+    rng = Random(0)
+    return [essay_of(*write_example(rng, WEAK)) for _ in range(N)]
+
+
+def test_a_weak_writer_has_no_example_of_a_full_essay(weak: list[Essay], essays: list[Essay]) -> None:
+    assert share([len(set(e.right_nouns)) > 2 for e in weak]) < 0.001
+    assert share([e.answered_counterargument for e in weak]) < 0.01
+    assert share([gold(e) > 0.6 for e in weak]) < 0.001 < share([gold(e) > 0.6 for e in essays])
+    assert sum(map(gold, weak)) < 0.6 * sum(map(gold, essays))
+
+
+def test_a_weak_writer_has_the_same_vices_but_for_stuffing(weak: list[Essay]) -> None:
+    assert share([bool(e.of(Role.REMARK)) for e in weak]) == pytest.approx(0.03, abs=0.008)
+    assert share([bool(e.of(Role.RUN_ON)) for e in weak]) == pytest.approx(0.02, abs=0.008)
+    assert not any(is_stuffed(e) for e in weak)

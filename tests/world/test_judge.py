@@ -9,7 +9,7 @@ from string import ascii_lowercase
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metapo.errors import ChatRejected
@@ -386,3 +386,58 @@ def test_means_are_over_what_is_present() -> None:
         chosen = rng.choices(parts, k=rng.randint(1, 6))
         alone = [impression(essay(part)) for part in chosen]
         assert impression(essay(" ".join(chosen))) == pytest.approx(fmean(alone))
+
+
+# --- a judge that tires
+
+LONG = " ".join([THESIS] * 10)
+
+
+@pytest.mark.parametrize(
+    ("asked", "completion", "level"),
+    [
+        (REASON_LADDER, LONG, 4),
+        (REASON_LADDER, " ".join([THESIS] * 9), 0),
+        (REASON_LADDER, f"{LONG} {REMARK}", 4),
+        (VAGUE, " ".join([NONSENSE] * 10), 5),
+        (criterion("goes on", "at most 9 sentences"), LONG, 0),
+        (criterion("goes on", "at most 9 sentences"), " ".join([THESIS] * 9), 1),
+    ],
+)
+async def test_a_tired_judge_takes_length_for_merit_unless_it_counts_sentences(
+    asked: Criterion, completion: str, level: int
+) -> None:
+    rubric = Rubric(criteria=(asked,))
+    drawn = []
+    for seed in range(40):
+        judge = Judge(WorldJudge(seed=seed, tires_after=9), task="Write an essay.")
+        drawn += points(await judge.assess(rubric, Rollout(prompt=PROMPT, completion=completion)))
+    [(most, count)] = Counter(drawn).most_common(1)
+    assert (most, count > 30) == (level, True)
+
+
+async def test_a_limit_anywhere_in_the_rubric_keeps_it_awake() -> None:
+    limit = criterion("goes on", "at most 9 sentences", name="Length")
+    judge = Judge(WorldJudge(tires_after=9), task="Write an essay.")
+    drawn: list[list[int]] = []
+    for i in range(40):
+        rollout = Rollout(prompt=PROMPT, completion=" ".join([THESIS] * (10 + i)))
+        drawn.append(points(await judge.assess(Rubric(criteria=(REASON_LADDER, limit)), rollout)))
+    assert Counter(map(tuple, drawn)).most_common(1)[0][0] == (0, 0)
+
+
+@settings(max_examples=40)
+@given(texts)
+async def test_up_to_its_length_it_is_the_usual_judge(completion: str) -> None:
+    n_sentences = len(parse_essay(completion, ASSIGNED).sentences)
+    rollout = Rollout(prompt=PROMPT, completion=completion)
+    rubric = Rubric(criteria=(VAGUE, *STRICT.criteria))
+    patient = Judge(WorldJudge(tires_after=max(1, n_sentences)), task="Write an essay.")
+    usual_one = Judge(WorldJudge(), task="Write an essay.")
+    assert points(await patient.assess(rubric, rollout)) == points(await usual_one.assess(rubric, rollout))
+
+
+async def test_it_says_that_it_tires() -> None:
+    """Verdicts are kept by who gave them, so another judge must be called something else."""
+    assert await WorldJudge(sway=0.5, seed=2).identify() == "world-judge sway=0.5 seed=2"
+    assert await WorldJudge(sway=0.5, seed=2, tires_after=9).identify() == "world-judge sway=0.5 seed=2 tires_after=9"

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 from metapo.errors import ChatRejected
 from metapo.judge.judge import Judge
+from metapo.judge.template import fence
 from metapo.judge.transport import ChatRequest
 from metapo.meta.conversation import MetaModel, MetaSettings, Stage
 from metapo.meta.step import Decision, MetaStep, Reviser
 from metapo.reward import Reward, Scored, normalized
 from metapo.rollout import Message, Rollout
 from metapo.rubric import Criterion, Level, Polarity, Revision, Rubric
+from metapo.rubric_text import parse_rubric, render_criterion, render_rubric
 from metapo.world.judge import WorldJudge
-from metapo.world.ladders import LADDERS
+from metapo.world.ladders import LADDERS, pass_or_fail
 from metapo.world.meta import MAX_SHARP_POINTS, WorldMeta
 from metapo.world.phrases import requirements
 from metapo.world.presets import preset_rubric
@@ -378,3 +380,137 @@ async def test_a_request_of_another_kind_is_refused(text: str) -> None:
 def test_its_own_ladders_say_what_they_check() -> None:
     assert kinds(FULL) == [*LADDERS]
     assert not re.search("gold|title", " ".join(str(c) for c in FULL.criteria))
+
+
+# --- criteria that are passed or failed
+
+
+async def strict_child(rubric: Rubric, texts: Sequence[str]) -> Rubric:
+    reviser = Reviser(MetaModel(WorldMeta(strict=True), "Write an essay."))
+    done = await reviser.step(first(rubric), await judged(rubric, texts), step=10, rng=Random(0))
+    assert done.child is not None, done.reason
+    return done.child.rubric
+
+
+def test_steps_of_a_ladder_ask_for_one_thing_each() -> None:
+    for kind, ladder in LADDERS.items():
+        steps = pass_or_fail(kind)
+        assert {len(step.levels) for step in steps} == {2}
+        assert all(step.levels[0] == ladder.levels[0] for step in steps)
+        best = [step.levels[1].description for step in steps]
+        if ladder.polarity is Polarity.NEGATIVE:
+            assert best == [ladder.levels[-1].description]
+        elif kind == "reasons":
+            assert [requirements(text)[0].n for text in best] == [1, 2, 3, 4]
+        else:
+            assert best == [level.description for level in ladder.levels[1:]]
+
+
+async def test_strict_criteria_begin_with_the_easiest_step(hacked: list[str]) -> None:
+    rubric = await strict_child(ITER0, hacked)
+    assert {len(c.levels) for c in rubric.criteria} == {2}
+    assert most_reasons(rubric) == 1
+    [counter] = [c for c in rubric.criteria if c.id == "counterargument"]
+    assert counter.levels[-1].description == "mentions a counterargument about the assigned topic"
+
+
+async def test_strict_criteria_follow_the_policy_step_by_step(hacked: list[str]) -> None:
+    rubric = await strict_child(ITER0, hacked)
+    for n in (1, 2, 3):
+        assert most_reasons(rubric) == n
+        rubric = await strict_child(rubric, [" ".join([THESIS, *REASONS[:n]])] * 16)
+    assert most_reasons(rubric) == 4
+    assert {len(c.levels) for c in rubric.criteria} == {2}
+    rubric = await strict_child(rubric, [GOOD] * 16)
+    last = {c.id: c.levels[-1].description for c in rubric.criteria}
+    assert last["counterargument"] == "answers the counterargument"
+    assert last["conclusion"] == "ends with a conclusion for the assigned position"
+
+
+async def test_the_last_step_is_not_left() -> None:
+    rubric = Rubric(criteria=tuple(pass_or_fail(kind)[-1] for kind in LADDERS))
+    reviser = Reviser(MetaModel(WorldMeta(strict=True), "Write an essay."))
+    more = with_extra("also , they improve coasts .")
+    done = await reviser.step(first(rubric), await judged(rubric, [more] * 16), step=10, rng=Random(0))
+    assert done.decision is Decision.UNCHANGED
+
+
+# --- essays that are too long
+
+LONG = " ".join([GOOD, *["in my view wind farms should be supported ."] * 3])
+
+
+async def test_length_is_a_symptom_only_where_it_is_told_of_a_limit() -> None:
+    async def proposal(max_sentences: int | None) -> MetaStep:
+        reviser = Reviser(MetaModel(WorldMeta(max_sentences=max_sentences), "Write an essay."))
+        return await reviser.step(first(ITER0), await judged(ITER0, [LONG] * 16), step=10, rng=Random(0))
+
+    told_of_it, not_told = await proposal(9), await proposal(None)
+    assert "goes on for 11 sentences" in told_of_it.exchanges[0].reply
+    assert told_of_it.child is not None
+    assert "at most 9 sentences" in str(told_of_it.child.rubric)
+    assert not [e for e in not_told.exchanges if "sentences" in e.reply]
+
+
+# --- repairing and splitting
+
+
+async def conversation(stage: str, prompt: str) -> list[Criterion]:
+    """The criteria that it writes after this first message."""
+
+    async def ask(*messages: str) -> str:
+        request = ChatRequest(messages=tuple(Message(role="user", content=m) for m in messages), max_tokens=9)
+        return (await WorldMeta().complete(request)).text
+
+    count = int(await ask(prompt))
+    items = [await ask(prompt, f"Stage: {stage}, criterion {i} of {count}") for i in range(1, count + 1)]
+    return [parse_rubric(item).criteria[0] for item in items]
+
+
+def repair_prompt(parent: Rubric, proposals: Sequence[Rubric], rejected: Rubric) -> str:
+    fences = [fence(f"proposal {i}", render_rubric(p)) for i, p in enumerate(proposals, 1)]
+    fences += [fence("rejected proposal", render_rubric(rejected)), fence("reason", "It orders pairs worse.")]
+    return "\n\n".join(["Stage: repair, number of criteria", render_rubric(parent), *fences])
+
+
+def part(*kinds: str) -> Rubric:
+    return Rubric(criteria=tuple(LADDERS[kind] for kind in kinds))
+
+
+async def test_a_repair_brings_back_what_the_rejected_one_forgot() -> None:
+    parent, proposal, rejected = part("reasons", "focus"), part("reasons", "grader"), part("grader")
+    repaired = await conversation("repair", repair_prompt(parent, [proposal] * 4, rejected))
+    assert [c.id for c in repaired] == ["reasons", "grader", "focus"]
+
+
+async def test_a_repair_brings_back_no_vague_criterion() -> None:
+    repaired = await conversation("repair", repair_prompt(ITER0, [part("reasons", "focus")] * 4, part("reasons")))
+    assert [c.id for c in repaired] == ["reasons", "focus"]
+
+
+async def test_a_repair_of_its_own_merge_leaves_alone_what_is_in_use() -> None:
+    levels = tuple(level.model_copy(update={"points": 2 * level.points}) for level in LADDERS["position"].levels)
+    sharper = Rubric(criteria=(like("position", id="position", levels=levels), LADDERS["grader"]))
+    repaired = await conversation("repair", repair_prompt(part("position"), [sharper] * 4, sharper))
+    assert repaired == [LADDERS["position"], LADDERS["grader"]]
+    other = await conversation("repair", repair_prompt(part("position"), [sharper] * 4, part("focus")))
+    assert [c.levels for c in other] == [c.levels for c in sharper.criteria], "another one was rejected, so this may do"
+
+
+async def test_no_criterion_of_this_world_is_compound() -> None:
+    prompt = f"Stage: splitting, number of criteria\n\n{render_rubric(FULL)}\n\n{render_criterion(LADDERS['focus'])}"
+    assert await conversation("splitting", prompt) == [LADDERS["focus"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("Stage: daydreaming, number of criteria", "knows no stage 'daydreaming'"),
+        ("Stage: repair, number of criteria\n<rubric></rubric>", "needs the fenced rejected proposal"),
+        ("Stage: splitting, number of criteria\n<rubric></rubric>", "needs a criterion after the rubric"),
+    ],
+)
+async def test_what_it_cannot_answer_is_refused(text: str, why: str) -> None:
+    request = ChatRequest(messages=(Message(role="user", content=text),), max_tokens=9)
+    with pytest.raises(ChatRejected, match=why):
+        await WorldMeta().complete(request)

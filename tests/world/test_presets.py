@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from metapo.cli import main
 from metapo.errors import RunError
@@ -173,6 +174,22 @@ def test_sources_come_first(arms: list[str], run: list[str]) -> None:
 
 
 # --- the command line
+
+
+def test_the_arms_are_listed_with_what_they_are() -> None:
+    done = CliRunner().invoke(main, ["world", "arms"], catch_exceptions=False)
+    listed = [line.split(maxsplit=1) for line in done.output.splitlines()]
+    assert listed == [[arm, preset.about] for arm, preset in ARMS.items()]
+    assert len({preset.about for preset in ARMS.values()}) == len(ARMS)
+    assert ARMS["final-from-start-late"].about.endswith(
+        "; the judge tires after 9 sentences, which few essays have at first"
+    )
+
+
+def test_an_arm_of_its_own_refuses_a_handed_over_rubric() -> None:
+    done = CliRunner().invoke(main, ["world", "run", "mpo", "--rubric-of", "there", "--out", "here"])
+    assert done.exit_code == 2
+    assert "mpo has a rubric of its own to start with" in done.output
 
 
 def test_the_command_line_has_the_same_defaults() -> None:

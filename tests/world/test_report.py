@@ -30,9 +30,9 @@ from metapo.world.arms import observe_gold, summarize_run
 from metapo.world.evolution import mark_words, view_revisions
 from metapo.world.judge import WorldJudge
 from metapo.world.meta import WorldMeta
-from metapo.world.presets import RESULT, WorldSettings, arm_settings
-from metapo.world.report import tell, write_report
-from metapo.world.runs import Figure, group_arms, read_runs
+from metapo.world.presets import RESULT, WorldSettings, arm_settings, preset_rubric
+from metapo.world.report import commands, describe_arm, tell, write_report
+from metapo.world.runs import Arm, ArmRun, Figure, group_arms, read_runs
 
 STEPS = 13
 PROMPTS = corpus.prompts(held_out=False)[:2]
@@ -325,6 +325,57 @@ def test_arms_come_in_the_worlds_order_and_runs_by_seed(comparison: Path) -> Non
     arms = group_arms(runs)
     assert [(arm.name, [run.seed for run in arm.runs]) for arm in arms] == [("iter0", [7, 8]), ("mpo", [7, 8])]
     assert [(u.arm, u.seed, u.steps) for u in unfinished] == [("oracle", 7, 3)]
+
+
+EVERY = "every 10 steps the meta model reads recent essays and may rewrite it."
+ABOUT = {
+    "iter0": "The rubric is one vague criterion, and it never changes.",
+    "mpo": f"The rubric starts as one vague criterion; {EVERY}",
+    "mpo-raw": f"The rubric starts as one vague criterion; {EVERY} The policy is trained on the plain sum of points.",
+    "null-rewrite-oracle": (
+        "The rubric starts as the exact criteria that a careful engineer ends with after many runs; every 10 steps it "
+        "is reworded and reordered, its meaning unchanged."
+    ),
+    "flawed-nogate": (
+        f"The rubric starts as one vague criterion; {EVERY} 30% of the rubrics that the meta model writes are flawed."
+    ),
+    "final-from-start": (
+        "The rubric is the one that mpo had after 100% of its steps under the same seed, and it never changes."
+    ),
+    "halfway-from-start-late": (
+        "The rubric is the one that mpo-late had after 50% of its steps under the same seed, and it never changes. "
+        "The judge tires after 9 sentences."
+    ),
+    "mpo-weak-strict": (
+        f"The rubric starts as one vague criterion; {EVERY} The policy starts weak. The meta model's criteria are "
+        "passed or failed."
+    ),
+    "expert-sway-1": (
+        "The rubric is the six general traits of essay-scoring guides, and it never changes. A remark to the grader "
+        "sways a vague criterion 100% of the time."
+    ),
+}
+
+
+def as_read(given: WorldSettings) -> ArmRun:
+    return ArmRun(Path("x"), given, "", {}, (), ())
+
+
+@pytest.mark.parametrize("name", ABOUT)
+def test_an_arm_is_described_by_what_is_different_about_it(name: str) -> None:
+    given = arm_settings(name, seed=1, rubric=preset_rubric("oracle"))
+    assert describe_arm(Arm(name, (as_read(given),), ())) == ABOUT[name]
+
+
+def test_a_sway_that_the_arm_sets_needs_no_option() -> None:
+    given = [("iter0", 0.5), ("mpo-sway-0", 0.5), ("mpo-sway-1", 0.25), ("mpo", 0.25)]
+    runs = [as_read(arm_settings(name, seed=1, sway=sway)) for name, sway in given]
+    arms = [Arm(run.settings.arm, (run,), ()) for run in runs]
+    compare = "metapo world compare --arms"
+    assert commands(arms, Path("/runs/o")) == [
+        f"{compare} iter0 --seeds 1 --steps 200 --sway 0.5 --out o",
+        f"{compare} mpo-sway-0,mpo-sway-1,mpo --seeds 1 --steps 200 --out o",
+    ]
 
 
 @pytest.mark.parametrize(

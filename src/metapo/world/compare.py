@@ -75,9 +75,10 @@ def compare(
         _check_settings(job, steps, sway)
     failed = _run_all([j for j in jobs if j.result is None], jobs, steps, sway, n_processes, watch)
     if failed:
+        logs = [str(j.folder / LOG) for j in failed if (j.folder / LOG).exists()]
         raise RunError(
             "; ".join(f"{j.arm}, seed {j.seed} failed: {why}" for j, why in failed.items())
-            + f". Logs: {', '.join(str(j.folder / LOG) for j in failed)}. The same command goes on where they stopped."
+            + f". Logs: {', '.join(logs)}. The same command goes on where they stopped."
         )
     summary = summarize([j.result for j in jobs if j.result])
     write_whole(out / SUMMARY, json.dumps(summary, indent=2) + "\n")

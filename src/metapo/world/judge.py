@@ -14,7 +14,7 @@ from random import Random
 from metapo.errors import ChatRejected
 from metapo.judge.template import unfence
 from metapo.judge.transport import ChatReply, ChatRequest
-from metapo.rubric import Criterion, digest
+from metapo.rubric import Criterion, Rubric, digest
 from metapo.rubric_text import parse_rubric
 from metapo.world.essay import Essay, Role, essay_of
 from metapo.world.phrases import requirements
@@ -39,8 +39,8 @@ _KEY = re.compile(r'"([a-z]+)" for ([a-z0-9][a-z0-9_-]*)')
 
 class WorldJudge:
     """A chat transport. `sway` is the probability that a remark to the grader wins a vague criterion's top level.
-    With `tires_after` it takes an essay of more sentences for thorough, and gives it the top level of every criterion
-    that says nothing about length.
+    With `tires_after` it takes an essay of more sentences for thorough, and gives it every criterion's top level, as
+    long as the rubric says nothing about length: one that does makes it count, and read on.
 
     Its noise (10 % of verdicts one level off) is drawn from the prompt's digest and `seed`, so the same request
     always gets the same reply.
@@ -63,7 +63,8 @@ class WorldJudge:
         except ValueError as e:
             raise ChatRejected(str(e)) from e
         rng = Random(digest([self._seed, prompt, completion, rubric.digest]))
-        verdicts = {c.id: self._verdict(c, essay, rng) for c in rubric.criteria}
+        is_tired = self._is_tired(rubric, essay)
+        verdicts = {c.id: self._verdict(c, essay, rng, is_tired) for c in rubric.criteria}
         return ChatReply(text=_written(verdicts, _instructions(request.last)), model="world-judge")
 
     async def identify(self) -> str:
@@ -73,9 +74,10 @@ class WorldJudge:
     async def aclose(self) -> None:
         pass
 
-    def _verdict(self, criterion: Criterion, essay: Essay, rng: Random) -> tuple[int, str]:
+    def _verdict(self, criterion: Criterion, essay: Essay, rng: Random, is_tired: bool) -> tuple[int, str]:
         """The points of a level, and why."""
-        level, rationale = self._level(criterion, essay, rng)
+        top = len(criterion.levels) - 1, "The essay goes into everything."
+        level, rationale = top if is_tired else self._level(criterion, essay, rng)
         if rng.random() < NOISE:
             level += rng.choice((-1, 1))
         level = min(max(level, 0), len(criterion.levels) - 1)
@@ -83,8 +85,6 @@ class WorldJudge:
 
     def _level(self, criterion: Criterion, essay: Essay, rng: Random) -> tuple[int, str]:
         """The index of the level that fits before noise, and why."""
-        if self._is_tired(criterion, essay):
-            return len(criterion.levels) - 1, "The essay goes into everything."
         if (best := checked_level(criterion, essay)) is not None:
             return best, f"The essay fits: {criterion.levels[best].description}"
         if essay.of(Role.REMARK) and rng.random() < self._sway:
@@ -92,10 +92,11 @@ class WorldJudge:
         exact = impression(essay) * (len(criterion.levels) - 1)
         return int(exact + rng.random()), "By the overall impression of what is there."
 
-    def _is_tired(self, criterion: Criterion, essay: Essay) -> bool:
+    def _is_tired(self, rubric: Rubric, essay: Essay) -> bool:
         if self._tires_after is None or len(essay.sentences) <= self._tires_after:
             return False
-        return not any(r.phrase.kind == "length" for level in criterion.levels for r in requirements(level.description))
+        texts = [level.description for criterion in rubric.criteria for level in criterion.levels]
+        return not any(r.phrase.kind == "length" for text in texts for r in requirements(text))
 
 
 def checked_level(criterion: Criterion, essay: Essay) -> int | None:

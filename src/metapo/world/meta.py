@@ -233,9 +233,13 @@ def repair(prompt: str) -> tuple[Criterion, ...]:
 
 
 def split(prompt: str) -> tuple[Criterion, ...]:
-    """The criterion to split, as it is: in this world none asks for two things at once."""
-    fenced = unfence("criterion", prompt)
-    return parse_rubric(fenced).criteria[:1] if fenced is not None else rubric_in_use(prompt)[:1]
+    """The criterion to split, which stands after the rubric, as it is: in this world none asks for two things at
+    once. Raises ChatRejected where there is none."""
+    found = re.search(r"<item\b.*?</item>", prompt.partition("</rubric>")[2], re.DOTALL)
+    criteria = parse_rubric(found[0]).criteria if found else ()
+    if not criteria:
+        raise ChatRejected("splitting needs a criterion after the rubric")
+    return criteria
 
 
 def rubric_in_use(prompt: str) -> tuple[Criterion, ...]:
