@@ -28,7 +28,7 @@ from metapo.world.policy import (
 )
 from metapo.world.presets import MAX_COMPLETION_TOKENS
 
-SHIPPED = files("metapo.world").joinpath(WEIGHTS[Start.USUAL]).read_bytes()
+SHIPPED, WEAK = (files("metapo.world").joinpath(WEIGHTS[start]).read_bytes() for start in (Start.USUAL, Start.WEAK))
 TOKENIZER = build_tokenizer()
 
 # --- the tokenizer
@@ -67,9 +67,10 @@ def test_prompts_need_no_padding() -> None:
 # --- the shipped weights
 
 
-def test_the_weights_are_small_and_complete() -> None:
-    assert len(SHIPPED) < 1_000_000
-    weights, model = load(SHIPPED), build_model()
+@pytest.mark.parametrize("shipped", [SHIPPED, WEAK], ids=["usual", "weak"])
+def test_the_weights_are_small_and_complete(shipped: bytes) -> None:
+    assert len(shipped) < 1_000_000
+    weights, model = load(shipped), build_model()
     assert {name: w.shape for name, w in weights.items()} == {
         name: w.shape for name, w in model.state_dict().items() if name != "lm_head.weight"
     }
@@ -107,6 +108,10 @@ def test_the_folder_loads_as_any_model_does(folder: Path, tokenizer: PreTrainedT
 
 @pytest.fixture(scope="module")
 def written(folder: Path, tokenizer: PreTrainedTokenizerFast) -> list[Essay]:
+    return write(folder, tokenizer)
+
+
+def write(folder: Path, tokenizer: PreTrainedTokenizerFast) -> list[Essay]:
     """128 essays as training samples them: each pair of topic and side twice, by each of its verbs."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(folder)
@@ -137,6 +142,19 @@ def test_it_starts_with_room_to_rise(written: list[Essay]) -> None:
     assert 0.12 < fmean(worth) < 0.32
     assert max(worth) > 0.5
     assert fmean(bool(essay.right_nouns) for essay in written) > 0.3
+
+
+def test_the_weak_one_writes_well_formed_essays_without_what_earns_most(
+    written: list[Essay], tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    write_policy(tmp_path / "weak", Start.WEAK)
+    weak = write(tmp_path / "weak", tokenizer)
+    assert fmean(map(gold, weak)) < 0.6 * fmean(map(gold, written))
+    assert max(len(set(essay.right_nouns)) for essay in weak) < 3
+    assert not any(essay.answered_counterargument for essay in weak)
+    assert any(essay.of(Role.EVIDENCE) for essay in weak), "there is something to begin with"
+    sentences = [s for essay in weak for s in essay.sentences]
+    assert fmean(s.role in (Role.BROKEN, Role.UNFINISHED) for s in sentences) < 0.25
 
 
 # --- how they are remade
