@@ -7,12 +7,12 @@ from random import Random
 import pytest
 
 from metapo.judge.transport import ChatRequest
-from metapo.meta.conversation import MetaModel, Stage
+from metapo.meta.conversation import MetaModel
 from metapo.meta.step import MetaStep, Reviser
 from metapo.rollout import Message
 from metapo.rubric import Revision, Rubric
 from metapo.rubric_text import parse_rubric, render_rubric
-from metapo.world.flaws import Flaw, FlawedMeta, flaw_of
+from metapo.world.flaws import Flaw, FlawedMeta, flaw_of, flaws_in
 from metapo.world.ladders import LADDERS
 from metapo.world.meta import WorldMeta
 from metapo.world.presets import preset_rubric
@@ -121,14 +121,20 @@ async def test_the_flaw_can_be_told_from_what_the_step_kept() -> None:
     told = set()
     for seed in range(12):
         [done] = await steps(FlawedMeta(flaw=0.8, seed=seed), 1)
-        first = next(e.prompt for e in done.exchanges if e.stage is Stage.MERGE)
+        [flaw] = flaws_in([e.prompt for e in done.exchanges], flaw=0.8, seed=seed)
         assert done.child is not None
         names = [c.name for c in done.child.rubric.criteria]
-        flaw = flaw_of(first, flaw=0.8, seed=seed)
         assert (flaw is Flaw.VACUOUS) == (names == ["Overall impression"])
         assert (flaw is Flaw.PADDED) == (names[1:] == ["Readability", "Effort", "Tone", "Language"])
         told.add(flaw)
     assert told == {None, *Flaw}
+
+
+def test_each_rubric_of_a_meta_step_is_told_from_its_first_prompt() -> None:
+    begun = [merge_prompt(FULL, [FULL], i, stage) for i, stage in enumerate(("merging", "merging", "repair"))]
+    others = ["Stage: analysis", "Stage: merging, criterion 1 of 2", "Stage: splitting, number of criteria"]
+    asked = [others[0], begun[0], others[1], begun[1], others[2], begun[2]]
+    assert flaws_in(asked, flaw=0.5, seed=1) == [flaw_of(prompt, flaw=0.5, seed=1) for prompt in begun]
 
 
 async def test_it_says_who_it_is() -> None:

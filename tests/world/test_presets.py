@@ -6,6 +6,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from pydantic import ValidationError
 
 from metapo.cli import main
 from metapo.errors import RunError
@@ -17,6 +18,7 @@ from metapo.world.presets import (
     SWAY,
     VARIANTS,
     MetaKind,
+    Preset,
     WorldSettings,
     arm_settings,
     preset_rubric,
@@ -111,6 +113,12 @@ def test_what_the_variants_are() -> None:
         "weak-strict": {"start": "weak", "strict": True},
         "late": {"tires_after": 9},
     }
+
+
+def test_a_change_of_an_unknown_field_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARMS, "odd", Preset("odd", changes={"meta.evry": 3}))
+    with pytest.raises(ValidationError, match=r"meta\.evry"):
+        arm_settings("odd", seed=1)
 
 
 @pytest.mark.parametrize("arm", ["iter0", "mpo", "mpo-sway-0", "mpo-sway-1", "mpo-raw"])

@@ -1,6 +1,7 @@
 """A meta model some of whose rubrics are bad, as a model's are now and then, and what is bad about which."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from random import Random
 
@@ -44,12 +45,18 @@ class FlawedMeta(WorldMeta):
 
 
 def flaw_of(prompt: str, *, flaw: float, seed: int) -> Flaw | None:
-    """What is wrong with the rubric that answers a conversation whose first prompt this is; None for an honest one.
-
-    The prompt is that of the first exchange of stage "merge" or "repair" in a meta step, as the store keeps it.
-    """
+    """What is wrong with the rubric that answers a conversation whose first prompt this is; None for an honest one."""
     rng = Random(digest(["flaw", seed, prompt]))
     return rng.choice(list(Flaw)) if rng.random() < flaw else None
+
+
+def flaws_in(prompts: Iterable[str], *, flaw: float, seed: int) -> list[Flaw | None]:
+    """What is wrong with each rubric that a meta step's merges and repairs wrote, from the prompts of its exchanges, in
+    order."""
+    return [flaw_of(prompt, flaw=flaw, seed=seed) for prompt in prompts if _BEGINS.search(prompt)]
+
+
+_BEGINS = re.compile(r"^Stage: (?:merging|repair), number of criteria$", re.MULTILINE)
 
 
 def _vague(name: str, instruction: str, *levels: str) -> Criterion:

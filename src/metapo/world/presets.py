@@ -10,9 +10,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from metapo.errors import RunError
-from metapo.judge.endpoint import EndpointSettings
 from metapo.rubric import Rubric
-from metapo.settings import DataSettings, EngineSettings, MetaSchedule, PolicySettings, TrainSettings
+from metapo.settings import TrainSettings
 from metapo.world.policy import Start
 
 STEPS = 200
@@ -153,8 +152,7 @@ def arm_settings(
             f"{arm} starts with a rubric of {preset.source.arm} under the same seed. Use 'metapo world compare', which "
             "runs both, or name the finished run's folder with --rubric-of."
         )
-    settings = _fixed(arm, seed, steps, sway, rubric if preset.source and rubric else preset_rubric(preset.rubric))
-    data = settings.model_dump(mode="json")
+    data = _fixed(arm, seed, steps, sway, rubric if preset.source and rubric else preset_rubric(preset.rubric))
     for path, value in preset.changes.items():
         _put(data, path, value)
     return WorldSettings.model_validate(data)
@@ -173,31 +171,32 @@ def with_sources(arms: Iterable[str]) -> list[str]:
 def _put(data: dict[str, Any], path: str, value: Any) -> None:
     *outer, last = path.split(".")
     for name in outer:
-        data = data[name]
+        data = data.setdefault(name, {})
     data[last] = value
 
 
-def _fixed(arm: str, seed: int, steps: int, sway: float, rubric: Rubric) -> WorldSettings:
-    here = EndpointSettings(url="world://offline", model="rules")
-    return WorldSettings(
-        arm=arm,
-        sway=sway,
-        seed=seed,
-        task_description="Write an essay that argues the assigned side of the assigned topic.",
-        rubric=rubric,
-        judge=here,
-        meta=MetaSchedule(every=0),
-        data=DataSettings(train="world", eval="world"),
-        policy=PolicySettings(model="world"),
-        engine=EngineSettings(
-            steps=steps,
-            batch_size=64,
-            num_generations=8,
-            learning_rate=5e-4,
-            kl=0.02,
-            max_completion_tokens=MAX_COMPLETION_TOKENS,
-            save_every=50,
-            keep_checkpoints=1,
-            device="cpu",
-        ),
-    )
+def _fixed(arm: str, seed: int, steps: int, sway: float, rubric: Rubric) -> dict[str, Any]:
+    """What all arms have in common, under a rubric that never changes. Only what is not the default stands here, so
+    that a setting which decides over others, set by an arm, still does."""
+    return {
+        "arm": arm,
+        "sway": sway,
+        "seed": seed,
+        "task_description": "Write an essay that argues the assigned side of the assigned topic.",
+        "rubric": rubric,
+        "judge": {"url": "world://offline", "model": "rules"},
+        "meta": {"every": 0},
+        "data": {"train": "world", "eval": "world"},
+        "policy": {"model": "world"},
+        "engine": {
+            "steps": steps,
+            "batch_size": 64,
+            "num_generations": 8,
+            "learning_rate": 5e-4,
+            "kl": 0.02,
+            "max_completion_tokens": MAX_COMPLETION_TOKENS,
+            "save_every": 50,
+            "keep_checkpoints": 1,
+            "device": "cpu",
+        },
+    }
