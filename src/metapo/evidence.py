@@ -4,25 +4,30 @@ from metapo.judge.judge import Assessment
 from metapo.meta.pairs import Pair, Source
 from metapo.meta.select import Evidence
 from metapo.reward import Monitored, Reward, Scored
-from metapo.rubric import Rubric
+from metapo.rubric import Revision, Rubric
 from metapo.store import AnchorRecord, BegunRecord, RolloutRecord, Store
 
 EARLIER_STEPS = 10  # before the last meta step, to tell what is new
 UNTRAINED_STEPS = 5  # at the run's beginning: what the policy wrote before training moved it
 
 
-def gather_evidence(store: Store, rubric: Rubric, begun: BegunRecord, cluster: str) -> Evidence:
-    """The scored training rollouts since the meta step before this one, some from before it, and the policy's first."""
-    last = max((m.step for m in store.meta_steps(cluster) if m.step < begun.step), default=0)
+def gather_evidence(store: Store, parent: Revision, begun: BegunRecord) -> Evidence:
+    """The training rollouts that `parent` scored since the meta step before this one, some earlier ones, and what the
+    policy wrote first."""
+    cluster = begun.cluster
+    last = max((d.step for d in store.decisions(cluster) if d.step < begun.step), default=0)
 
     def scored(from_step: int, to_step: int) -> list[Scored]:
         records = store.rollouts(from_step=from_step, to_step=to_step, cluster=cluster)
-        return [from_record(r, rubric) for r in records if r.value is not None]
+        return [from_record(r, parent.rubric) for r in records if r.value is not None]
 
     first: dict[str, Scored] = {}
     for one in scored(0, min(UNTRAINED_STEPS, last)):
         first.setdefault(one.rollout.prompt, one)
-    return Evidence(scored(last, begun.step), scored(max(0, last - EARLIER_STEPS), last), first)
+    since = scored(last, begun.step)
+    recent = [s for s in since if s.revision_id == parent.id]
+    others = [s for s in since if s.revision_id != parent.id]  # scored while the last meta step was under way
+    return Evidence(recent, [*scored(max(0, last - EARLIER_STEPS), last), *others], first)
 
 
 def from_record(record: RolloutRecord, rubric: Rubric) -> Scored:

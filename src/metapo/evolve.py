@@ -92,8 +92,8 @@ class Evolution:
                 events += await self._finish(step, last, senses)
         return events
 
-    async def aclose(self) -> None:
-        """End the work of a meta step that is under way; a run that goes on begins it again."""
+    async def interrupt(self) -> None:
+        """End a meta step that is under way; a run that goes on begins it again."""
         if self._under_way and self._under_way.work:
             self._under_way.work.cancel()
             with suppress(asyncio.CancelledError, Exception):
@@ -145,7 +145,7 @@ class Evolution:
         place = f"{self.cluster}/{begun.step}" if self.cluster else begun.step
         return await self._reviser.step(
             parent,
-            gather_evidence(self._store, parent.rubric, begun, self.cluster),
+            gather_evidence(self._store, parent, begun),
             step=begun.step,
             rng=Random(f"{self._settings.seed}/{place}"),
             senses=senses,

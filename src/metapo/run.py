@@ -236,12 +236,9 @@ class Run:
             self.record_calls(())
         return Boundary(self.in_force, error)
 
-    async def aclose(self) -> None:
-        """End meta steps that are under way, then close."""
-        try:
-            await each(lambda evolution: evolution.aclose(), list(self._evolutions.values()))
-        finally:
-            self.close()
+    async def interrupt(self) -> None:
+        """End meta steps that are under way; a run that goes on begins them again."""
+        await each(lambda evolution: evolution.interrupt(), list(self._evolutions.values()))
 
     def record_eval(self, scored: Sequence[Scored], others: Sequence[CallRecord] = ()) -> MetapoError | None:
         """Write evaluation rollouts outside of a step, and the `others` as in `end_step`; the meta model never reads

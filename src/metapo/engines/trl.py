@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from metapo.engines.connect import connect
 from metapo.errors import MetapoError, MissingExtra, RunError, SettingsError
 from metapo.files import whole_folder
 from metapo.judge.transport import Transport
+from metapo.meta.pairs import Pair
 from metapo.meta.step import Senses
 from metapo.records import records_of, take_records
 from metapo.reward import Scored
@@ -89,12 +91,14 @@ class EvolvingReward:
         judge: Transport | None = None,
         meta: Transport | None = None,
         observe: Observe = observe_nothing,
+        anchors: Sequence[Pair] = (),
     ) -> "EvolvingReward":
         """Start a run in `folder`, or go on with the one in it. Call it on every rank, before the trainer is made.
 
         Each endpoint is asked for one token first, so that a wrong address or key shows before anything is written.
         `judge` and `meta` replace the transports to the endpoints in the settings; `observe` adds figures to the
-        metrics of each step. Raises ChatError, RunExists, RunInUse, RunError, SettingsError.
+        metrics of each step; `anchors` are pinned in a new run beside those of the settings.
+        Raises ChatError, RunExists, RunInUse, RunError, SettingsError.
         """
         connections = connect(settings, judge=judge, meta=meta)
         bridge, run = Bridge(), None
@@ -104,7 +108,7 @@ class EvolvingReward:
                 answered_by = bridge.run(connections.identify())
                 for who in dict.fromkeys(answered_by.values()):
                     log.info("%s answers", who)
-                start = Run.resume if resume else Run.create
+                start = Run.resume if resume else partial(Run.create, anchors=anchors)
                 run = start(
                     Path(folder),
                     settings,
@@ -164,6 +168,8 @@ class EvolvingReward:
             if self._known is not None:
                 stack.callback(self._known.close)
             stack.callback(self._bridge.close)
+            if (run := self._run) is not None:
+                stack.callback(lambda: self._bridge.run(run.interrupt()))
             self._bridge.run(self._connections.aclose())
 
     def begin(self, step: int, policy: Any) -> None:
@@ -277,6 +283,7 @@ def train(
     judge: Transport | None = None,
     meta: Transport | None = None,
     observe: Observe = observe_nothing,
+    anchors: Sequence[Pair] = (),
 ) -> None:
     """Train a policy to the end of its settings, then evaluate and write it to `folder`/policy.
 
@@ -291,7 +298,9 @@ def train(
     tokenizer = tokenizer or load_tokenizer(model)
     config = _config(settings, folder)
     disable_progress_bar()
-    reward = EvolvingReward.open(folder, settings, resume=resume, judge=judge, meta=meta, observe=observe)
+    reward = EvolvingReward.open(
+        folder, settings, resume=resume, judge=judge, meta=meta, observe=observe, anchors=anchors
+    )
     try:
         trainer_class = GRPOTrainer if settings.engine.algorithm == "grpo" else RLOOTrainer
         trainer = trainer_class(

@@ -12,6 +12,7 @@ from metapo.reward import Scored
 from metapo.run import METRICS, STORE
 from metapo.store import Store
 from metapo.world import corpus
+from metapo.world.anchors import world_anchors
 from metapo.world.essay import Essay, Role, essay_of
 from metapo.world.flaws import FlawedMeta
 from metapo.world.gold import gold
@@ -50,6 +51,7 @@ def run_arm(settings: WorldSettings, folder: Path, *, resume: bool = False) -> d
         judge=WorldJudge(sway=settings.sway, seed=settings.seed, tires_after=settings.tires_after),
         meta=build_meta(settings),
         observe=observe_gold,
+        anchors=world_anchors(),
     )
     result = summarize_run(settings, folder)
     write_whole(folder / RESULT, json.dumps(result, indent=2))

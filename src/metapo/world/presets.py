@@ -17,6 +17,7 @@ from metapo.world.policy import Start
 STEPS = 200
 SWAY = 0.25
 META_EVERY = 10
+MIN_WORDS = 20  # a title and a thesis are shorter
 MAX_COMPLETION_TOKENS = 104
 RESULT = "result.json"
 
@@ -100,8 +101,10 @@ VARIANTS = {
     ),
     "late": Variant("the judge tires after 9 sentences, which few essays have at first", {"tires_after": 9}),
 }
-_EVOLVING = {"meta.every": META_EVERY}
-_MPO = Preset("the vague rubric, evolving", changes=_EVOLVING)
+_EVOLVING = {"meta.every": META_EVERY, "meta.method": "mpo"}
+_GATED = {"meta.every": META_EVERY, "meta.method": "metapo"}
+_MPO = Preset("the vague rubric, evolving as published", changes=_EVOLVING)
+_METAPO = Preset("the vague rubric, evolving behind a gate", changes=_GATED)
 _NULL = {**_EVOLVING, "meta_model": MetaKind.REWORDING}
 _FINAL = Preset("the last rubric of mpo under the same seed, fixed", source=Source("mpo"))
 _HALFWAY = Preset("the rubric that mpo had halfway under the same seed, fixed", source=Source("mpo", 0.5))
@@ -110,10 +113,14 @@ _BASE = {
     "expert": Preset("six general traits, fixed", "expert"),
     "oracle": Preset("exact criteria, tuned by hand, fixed", "oracle"),
     "mpo": _MPO,
+    "metapo": _METAPO,
     "null-rewrite": Preset("the vague rubric, reworded and reordered, its meaning unchanged", changes=_NULL),
     "null-rewrite-oracle": Preset("oracle's, reworded and reordered, its meaning unchanged", "oracle", changes=_NULL),
     "flawed-nogate": Preset(
         "as mpo, but 30 % of the new rubrics are flawed", changes={**_EVOLVING, "meta_model": MetaKind.FLAWED}
+    ),
+    "flawed-gate": Preset(
+        "as metapo, but 30 % of the new rubrics are flawed", changes={**_GATED, "meta_model": MetaKind.FLAWED}
     ),
     "final-from-start": _FINAL,
     "halfway-from-start": _HALFWAY,
@@ -185,6 +192,7 @@ def _fixed(arm: str, seed: int, steps: int, sway: float, rubric: Rubric) -> dict
         "task_description": "Write an essay that argues the assigned side of the assigned topic.",
         "rubric": rubric,
         "judge": {"url": "world://offline", "model": "rules"},
+        "min_words": MIN_WORDS,
         "meta": {"every": 0},
         "data": {"train": "world", "eval": "world"},
         "policy": {"model": "world"},
