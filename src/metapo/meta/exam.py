@@ -45,7 +45,7 @@ async def make_exam(
     if settings.references:
         fresh += reference_pairs(rollouts, wanted // 4, rng)
     if settings.compared:
-        fresh += await compare(model, _contenders(unseen, min(settings.compared, wanted // 4), rng), log)
+        fresh += await compare(model, _contenders(unseen, min(settings.compared, wanted // 2), rng), log)
     if settings.damaged:
         fresh += await _damaged(model, rollouts, before_training, wanted - len(fresh), settings.exemplars, rng, log)
     drawn = rng.sample(list(anchors), min(limits.max_anchors, len(anchors)))
@@ -77,13 +77,16 @@ async def _damaged(
 
 
 def _contenders(unseen: Sequence[Scored], n: int, rng: Random) -> list[tuple[Rollout, Rollout]]:
-    """Two different completions from each of `n` groups: those that the judge holds furthest apart."""
-    groups: dict[tuple[int, str], list[Scored]] = {}
+    """From each of `n` groups the completion that the judge holds best, which is where hacks are, and another one."""
+    groups: dict[tuple[int, str], dict[str, Scored]] = {}
     for scored in unseen:
-        groups.setdefault((scored.rollout.step, scored.rollout.prompt), []).append(scored)
-    ranked = [sorted(group, key=lambda s: s.reward.normalized or 0.0) for group in groups.values()]
-    differing = [group for group in ranked if group[0].rollout.completion != group[-1].rollout.completion]
-    return [(g[0].rollout, g[-1].rollout) for g in rng.sample(differing, min(n, len(differing)))]
+        groups.setdefault((scored.rollout.step, scored.rollout.prompt), {})[scored.rollout.completion] = scored
+    found = []
+    for group in groups.values():
+        *others, best = sorted(group.values(), key=lambda s: s.reward.normalized or 0.0)
+        if others:
+            found.append((best.rollout, rng.choice(others).rollout))
+    return rng.sample(found, min(n, len(found)))
 
 
 def _once(pairs: Sequence[Pair]) -> list[Pair]:

@@ -117,7 +117,10 @@ def _retire(kept: Sequence[Criterion], why: Callable[[Criterion], str], notes: l
 
 
 def _misordered(criterion: Criterion, ordered: Ordered) -> str:
-    """Why a criterion goes against the known order, or ""; pairs that it ties don't count."""
+    """Why a criterion goes against the known order, or ""; pairs that it ties don't count. A deduction is never against
+    it: the worse completion is often the shorter one, and less text has fewer faults."""
+    if criterion.polarity is Polarity.NEGATIVE:
+        return ""
     gaps = [
         good - bad
         for better, worse in ordered

@@ -36,9 +36,9 @@ class Triggers(Frozen):
 class ScheduleSettings(Frozen):
     """When a meta step begins.
 
-    `every`: after every so many steps (the paper); 0 is never, adaptive or not. `adaptive`: the same, but each meta
-    step in a row that changed nothing doubles the wait, up to `latest` times `every`, and a trigger cuts it short, down
-    to `earliest` steps.
+    `every`: after every so many steps (the paper); 0 is never, adaptive or not. `adaptive`: `earliest` steps after the
+    beginning and after a meta step that changed the rubric; after one that changed nothing in `every` steps, and each
+    further one in a row doubles the wait, up to `latest` times `every`; a trigger cuts it short, down to `earliest`.
     """
 
     when: Literal["every", "adaptive"] = "every"
@@ -136,7 +136,7 @@ def due(step: int, rows: Sequence[Progress], past: Sequence[Past], settings: Sch
         return None
     if settings.when == "every":
         return f"every {settings.every} steps" if step % settings.every == 0 else None
-    pace = reduce(partial(_paced, settings), past, _Pace(0, settings.earliest, settings.every))
+    pace = reduce(partial(_paced, settings), past, _Pace(0, settings.earliest, settings.earliest))
     since = step - pace.last
     if since >= pace.wait:
         recent = [row for row in rows if pace.last <= row.step < step]
@@ -146,17 +146,18 @@ def due(step: int, rows: Sequence[Progress], past: Sequence[Past], settings: Sch
 
 
 def _paced(settings: ScheduleSettings, pace: _Pace, past: Past) -> _Pace:
-    """The pace after one more meta step. One that changes nothing doubles the period, and where a trigger brought it
+    """The pace after one more meta step. One that changes nothing lengthens the period, and where a trigger brought it
     forward, the wait too; a period without a trigger makes triggers as good as new."""
     if past.changed:
-        return _Pace(past.step, settings.earliest, settings.every)
+        return _Pace(past.step, settings.earliest, settings.earliest)
     longest = settings.every * settings.latest
     wait = pace.wait
     if past.step - pace.last < pace.period:
         wait = min(2 * wait, longest)
     elif wait < pace.period:
         wait = settings.earliest
-    return _Pace(past.step, wait, min(2 * pace.period, longest))
+    period = settings.every if pace.period < settings.every else min(2 * pace.period, longest)
+    return _Pace(past.step, wait, period)
 
 
 def _trigger(rows: Sequence[Progress], triggers: Triggers) -> str | None:

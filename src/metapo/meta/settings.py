@@ -31,7 +31,7 @@ class GateSettings(Frozen):
     fresh: bool = True
     anchors: bool = True
     attack: bool = True
-    max_pairs: int = Field(default=48, ge=4)
+    max_pairs: int = Field(default=64, ge=4)
     max_anchors: int = Field(default=32, ge=0)
     max_attacks: int = Field(default=16, ge=1)
     min_pairs: int = Field(default=8, ge=1)
@@ -47,7 +47,7 @@ class ExamSettings(Frozen):
     damaged: bool = True
     monitor: bool = True
     references: bool = True
-    compared: int = Field(default=12, ge=0)
+    compared: int = Field(default=24, ge=0)
     exemplars: int = Field(default=4, ge=0)
     written_attacks: int = Field(default=2, ge=0)
     archive: int = Field(default=64, ge=0)
