@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from metapo.errors import RunError
+from metapo.meta.hygiene import HygieneSettings
 from metapo.rubric import Rubric
 from metapo.settings import TrainSettings
 from metapo.world.policy import Start
@@ -99,6 +100,19 @@ VARIANTS = {
     "weak-strict": Variant(
         "the policy starts weak, criteria are passed or failed", {"start": Start.WEAK, "strict": True}
     ),
+    "no-gate": Variant("every readable proposal is adopted", {"meta.gate": None}),
+    "no-anchors": Variant("no pinned or archived pairs", {"meta.gate.anchors": False}),
+    "no-attack": Variant("no proposal is attacked", {"meta.gate.attack": False}),
+    "no-comparison": Variant("the meta model orders no pairs", {"meta.exam.compared": 0}),
+    "no-damage": Variant("no damaged copies", {"meta.exam.damaged": False, "meta.exam.exemplars": 0}),
+    "no-choice": Variant("one proposal, never repaired", {"meta.candidates": 1, "meta.repair": False}),
+    "no-selection": Variant("samples drawn at random", {"meta.select": "random"}),
+    "no-hygiene": Variant("no hygiene", {f"meta.hygiene.{rule}": False for rule in HygieneSettings.model_fields}),
+    "no-rollback": Variant("no way back", {"meta.rollback": False}),
+    "no-triggers": Variant("a meta step every 10 steps, whatever happens", {"meta.when": "every"}),
+    "blocking": Variant("training waits for the meta step", {"meta.staleness": 0}),
+    "conjunctive": Variant("failure clauses multiply", {"reward": "conjunctive"}),
+    "dropout": Variant("half of the criteria masked per group", {"dropout": 0.5}),
     "late": Variant("the judge tires after 9 sentences, which few essays have at first", {"tires_after": 9}),
 }
 _EVOLVING = {"meta.every": META_EVERY, "meta.method": "mpo"}
@@ -125,15 +139,36 @@ _BASE = {
     "final-from-start": _FINAL,
     "halfway-from-start": _HALFWAY,
 }
+PARTS = (
+    "no-gate",
+    "no-anchors",
+    "no-attack",
+    "no-comparison",
+    "no-damage",
+    "no-choice",
+    "no-selection",
+    "no-hygiene",
+    "no-rollback",
+    "no-triggers",
+    "blocking",
+)
+_ADDED = ("conjunctive", "dropout")
 _SWAYS = ("sway-0", "sway-1")
 _WORLDS = ("weak", "strict", "weak-strict", "late")
 ARMS: dict[str, Preset] = {
     **_BASE,
+    **varied("metapo", _METAPO, (*PARTS, *_ADDED)),
     **varied("mpo", _MPO, ("every-20", "every-40")),
-    **{k: v for name in ("iter0", "mpo") for k, v in varied(name, _BASE[name], ("raw",)).items()},
-    **{k: v for name in ("iter0", "expert", "oracle", "mpo") for k, v in varied(name, _BASE[name], _SWAYS).items()},
+    **varied("metapo", _METAPO, ("every-20", "every-40")),
+    **{k: v for name in ("iter0", "mpo", "metapo") for k, v in varied(name, _BASE[name], ("raw",)).items()},
+    **{
+        k: v
+        for name in ("iter0", "expert", "oracle", "mpo", "metapo")
+        for k, v in varied(name, _BASE[name], _SWAYS).items()
+    },
     **{k: v for name in ("iter0", "oracle") for k, v in varied(name, _BASE[name], ("weak", "late")).items()},
     **varied("mpo", _MPO, _WORLDS),
+    **varied("metapo", _METAPO, _WORLDS),
     **varied("final-from-start", _FINAL, _WORLDS),
     **varied("halfway-from-start", _HALFWAY, _WORLDS),
 }
