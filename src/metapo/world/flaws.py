@@ -34,14 +34,21 @@ class FlawedMeta(WorldMeta):
 
     def rewrite(self, stage: str, prompt: str) -> tuple[Criterion, ...]:
         honest = super().rewrite(stage, prompt)
-        match flaw_of(prompt, flaw=self._flaw, seed=self._seed):
-            case Flaw.VACUOUS:
-                return (_VACUOUS,)
-            case Flaw.PADDED:
-                return _padded(rubric_in_use(prompt))
-            case Flaw.DROPPED:
-                return _halved(honest, Random(digest(["dropped", self._seed, prompt])))
-        return honest
+        flaw = flaw_of(prompt, flaw=self._flaw, seed=self._seed)
+        if flaw is None:
+            return honest
+        return spoiled(flaw, rubric_in_use(prompt), honest, Random(digest(["dropped", self._seed, prompt])))
+
+
+def spoiled(flaw: Flaw, in_use: Sequence[Criterion], honest: Sequence[Criterion], rng: Random) -> tuple[Criterion, ...]:
+    """What a flawed meta model writes where an honest one writes `honest` to replace the criteria `in_use`."""
+    match flaw:
+        case Flaw.VACUOUS:
+            return (_VACUOUS,)
+        case Flaw.PADDED:
+            return _padded(in_use)
+        case Flaw.DROPPED:
+            return _halved(honest, rng)
 
 
 def flaw_of(prompt: str, *, flaw: float, seed: int) -> Flaw | None:
