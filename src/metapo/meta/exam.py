@@ -5,13 +5,15 @@ from random import Random
 
 from metapo.meta.asking import compare, exemplify
 from metapo.meta.conversation import Exchange, MetaModel
+from metapo.meta.damage import ANY_TEXT, DAMAGES
 from metapo.meta.gate import Exam
 from metapo.meta.pairs import Pair, Source, damaged_pairs, monitor_pairs, reference_pairs
 from metapo.meta.settings import ExamSettings, GateSettings
 from metapo.reward import Scored
 from metapo.rollout import Rollout
 
-RICH_SHARE = 0.5  # of the damaged pairs wanted: with fewer, the policy's own completions leave too little to damage
+ANY_TEXT_SHARE = 0.25  # of the damaged pairs: there are always enough of these, and they ask for little
+RICH_SHARE = 0.5  # of the others: with fewer, the policy's own completions leave too little to damage
 
 
 def hold_out(recent: Sequence[Scored], rng: Random) -> tuple[list[Scored], list[Scored]]:
@@ -63,9 +65,11 @@ async def _damaged(
 ) -> list[Pair]:
     """Damaged copies: of the policy's own completions; where these leave too little to damage, of what it wrote before
     training and of what the meta model writes."""
-    pairs = damaged_pairs(rollouts, wanted, rng)
+    easy = damaged_pairs(rollouts, round(ANY_TEXT_SHARE * wanted), rng, among=sorted(ANY_TEXT))
+    wanted -= len(easy)
+    pairs = damaged_pairs(rollouts, wanted, rng, among=[rule for rule in DAMAGES if rule not in ANY_TEXT])
     if len(pairs) >= RICH_SHARE * wanted:
-        return pairs
+        return [*pairs, *easy]
     prompts = {r.prompt: r for r in rollouts}
     early = [before_training[prompt].rollout for prompt in prompts if prompt in before_training]
     pairs += damaged_pairs(early or [s.rollout for s in before_training.values()], (wanted - len(pairs)) // 2, rng)
@@ -73,7 +77,7 @@ async def _damaged(
         asked = rng.sample(list(prompts.values()), min(exemplars, len(prompts)))
         written = await exemplify(model, asked, log)
         pairs += damaged_pairs(written, wanted - len(pairs), rng, source=Source.EXEMPLAR)
-    return pairs
+    return [*pairs, *easy]
 
 
 def _contenders(unseen: Sequence[Scored], n: int, rng: Random) -> list[tuple[Rollout, Rollout]]:

@@ -22,6 +22,8 @@ from metapo.rubric import Rubric
 
 Appraise = Callable[[Rubric, Sequence[Rollout]], Awaitable[Sequence[Scored]]]
 """Judges rollouts under a rubric that need not be in force. Raises ChatMisconfigured."""
+Attacks = Callable[[], Awaitable[Sequence[Pair]]]
+"""Writes completions against a proposal. Raises ChatMisconfigured."""
 Grades = Mapping[str, float | None]
 """By criterion id, the place of a completion's points in the criterion's own range, in [0, 1]; None is unscored."""
 Scores = tuple[float | None, float | None]
@@ -78,6 +80,13 @@ class Exam:
     fresh: tuple[Pair, ...]
     anchors: tuple[Pair, ...] = ()
 
+    @property
+    def good(self) -> list[Rollout]:
+        """The better completions of the fresh pairs, each once: what attacks are held against. A policy that has
+        collapsed writes nothing that an attack would be worse than, but there are exemplars among them."""
+        better = (pair.rollouts()[0] for pair in self.fresh)
+        return list({(r.prompt, r.completion): r for r in better}.values())
+
 
 @dataclass(frozen=True)
 class Report:
@@ -121,9 +130,9 @@ class Gate:
             self._known[key] = Measured(tuple(pairs), tuple(scored[::2]), tuple(scored[1::2]))
         return self._known[key]
 
-    async def examine(self, child: Rubric, problems: Sequence[str], attacks: Sequence[Pair]) -> Report:
-        """The checks that are switched on, the cheap ones first. `problems` is what is wrong with the form, `attacks`
-        are completions written against this child. Raises ChatMisconfigured."""
+    async def examine(self, child: Rubric, problems: Sequence[str], attacks: Attacks) -> Report:
+        """The checks that are switched on, the cheap ones first, up to the first that fails: what comes after it costs
+        nothing. `problems` is what is wrong with the form. Raises ChatMisconfigured."""
         findings = [Finding(Check.FORM, not problems, "; ".join(problems) or "valid")]
         checks: Mapping[Check, Callable[[], Awaitable[Finding]]] = {
             Check.FRESH: lambda: self._fresh(child),
@@ -163,8 +172,8 @@ class Gate:
             return Finding(Check.ANCHORS, False, f"only {change.n} of {n} anchors have verdicts", n=change.n)
         return change.finding(Check.ANCHORS, change.share_after >= change.share_before)
 
-    async def _attack(self, child: Rubric, attacks: Sequence[Pair]) -> Finding:
-        change = await self._change(child, attacks)
+    async def _attack(self, child: Rubric, attacks: Attacks) -> Finding:
+        change = await self._change(child, await attacks())
         if not change.n:
             return Finding(Check.ATTACK, False, "no attack has verdicts")
         survived = 1 - change.share_after <= self._settings.max_fooled

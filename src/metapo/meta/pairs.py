@@ -139,16 +139,23 @@ def reference_pairs(rollouts: Sequence[Rollout], n: int, rng: Random) -> list[Pa
     return take_turns(((p for r in rs if (p := _under_reference(r))) for rs in streams.values()), n)
 
 
-def damaged_pairs(rollouts: Sequence[Rollout], n: int, rng: Random, *, source: Source = Source.DAMAGED) -> list[Pair]:
-    """Up to `n` pairs of a rollout above its damaged self, spread over rules and rollouts; fewer where little is left
-    to damage.
+def damaged_pairs(
+    rollouts: Sequence[Rollout],
+    n: int,
+    rng: Random,
+    *,
+    source: Source = Source.DAMAGED,
+    among: Sequence[str] = tuple(DAMAGES),
+) -> list[Pair]:
+    """Up to `n` pairs of a rollout above its damaged self, spread over the rules `among` which to choose and over
+    rollouts; fewer where little is left to damage.
 
     What detectors flag as hacked is damaged by additions only, and what they flag as worthless not at all: otherwise
     the damage might be a cure. That a completion is short is no flag here.
     """
     distinct = list({(r.prompt, r.completion): r for r in rollouts}.values())
     pool = _Pool(rng.sample(distinct, len(distinct)))
-    rules = rng.sample(list(DAMAGES), len(DAMAGES))
+    rules = rng.sample(among, len(among))
     return take_turns((pool.damaged_by(rule, i, rng, source) for i, rule in enumerate(rules)), n)
 
 

@@ -15,7 +15,7 @@ from metapo.aio import each
 from metapo.audit.detectors import detect
 from metapo.judge.judge import Call
 from metapo.meta.asking import write_attacks
-from metapo.meta.attack import rule_attacks
+from metapo.meta.attack import attackable, rule_attacks
 from metapo.meta.conversation import Conversation, Exchange, MetaModel, Stage
 from metapo.meta.exam import hold_out, make_exam
 from metapo.meta.gate import Appraise, Gate, Report
@@ -140,9 +140,9 @@ class Reviser:
         if gate is None:
             proposals.append(Proposal(candidates[0]))
         else:
-            proposals += await self._examined(gate, candidates, unseen, rng, log)
+            proposals += await self._examined(gate, candidates, rng, log)
             if self.settings.repair and not any(p.accepted for p in proposals):
-                proposals += await self._repaired(gate, parent, drafts, proposals, unseen, rng, log)
+                proposals += await self._repaired(gate, parent, drafts, proposals, rng, log)
         best = max(proposals, key=_merit)
         if not best.accepted or best.report is None:
             decision = Decision.ADOPTED if best.accepted else Decision.REJECTED
@@ -217,7 +217,6 @@ class Reviser:
         self,
         gate: Gate,
         candidates: Sequence[Revision],
-        unseen: Sequence[Scored],
         rng: Random,
         log: list[Exchange],
         repairs: int | None = None,
@@ -225,29 +224,30 @@ class Reviser:
         """Each candidate with its report; one that holds criteria of no use stands there without them too."""
         proposals = []
         for candidate in candidates:
-            proposals.append(await self._examine(gate, candidate, unseen, rng, log, repairs))
+            proposals.append(await self._examine(gate, candidate, rng, log, repairs))
             report = proposals[-1].report
             if report and report.fresh and (leaner := self._leaner(gate.parent, candidate, report)):
-                proposals.append(await self._examine(gate, leaner, unseen, rng, log, repairs))
+                proposals.append(await self._examine(gate, leaner, rng, log, repairs))
         return proposals
 
     async def _examine(
         self,
         gate: Gate,
         candidate: Revision,
-        unseen: Sequence[Scored],
         rng: Random,
         log: list[Exchange],
         repairs: int | None,
     ) -> Proposal:
-        limits = self.settings.gate
-        assert limits is not None
-        rubric, rollouts = candidate.rubric, [s.rollout for s in unseen]
-        written = self.settings.exam.written_attacks
-        attacks = rule_attacks(rubric, rollouts, limits.max_attacks - written, rng) if limits.attack else []
-        if limits.attack and written:
-            attacks += await write_attacks(self.model, rubric, rng.sample(rollouts, min(written, len(rollouts))), log)
-        return Proposal(candidate, await gate.examine(rubric, self._problems(rubric), attacks), repairs)
+        rubric = candidate.rubric
+        report = await gate.examine(rubric, self._problems(rubric), lambda: self._attacks(gate, rubric, rng, log))
+        return Proposal(candidate, report, repairs)
+
+    async def _attacks(self, gate: Gate, rubric: Rubric, rng: Random, log: list[Exchange]) -> list[Pair]:
+        """Completions written against a rubric, by rules and by the meta model."""
+        assert self.settings.gate is not None
+        bases, written = attackable(gate.exam.good), self.settings.exam.written_attacks
+        pairs = rule_attacks(rubric, bases, self.settings.gate.max_attacks - written, rng)
+        return pairs + await write_attacks(self.model, rubric, rng.sample(bases, min(written, len(bases))), log)
 
     def _problems(self, rubric: Rubric) -> list[str]:
         """What is wrong with a rubric by its text alone."""
@@ -277,7 +277,6 @@ class Reviser:
         parent: Revision,
         drafts: Sequence[str],
         refused: Sequence[Proposal],
-        unseen: Sequence[Scored],
         rng: Random,
         log: list[Exchange],
     ) -> list[Proposal]:
@@ -290,7 +289,7 @@ class Reviser:
         known = {parent.rubric.digest, *(p.revision.rubric.digest for p in refused)}
         if child is None or child.rubric.digest in known:
             return []
-        return await self._examined(gate, [child], unseen, rng, log, repairs=number)
+        return await self._examined(gate, [child], rng, log, repairs=number)
 
     def _revision(self, rubric: Rubric, parent: Revision, reason: str, step: int) -> Revision:
         return Revision(rubric=rubric, parents=(parent.id,), reason=reason, proposer=self.model.name, step=step)
