@@ -156,7 +156,8 @@ def damaged_pairs(
     distinct = list({(r.prompt, r.completion): r for r in rollouts}.values())
     pool = _Pool(rng.sample(distinct, len(distinct)))
     rules = rng.sample(among, len(among))
-    return take_turns((pool.damaged_by(rule, i, rng, source) for i, rule in enumerate(rules)), n)
+    each = -(-n // len(rules))  # one verdict on a rollout counts in every pair that it stands in, so spread them
+    return take_turns((pool.damaged_by(rule, i * each, rng, source) for i, rule in enumerate(rules)), n)
 
 
 def take_turns(streams: Iterable[Iterator[Pair]], n: int) -> list[Pair]:
@@ -190,7 +191,7 @@ class _Pool:
         self._others: dict[str, list[str]] = {}
 
     def damaged_by(self, rule: str, start: int, rng: Random, source: Source) -> Iterator[Pair]:
-        """One pair for each rollout that the rule can damage, from the `start`-th on: rules begin at different ones."""
+        """One pair for each rollout that the rule can damage, from the `start`-th on."""
         start %= len(self._bases) or 1
         for flagged, rollout in self._bases[start:] + self._bases[:start]:
             if flagged and (rule not in ADDITIVE or (rule == "remarked" and Detector.SPEAKS_TO_GRADER in flagged)):
