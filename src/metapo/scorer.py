@@ -92,7 +92,7 @@ class Scorer:
             if connections.monitor
             else None
         )
-        self._aggregate = AGGREGATES[settings.reward]
+        self.aggregate = AGGREGATES[settings.reward]
         self._at_once = AT_ONCE * settings.judge.at_once
         self._warm: set[str] = set()
         self.in_force: Mapping[str, InForce] = {"": InForce(revision)}
@@ -128,7 +128,7 @@ class Scorer:
 
         async def appraise_one(rollout: Rollout) -> Scored:
             assessment = await self._judge.assess(rubric, rollout)
-            return Scored(rollout, "", assessment, self._aggregate(rubric, assessment.outcomes))
+            return Scored(rollout, "", assessment, self.aggregate(rubric, assessment.outcomes))
 
         return await each(appraise_one, rollouts, self._at_once)
 
@@ -138,7 +138,7 @@ class Scorer:
 
     def _unscored(self, revision: Revision, rollout: Rollout, error: MetapoError) -> Scored:
         nothing = _nothing(revision.rubric, error)
-        return Scored(rollout, revision.id, nothing, self._aggregate(revision.rubric, nothing.outcomes))
+        return Scored(rollout, revision.id, nothing, self.aggregate(revision.rubric, nothing.outcomes))
 
     async def _score(self, in_force: InForce, rollout: Rollout) -> Scored:
         revision = in_force.revision
@@ -154,10 +154,10 @@ class Scorer:
     def _reward(self, rubric: Rubric, rollout: Rollout, outcomes: Sequence[Outcome]) -> Reward:
         """Dropout leaves the training rollouts of one step and prompt, a group, the same criteria on every rank."""
         if rollout.split is not Split.TRAIN or not self._settings.dropout:
-            return self._aggregate(rubric, outcomes)
+            return self.aggregate(rubric, outcomes)
         rng = Random(f"{self._settings.seed}/dropout/{rollout.step}/{rollout.prompt}")
         kept = drop_criteria(rubric, self._settings.dropout, rng)
-        return masked(self._aggregate, rubric, kept, outcomes)
+        return masked(self.aggregate, rubric, kept, outcomes)
 
     async def _watch(self, rubric: Rubric, rollout: Rollout) -> Monitored | None:
         monitor = self._settings.monitor
@@ -171,7 +171,7 @@ class Scorer:
             assessment = await self._monitor.assess(rubric, rollout)
         except ChatMisconfigured as e:  # what is only watched ends nothing
             assessment = _nothing(rubric, e)
-        return Monitored(monitor.judge.model, assessment, self._aggregate(rubric, assessment.outcomes))
+        return Monitored(monitor.judge.model, assessment, self.aggregate(rubric, assessment.outcomes))
 
     async def _warm_up(self, in_force: Mapping[str, InForce], rollouts: Sequence[Rollout]) -> tuple[Call, ...]:
         """Once per revision, where a batch holds enough of its rollouts to gain by it."""

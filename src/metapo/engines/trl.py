@@ -183,7 +183,7 @@ class EvolvingReward:
         errors = [e for e in gather_object([self._error]) if e is not None]
         scored, others = self._take()
         error = errors[0] if errors else None
-        senses = Senses(self.scorer.appraise, self.scorer.explain)
+        senses = Senses(self.scorer.appraise, self.scorer.explain, self.scorer.aggregate)
         boundary: Boundary = self.on_main(
             lambda run: self._bridge.run(run.end_step(step, scored, error, others=others, senses=senses))
         )

@@ -3,22 +3,24 @@
     form       it is valid, within its limits, and no criterion repeats another
     fresh      it orders pairs of known order from unseen rollouts strictly better than its parent
     anchors    it orders what people pinned, and what earlier proposals were accepted for, no worse
-    attack     bad completions written to score high under it stay below the honest ones
+    attack     bad completions written to score high under it stay below the honest ones, or below as many as before
 
 The default is no change: what can't be measured is not passed. Why a gate: docs/meta.md.
 """
 
-import math
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
+from typing import NamedTuple
 
+from metapo.meta.paired import in_one_reading
 from metapo.meta.pairs import Pair, concordance
 from metapo.meta.settings import GateSettings
-from metapo.reward import Scored
+from metapo.reward import Aggregate, Scored, normalized
 from metapo.rollout import Rollout
-from metapo.rubric import Rubric
+from metapo.rubric import Rubric, digest
 
 Appraise = Callable[[Rubric, Sequence[Rollout]], Awaitable[Sequence[Scored]]]
 """Judges rollouts under a rubric that need not be in force. Raises ChatMisconfigured."""
@@ -27,7 +29,7 @@ Attacks = Callable[[], Awaitable[Sequence[Pair]]]
 Grades = Mapping[str, float | None]
 """By criterion id, the place of a completion's points in the criterion's own range, in [0, 1]; None is unscored."""
 Scores = tuple[float | None, float | None]
-CLEAR = 1.64  # standard deviations of a fair coin: a change of order that luck brings about once in twenty times
+LUCK = 0.02  # a gain counts that an equally good rubric would reach by luck no more often than that
 
 
 class Check(StrEnum):
@@ -59,9 +61,14 @@ class Measured:
     worse: tuple[Scored, ...]
 
     @property
+    def one_by_one(self) -> list[Scored]:
+        """The first pair's better and worse completion, then the second's, and so on."""
+        return [scored for pair in zip(self.better, self.worse, strict=True) for scored in pair]
+
+    @property
     def scores(self) -> list[Scores]:
-        """Normalised scores of the better and the worse completion of each pair."""
-        return [(b.reward.normalized, w.reward.normalized) for b, w in zip(self.better, self.worse, strict=True)]
+        """Rewards of the better and the worse completion of each pair."""
+        return [(b.reward.value, w.reward.value) for b, w in zip(self.better, self.worse, strict=True)]
 
     @property
     def ordered(self) -> list[tuple[Grades, Grades]]:
@@ -112,23 +119,38 @@ class Report:
 
 
 class Gate:
-    """Examines proposals for one parent; each pair is judged once under it."""
+    """Examines proposals for one parent; each set of pairs is judged once under it, and verdicts on criteria that a
+    proposal leaves alone are its own as well."""
 
-    def __init__(self, parent: Rubric, exam: Exam, appraise: Appraise, settings: GateSettings) -> None:
+    def __init__(
+        self,
+        parent: Rubric,
+        exam: Exam,
+        appraise: Appraise,
+        settings: GateSettings,
+        aggregate: Aggregate = normalized,
+    ) -> None:
         self.parent = parent
         self.exam = exam
         self._appraise = appraise
         self._settings = settings
+        self._aggregate = aggregate
         self._known: dict[tuple[str, ...], Measured] = {}
 
     async def measure(self, rubric: Rubric, pairs: Sequence[Pair]) -> Measured:
         """Judge pairs under a rubric. Raises ChatMisconfigured."""
         key = (rubric.digest, *(pair.key for pair in pairs))
         if key not in self._known:
-            rollouts = [rollout for pair in pairs for rollout in pair.rollouts()]
-            scored = await self._appraise(rubric, rollouts) if rollouts else []
+            scored = await self._judged(rubric, [rollout for pair in pairs for rollout in pair.rollouts()])
+            if rubric.digest != self.parent.digest:
+                before = await self.measure(self.parent, pairs)
+                both = zip(before.one_by_one, scored, strict=True)
+                scored = [in_one_reading(self.parent, b, rubric, a, self._aggregate) for b, a in both]
             self._known[key] = Measured(tuple(pairs), tuple(scored[::2]), tuple(scored[1::2]))
         return self._known[key]
+
+    async def _judged(self, rubric: Rubric, rollouts: Sequence[Rollout]) -> Sequence[Scored]:
+        return await self._appraise(rubric, rollouts) if rollouts else []
 
     async def examine(self, child: Rubric, problems: Sequence[str], attacks: Attacks) -> Report:
         """The checks that are switched on, the cheap ones first, up to the first that fails: what comes after it costs
@@ -177,47 +199,61 @@ class Gate:
         if not change.n:
             return Finding(Check.ATTACK, False, "no attack has verdicts")
         survived = 1 - change.share_after <= self._settings.max_fooled
-        return change.finding(Check.ATTACK, survived or change.share_after > change.share_before)
+        return change.finding(Check.ATTACK, survived or change.share_after >= change.share_before)
 
     async def _change(self, child: Rubric, pairs: Sequence[Pair]) -> "_Change":
         """From parent to child, on the pairs for which both gave all scores."""
         before, after = await self.measure(self.parent, pairs), await self.measure(child, pairs)
-        both = zip(before.scores, after.scores, strict=True)
-        return _Change(tuple((_place(b), _place(a)) for b, a in both if None not in (*b, *a)))
+        both = zip(pairs, before.scores, after.scores, strict=True)
+        return _Change(
+            tuple(_Move(digest([p.prompt, p.better]), _place(b), _place(a)) for p, b, a in both if None not in (*b, *a))
+        )
+
+
+class _Move(NamedTuple):
+    """A pair's place before and after: 1 in the right order, 0.5 tied, 0 in the wrong one. `of` is its better
+    completion."""
+
+    of: str
+    before: float
+    after: float
 
 
 @dataclass(frozen=True)
 class _Change:
-    """What another rubric did to the order of the same pairs: for each its place before and after, 1 in the right
-    order, 0.5 tied, 0 in the wrong one."""
+    """What another rubric did to the order of the same pairs."""
 
-    places: tuple[tuple[float, float], ...]
+    moves: tuple[_Move, ...]
 
     @property
     def n(self) -> int:
-        return len(self.places)
+        return len(self.moves)
 
     @property
     def share_before(self) -> float:
-        return fmean(before for before, _ in self.places)
+        return fmean(move.before for move in self.moves)
 
     @property
     def share_after(self) -> float:
-        return fmean(after for _, after in self.places)
+        return fmean(move.after for move in self.moves)
 
     @property
     def up(self) -> float:
         """How many pairs moved towards the right order; from or to a tie is half a move."""
-        return sum(after - before for before, after in self.places if after > before)
+        return sum(max(0.0, move.after - move.before) for move in self.moves)
 
     @property
     def down(self) -> float:
-        return sum(before - after for before, after in self.places if before > after)
+        return sum(max(0.0, move.before - move.after) for move in self.moves)
 
     @property
     def is_gain(self) -> bool:
-        """More than luck: the one-sided sign test on the pairs that moved."""
-        return self.up - self.down >= CLEAR * math.sqrt(self.up + self.down) > 0
+        """More than luck. Pairs that share their better completion move as one: they share its verdicts, errors
+        included."""
+        steps: Counter[str] = Counter()
+        for move in self.moves:
+            steps[move.of] += round(2 * (move.after - move.before))
+        return by_luck(list(steps.values())) <= LUCK
 
     @property
     def told(self) -> str:
@@ -228,6 +264,19 @@ class _Change:
 
     def finding(self, check: Check, passed: bool) -> Finding:
         return Finding(check, passed, self.told, self.share_before, self.share_after, self.n)
+
+
+def by_luck(steps: Sequence[int]) -> float:
+    """The chance of at least this sum if each step were as likely to go the other way: the exact one-sided sign-flip
+    test, in (0, 1]; with steps of 1 alone the sign test."""
+    chances = {0: 1.0}
+    for step in filter(None, steps):
+        flipped: defaultdict[int, float] = defaultdict(float)
+        for total, chance in chances.items():
+            flipped[total + step] += chance / 2
+            flipped[total - step] += chance / 2
+        chances = flipped
+    return sum(chance for total, chance in chances.items() if total >= sum(steps))
 
 
 def _place(scores: Scores) -> float:

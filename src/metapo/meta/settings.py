@@ -26,7 +26,7 @@ class GateSettings(Frozen):
     """What a proposal has to pass. At most `max_pairs` fresh pairs are measured, `max_anchors` pinned and archived ones
     and `max_attacks` attacks; with fewer than `min_pairs` fresh ones that have verdicts nothing can be told, and
     nothing changes. A proposal survives the attack where at most the share `max_fooled` of the attacks score as high
-    as the honest completion, or fewer than under its parent."""
+    as the honest completion, or no more of them than under its parent."""
 
     fresh: bool = True
     anchors: bool = True
@@ -48,7 +48,7 @@ class ExamSettings(Frozen):
     monitor: bool = True
     references: bool = True
     compared: int = Field(default=24, ge=0)
-    exemplars: int = Field(default=4, ge=0)
+    exemplars: int = Field(default=12, ge=0)
     written_attacks: int = Field(default=2, ge=0)
     archive: int = Field(default=64, ge=0)
 

@@ -25,7 +25,7 @@ from metapo.meta.propose import Merged, analyze, findings_text, merge, refine, r
 from metapo.meta.select import SELECTS, Evidence, Sample
 from metapo.meta.settings import MetaSettings
 from metapo.meta.split import split
-from metapo.reward import Scored
+from metapo.reward import Aggregate, Scored, normalized
 from metapo.rubric import Criterion, Revision, Rubric
 from metapo.rubric_lint import repeats
 
@@ -83,10 +83,12 @@ async def as_it_is(rubric: Rubric, scored: Scored) -> Scored:
 
 @dataclass(frozen=True)
 class Senses:
-    """What a meta step may ask the judge for: reasons for verdicts, and verdicts under rubrics not in force."""
+    """What a meta step may ask the judge for: reasons for verdicts, and verdicts under rubrics not in force, of which
+    `aggregate` makes rewards."""
 
     appraise: Appraise
     explain: Explain = as_it_is
+    aggregate: Aggregate = normalized
 
 
 class Reviser:
@@ -171,7 +173,7 @@ class Reviser:
             rng=rng,
             log=log,
         )
-        return Gate(parent.rubric, exam, senses.appraise, self.settings.gate)
+        return Gate(parent.rubric, exam, senses.appraise, self.settings.gate, senses.aggregate)
 
     async def _read(
         self, rubric: Rubric, evidence: Evidence, senses: Senses, rng: Random, log: list[Exchange]
