@@ -1,0 +1,243 @@
+"""The gate, check by check, before a judge that orders pairs as a test tells it."""
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metapo.judge.judge import Assessment
+from metapo.meta.gate import LUCK, Check, Exam, Finding, Gate, Report, by_luck
+from metapo.meta.pairs import Pair
+from metapo.meta.settings import GateSettings
+from metapo.reward import Scored
+from metapo.rollout import Rollout
+from metapo.rubric import Rubric
+from tests.helpers import criterion, rubric
+from tests.meta.judged import Orders, pairs
+from tests.meta.rollouts import reward
+
+PARENT, CHILD = rubric(criterion("depth")), rubric(criterion("style"))
+ON = GateSettings()
+
+
+def gate_of(
+    before: dict[str, str], after: dict[str, str], settings: GateSettings = ON, *, anchors: int | None = None
+) -> tuple[Gate, Orders]:
+    """A gate before which pairs are ordered as the signs say: keys fresh, anchors and attack."""
+    n_anchors = len(before.get("anchors", "")) if anchors is None else anchors
+    orders = Orders({PARENT: before, CHILD: after})
+    exam = Exam(pairs("fresh", len(before["fresh"])), pairs("anchors", n_anchors))
+    return Gate(PARENT, exam, orders.appraise, settings), orders
+
+
+async def examined(
+    before: dict[str, str], after: dict[str, str], settings: GateSettings = ON, *, problems: Sequence[str] = ()
+) -> Report:
+    gate, _ = gate_of(before, after, settings)
+    return await gate.examine(CHILD, problems, attacks_of(len(before.get("attack", ""))))
+
+
+def attacks_of(n: int) -> Callable[[], Awaitable[Sequence[Pair]]]:
+    async def attacks() -> Sequence[Pair]:
+        return pairs("attack", n)
+
+    return attacks
+
+
+BEFORE = {"fresh": "=" * 20, "anchors": "+" * 4, "attack": "+" * 10}
+BETTER = {"fresh": "+" * 20, "anchors": "+" * 4, "attack": "+" * 10}
+
+
+async def test_what_is_better_and_no_worse_anywhere_passes_all_checks_in_order() -> None:
+    report = await examined(BEFORE, BETTER)
+    assert report.accepted
+    assert [f.check for f in report.findings] == [Check.FORM, Check.FRESH, Check.ANCHORS, Check.ATTACK]
+    assert report.findings[1] == Finding(
+        Check.FRESH,
+        True,
+        "100.0% of 20 pairs in the right order, 50.0% before (10 better, 0 worse)",
+        parent=0.5,
+        child=1.0,
+        n=20,
+    )
+    assert report.gain == 0.5
+    assert report.fresh is not None
+    assert report.fresh.scores == [(0.8, 0.2)] * 20
+
+
+async def test_problems_of_the_form_are_the_reason_and_nothing_is_judged() -> None:
+    gate, orders = gate_of(BEFORE, BETTER)
+    report = await gate.examine(CHILD, ["'a' repeats 'b'", "13 criteria, more than 12"], attacks_of(10))
+    assert not report.accepted
+    assert report.reason == "form: 'a' repeats 'b'; 13 criteria, more than 12"
+    assert (orders.asked, report.fresh, report.gain) == ([], None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "passed"),
+    [
+        ("=" * 20, "=" * 20, False),  # no change is no gain
+        ("+" * 20, "+" * 20, False),
+        ("-" * 20, "+" * 5 + "-" * 15, False),  # five rises in a row: a chance of 1/32
+        ("-" * 20, "+" * 6 + "-" * 14, True),  # six: 1/64
+        ("-" * 20, "=" * 6 + "-" * 14, True),  # to a tie is a rise as well
+        ("-" * 18 + "++", "+" * 8 + "-" * 12, False),  # 8 up, 2 down: 56/1024
+        ("-" * 19 + "+", "+" * 8 + "-" * 12, True),  # 8 up, 1 down: 10/512
+        ("+" * 20, "-" * 20, False),
+    ],
+)
+async def test_fresh_pairs_have_to_rise_by_more_than_luck(before: str, after: str, passed: bool) -> None:
+    settings = GateSettings(anchors=False, attack=False)
+    report = await examined({"fresh": before}, {"fresh": after}, settings)
+    assert report.accepted is passed
+    assert report.findings[-1].check is Check.FRESH
+
+
+async def test_pairs_of_one_completion_rise_as_one() -> None:
+    """Six copies of one essay, damaged in six ways, share its verdicts: one lucky error puts all of them right."""
+    same = tuple(
+        pair.model_copy(update={"prompt": "fresh 0", "worse": f"bad {i}"}) for i, pair in enumerate(pairs("f", 9))
+    )
+
+    async def appraise(judged: Rubric, rollouts: Sequence[Rollout]) -> list[Scored]:
+        good = 4 if judged == CHILD else 0
+        return [_scored(judged, r, good if r.completion == "good" else 2) for r in rollouts]
+
+    report = await Gate(PARENT, Exam(same), appraise, ON).examine(CHILD, (), attacks_of(0))
+    assert report.findings[-1].check is Check.FRESH
+    assert report.findings[-1].detail == "100.0% of 9 pairs in the right order, 0.0% before (9 better, 0 worse)"
+    assert not report.accepted
+
+
+def _scored(judged: Rubric, rollout: Rollout, points: int) -> Scored:
+    return Scored(rollout, "", Assessment((), ()), reward(points / 5))
+
+
+async def test_pairs_without_both_scores_under_both_rubrics_are_left_out_together() -> None:
+    before = "?=!=" + "=" * 8
+    after = "++?!" + "+" * 8
+    report = await examined({"fresh": before}, {"fresh": after}, GateSettings(anchors=False, attack=False))
+    found = report.findings[-1]
+    assert (found.n, found.parent, found.child) == (9, 0.5, 1.0)
+    assert report.accepted
+
+
+async def test_too_few_scored_pairs_tell_nothing() -> None:
+    report = await examined({"fresh": "-" * 7 + "?" * 9}, {"fresh": "+" * 16})
+    assert report.reason == "fresh: only 7 pairs of known order have verdicts, 8 are needed"
+    assert not report.accepted
+    enough = await examined(
+        {"fresh": "-" * 8 + "?" * 9}, {"fresh": "+" * 17}, GateSettings(anchors=False, attack=False)
+    )
+    assert enough.accepted
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "passed"),
+    [
+        ("+++-", "+++-", True),
+        ("+++-", "++-+", True),  # as many right, be it others
+        ("++++", "+++=", False),
+        ("----", "---=", True),
+        ("++??", "????", False),  # none of four has verdicts under both
+        ("++??", "++++", True),  # two of four have
+        ("+???", "++++", False),
+    ],
+)
+async def test_anchors_are_no_worse(before: str, after: str, passed: bool) -> None:
+    settings = GateSettings(fresh=False, attack=False)
+    report = await examined({"fresh": "", "anchors": before}, {"fresh": "", "anchors": after}, settings)
+    assert report.accepted is passed
+    assert report.findings[-1].check is Check.ANCHORS
+
+
+async def test_without_anchors_there_is_nothing_to_be_worse_on() -> None:
+    report = await examined({**BEFORE, "anchors": ""}, BETTER)
+    assert report.accepted
+    assert report.findings[2] == Finding(Check.ANCHORS, True, "there are none yet")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "passed"),
+    [
+        ("+" * 10, "+" * 10, True),
+        ("+" * 10, "+" * 9 + "-", True),  # a tenth may fool it
+        ("+" * 10, "+" * 8 + "--", False),
+        ("+" * 10, "+" * 9 + "=", True),
+        ("+" * 8 + "--", "+" * 8 + "--", True),  # to refuse it would leave one in force that is fooled as often
+        ("+" * 8 + "=-", "+" * 8 + "--", False),
+        ("-" * 10, "-" * 9 + "=", True),  # bad, yet better than before
+        ("?" * 10, "+" * 10, False),
+        ("", "", False),
+    ],
+)
+async def test_an_attack_is_survived_or_met_better_than_before(before: str, after: str, passed: bool) -> None:
+    report = await examined({**BEFORE, "attack": before}, {**BETTER, "attack": after})
+    assert report.accepted is passed
+    assert report.findings[-1].check is Check.ATTACK
+
+
+async def test_checks_end_with_the_first_that_fails_and_later_ones_cost_nothing() -> None:
+    asked = []
+
+    async def attacks() -> Sequence[Pair]:
+        asked.append("attacks")
+        return pairs("attack", 10)
+
+    gate, orders = gate_of(BEFORE, {**BETTER, "anchors": "+++-"})
+    report = await gate.examine(CHILD, (), attacks)
+    assert [f.check for f in report.findings] == [Check.FORM, Check.FRESH, Check.ANCHORS]
+    assert report.reason.startswith("anchors: 75.0% of 4 pairs in the right order, 100.0% before")
+    assert asked == []
+    assert {name for _, name in orders.asked} == {"fresh", "anchors"}
+
+
+async def test_a_check_that_is_off_is_not_made() -> None:
+    gate, orders = gate_of(BEFORE, BETTER, GateSettings(fresh=False, anchors=False, attack=False))
+    report = await gate.examine(CHILD, (), attacks_of(10))
+    assert report == Report((Finding(Check.FORM, True, "valid"),))
+    assert report.accepted
+    assert orders.asked == []
+
+
+async def test_the_parent_is_judged_once_for_each_set_of_pairs() -> None:
+    other = rubric(criterion("form"))
+    orders = Orders({PARENT: BEFORE, CHILD: BETTER, other: BETTER})
+    gate = Gate(PARENT, Exam(pairs("fresh", 20), pairs("anchors", 4)), orders.appraise, ON)
+    for child in (CHILD, other, CHILD):
+        await gate.examine(child, (), attacks_of(10))
+    assert sorted(orders.asked) == sorted(
+        (judged.digest, name) for judged in (PARENT, CHILD, other) for name in ("fresh", "anchors", "attack")
+    )
+
+
+async def test_prefers_says_why_another_rubric_is_clearly_better() -> None:
+    gate, _ = gate_of({"fresh": "-" * 20}, {"fresh": "+" * 6 + "-" * 14})
+    assert await gate.prefers(CHILD) == "30.0% of 20 pairs in the right order, 0.0% before (6 better, 0 worse)"
+    gate, _ = gate_of({"fresh": "-" * 20}, {"fresh": "+" * 5 + "-" * 15})
+    assert await gate.prefers(CHILD) == ""
+    gate, _ = gate_of({"fresh": "-" * 7}, {"fresh": "+" * 7})
+    assert await gate.prefers(CHILD) == "", "seven pairs are too few"
+
+
+async def test_won_are_the_pairs_that_only_the_child_puts_in_the_right_order() -> None:
+    gate, _ = gate_of({"fresh": "=-+?+="}, {"fresh": "+++++-"})
+    assert [pair.prompt for pair in await gate.won(CHILD)] == ["fresh 0", "fresh 1"]
+
+
+@given(st.lists(st.integers(-3, 3), max_size=9))
+def test_luck_agrees_with_trying_every_way(steps: list[int]) -> None:
+    sums = [
+        sum(sign * step for sign, step in zip(signs, steps, strict=True))
+        for signs in product((1, -1), repeat=len(steps))
+    ]
+    assert math.isclose(by_luck(steps), sum(s >= sum(steps) for s in sums) / len(sums))
+
+
+def test_luck_of_equal_steps_is_the_sign_test() -> None:
+    assert by_luck([1] * 8 + [-1] * 2) == 56 / 1024
+    assert by_luck([2] * 6) == 1 / 64 < LUCK
+    assert by_luck([]) == 1.0
