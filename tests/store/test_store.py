@@ -13,7 +13,16 @@ import sqlalchemy as sa
 from metapo.errors import LineageError, StoreError
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome, Reason, Revision, Unscored, Verdict
-from metapo.store import CallRecord, ExchangeRecord, MetaStepRecord, OpinionRecord, RolloutRecord, Spent, Store
+from metapo.store import (
+    CallRecord,
+    ExchangeRecord,
+    MetaStepRecord,
+    OpinionRecord,
+    RolloutRecord,
+    SampleRecord,
+    Spent,
+    Store,
+)
 from metapo.store.migrations import MIGRATIONS, m001_first
 from metapo.store.schema import metadata
 from tests.helpers import criterion, rubric, verdict
@@ -44,9 +53,24 @@ def begin(store: Store, resumed_step: int = 0) -> int:
 
 
 def meta_step(step: int, child: Revision | None, decision: str = "adopted") -> MetaStepRecord:
-    samples = (record(step - 1).rollout,)
     exchanges = (ExchangeRecord("analyze", 0, "why?", "because"), ExchangeRecord("merge", None, "all?", "", "timeout"))
-    return MetaStepRecord(step, FIRST.id, child, decision, "a reason", samples, exchanges, 1.5)
+    return MetaStepRecord(
+        step=step,
+        adopt_step=step,
+        parent_id=FIRST.id,
+        child=child,
+        decision=decision,
+        reason="a reason",
+        samples=(SampleRecord(record(step - 1).rollout),),
+        exchanges=exchanges,
+        seconds=1.5,
+    )
+
+
+def adopt(store: Store, attempt: int, step: int, child: Revision) -> None:
+    """A meta step after `step` steps whose child is in force at once."""
+    store.append_meta_step(attempt, meta_step(step, child))
+    store.adopt(attempt, step, child)
 
 
 def test_rollouts_come_back_as_they_were_written(store: Store) -> None:
@@ -118,7 +142,7 @@ def test_all_calls_count_as_spent_those_of_older_attempts_too(store: Store) -> N
     )
     store.append_rollouts(attempt, [replace(record(0), calls=calls)])
     exchanges = (ExchangeRecord("merge", None, "p", "r", "", "m", 1000, 20, 1.0, 3.0),)
-    store.append_meta_step(attempt, replace(meta_step(4, None, "failed"), exchanges=exchanges), adopted=False)
+    store.append_meta_step(attempt, replace(meta_step(4, None, "failed"), exchanges=exchanges))
     spent = Spent(4, 100 + 7 + 10 + 1000 + 20, 1.75)
     assert store.spent() == spent
     begin(store, resumed_step=0)
@@ -186,18 +210,20 @@ def test_a_revision_needs_its_parents(store: Store) -> None:
     assert store.verify() == 0, "half a revision was written"
 
 
-def test_a_meta_step_keeps_every_text_and_adopts_in_the_same_transaction(store: Store) -> None:
+def test_a_meta_step_keeps_every_text_and_its_child_scores_once_it_is_adopted(store: Store) -> None:
     attempt = begin(store)
     store.append_rollouts(attempt, [record(3)])
-    store.append_meta_step(attempt, meta_step(4, CHILD), adopted=True)
+    store.append_meta_step(attempt, meta_step(4, CHILD))
     assert store.meta_steps() == [meta_step(4, CHILD)]
-    assert store.lineage() == [(0, FIRST), (4, CHILD)]
+    assert store.lineage() == [(0, FIRST)]
+    store.adopt(attempt, 6, CHILD)
+    assert store.lineage() == [(0, FIRST), (6, CHILD)]
     assert store.verify() == 2
 
 
 def test_a_rejected_proposal_is_kept_but_not_in_force(store: Store) -> None:
     attempt = begin(store)
-    store.append_meta_step(attempt, meta_step(4, CHILD, "rejected"), adopted=False)
+    store.append_meta_step(attempt, meta_step(4, CHILD, "rejected"))
     assert store.lineage() == [(0, FIRST)]
     assert store.revision(CHILD.id) == CHILD
 
@@ -206,10 +232,10 @@ def test_resuming_supersedes_what_came_after_the_checkpoint(store: Store) -> Non
     """The checkpoint after 4 steps holds training steps 0-3, the meta step and the evaluation at 4."""
     attempt = begin(store)
     store.append_rollouts(attempt, [record(s) for s in range(4)] + [record(4, 0, Split.EVAL)])
-    store.append_meta_step(attempt, meta_step(4, CHILD), adopted=True)
+    adopt(store, attempt, 4, CHILD)
     store.append_rollouts(attempt, [record(s, by=CHILD) for s in range(4, 7)] + [record(6, 0, Split.EVAL, CHILD)])
     lost = CHILD.model_copy(update={"parents": (CHILD.id,), "step": 6})
-    store.append_meta_step(attempt, meta_step(6, lost), adopted=True)
+    adopt(store, attempt, 6, lost)
 
     again = begin(store, resumed_step=4)
     assert [r.rollout.step for r in store.rollouts()] == [0, 1, 2, 3]
@@ -245,7 +271,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(store: Store) -> 
 def test_verify_finds_what_was_tampered_with(store: Store, damage: str, message: str) -> None:
     attempt = begin(store)
     store.append_rollouts(attempt, [record(s) for s in range(4)])
-    store.append_meta_step(attempt, meta_step(4, CHILD), adopted=True)
+    adopt(store, attempt, 4, CHILD)
     assert store.verify() == 2
     with sqlite3.connect(store.path) as db:
         db.execute(damage)
