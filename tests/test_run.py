@@ -116,6 +116,16 @@ async def test_the_meta_model_reads_training_rollouts_since_the_last_meta_step_o
     run.close()
 
 
+async def test_rollouts_without_a_reward_are_never_shown(tmp_path: Path) -> None:
+    reviewer = Reviewer(STYLE)
+    run = create(tmp_path, reviewer)
+    run.begin(0)
+    await end_step(run, 2, scored(run, 1, failed=1))
+    seen = [r.last for r in reviewer.asked("analysis")]
+    assert [any(f"train 1 {i}" in text for text in seen) for i in range(4)] == [False, True, True, True]
+    run.close()
+
+
 async def test_too_many_failures_end_the_run_and_are_not_low_scores(tmp_path: Path) -> None:
     run = create(tmp_path)
     run.begin(0)

@@ -15,13 +15,14 @@ from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Reason, Revision, Rubric, Unscored, Verdict
 from metapo.scale import Scale, bridge
-from metapo.scorer import AT_ONCE, MIN_WARM_UP, Connections, Scorer
+from metapo.scorer import AT_ONCE, MIN_WARM_UP, Connections, InForce, Scorer
 from metapo.settings import MonitorSettings, PanelSettings, Settings
 from tests.helpers import criterion, rubric
 from tests.judge.questions import points, reply
 
 RUBRIC = rubric(criterion("depth", (0, 2, 5)))
 COLD = JudgeSettings(warm_up=False)
+UNSCALED = Scale()
 
 
 class Model:
@@ -80,6 +81,15 @@ def scorer(
     return Scorer(given, Connections(judge=judge, meta=judge, panel=panel, monitor=monitor), revision(given.rubric))
 
 
+def of(asking: Scorer) -> Revision:
+    """The revision in force for prompts of no cluster."""
+    return asking.in_force[""].revision
+
+
+def adopt(asking: Scorer, to: Revision, scale: Scale = UNSCALED) -> None:
+    asking.in_force = {"": InForce(to, scale)}
+
+
 def rollouts(n: int, *, step: int = 0, split: Split = Split.TRAIN) -> list[Rollout]:
     return [Rollout(prompt="p", completion=f"{i:03}", step=step, position=i, split=split) for i in range(n)]
 
@@ -93,19 +103,19 @@ async def test_scores_are_in_order_and_of_the_revision_in_force() -> None:
     asking = scorer(model)
     got = await asking.score(rollouts(3))
     assert [(s.rollout.completion, s.reward.value) for s in got] == [("000", 1.0), ("001", 0.0), ("002", None)]
-    assert {s.revision_id for s in got} == {asking.revision.id}
+    assert {s.revision_id for s in got} == {of(asking).id}
     assert [s.monitored for s in got] == [None] * 3
-    asking.revision = revision(rubric(criterion("style", (0, 5))), step=1)
+    adopt(asking, revision(rubric(criterion("style", (0, 5))), step=1))
     [again] = await asking.score(rollouts(1))
-    assert (again.revision_id, again.assessment.outcomes[0].criterion_id) == (asking.revision.id, "style")
+    assert (again.revision_id, again.assessment.outcomes[0].criterion_id) == (of(asking).id, "style")
 
 
 async def test_a_swap_in_the_middle_of_a_batch_waits_for_the_next() -> None:
     asking = scorer(Model())
-    first = asking.revision
+    first = of(asking)
     batch = asyncio.create_task(asking.score(rollouts(9)))
     await asyncio.sleep(0)
-    asking.revision = revision(rubric(criterion("style", (0, 5))), step=1)
+    adopt(asking, revision(rubric(criterion("style", (0, 5))), step=1))
     assert {s.revision_id for s in await batch} == {first.id}
 
 
@@ -157,7 +167,7 @@ def test_a_batch_that_was_not_judged_has_a_reason_and_no_reward() -> None:
     asking = scorer(Model(), settings(rubric()))
     for scored in asking.unscored(rollouts(2), ChatMisconfigured("401" * 300)):
         assert scored.reward.value is None
-        assert scored.revision_id == asking.revision.id
+        assert scored.revision_id == of(asking).id
         assert points(scored.assessment.outcomes) == [Reason.MISCONFIGURED] * 2
         assert {len(o.detail) for o in scored.assessment.unscored} == {500}
 
@@ -176,7 +186,7 @@ async def test_reasons_are_those_of_the_judge_and_the_rest_stays() -> None:
     model = Model(lambda prompt: why if '"rationale"' in prompt else reply(a=2))
     asking = scorer(model)
     [scored] = await asking.score(rollouts(1))
-    explained = await asking.explain(scored)
+    explained = await asking.explain(RUBRIC, scored)
     assert explained.assessment.outcomes == (Verdict(criterion_id="depth", points=2, rationale="deep"),)
     assert (explained.reward, explained.rollout) == (scored.reward, scored.rollout)
     assert len(explained.assessment.calls) == 1
@@ -259,6 +269,29 @@ async def test_a_verdict_missing_where_it_would_not_count_leaves_no_reward() -> 
     assert {s.reward.value for s in got} == {None}
 
 
+async def test_each_cluster_has_its_own_revision_and_one_that_is_unknown_the_runs_first() -> None:
+    asking = scorer(Model(lambda prompt: reply(a=5)))
+    law = revision(rubric(criterion("style", (0, 5))), step=1)
+    asking.in_force = {**asking.in_force, "law": InForce(law, Scale(shift=1.0))}
+    batch = [r.model_copy(update={"cluster": name}) for r, name in zip(rollouts(3), ("", "law", "new"), strict=True)]
+    got = await asking.score(batch)
+    assert [s.revision_id for s in got] == [of(asking).id, law.id, of(asking).id]
+    assert [s.reward.value for s in got] == [1.0, 2.0, 1.0]
+
+
+async def test_what_is_appraised_is_whole_unscaled_and_seen_by_no_monitor() -> None:
+    judge, monitor = Model(lambda prompt: reply(a=5, b=5)), Model()
+    asking = scorer(judge, watched(dropout=0.5), monitor=monitor)
+    adopt(asking, of(asking), Scale(shift=1.0))
+    other = rubric(criterion("depth"), criterion("style", (0, 5)))
+    got = await asking.appraise(other, rollouts(2))
+    assert [s.rollout for s in got] == rollouts(2)
+    assert [len(s.assessment.outcomes) for s in got] == [2, 2]
+    assert {s.reward.value for s in got} == {1.0}
+    assert {s.monitored for s in got} == {None}
+    assert (len(judge.requests), len(monitor.requests)) == (2, 0)
+
+
 # --- the scale
 
 
@@ -267,7 +300,7 @@ async def test_the_scale_in_force_changes_the_value_alone() -> None:
     model = Model(lambda prompt: next(answer for text, answer in given.items() if f"\n{text}\n" in prompt))
     asking = scorer(model)
     plain = await asking.score(rollouts(3))
-    asking.scale = Scale(factor=2.0, shift=-0.5)
+    adopt(asking, of(asking), Scale(factor=2.0, shift=-0.5))
     scaled = await asking.score(rollouts(3))
     assert [s.reward.value for s in scaled] == [1.5, -0.5, None]
     assert [s.reward._replace(value=None) for s in scaled] == [s.reward._replace(value=None) for s in plain]
@@ -277,7 +310,7 @@ async def test_a_new_scale_in_the_middle_of_a_batch_waits_for_the_next() -> None
     asking = scorer(Model())
     batch = asyncio.create_task(asking.score(rollouts(9)))
     await asyncio.sleep(0)
-    asking.scale = Scale(shift=1.0)
+    adopt(asking, of(asking), Scale(shift=1.0))
     assert {s.reward.value for s in await batch} == {1.0}
     assert {s.reward.value for s in await asking.score(rollouts(2))} == {2.0}
 
@@ -286,12 +319,12 @@ async def test_a_change_of_rubric_is_bridged() -> None:
     """As a run does it: the last batch under both, then the scale that gives it its old mean and spread."""
     asking = scorer(Model(lambda prompt: reply(a=2 if "\n000\n" in prompt else 5)))
     before = [s.reward.value for s in await asking.score(rollouts(4))]
-    asking.revision = revision(rubric(criterion("style", (0, 2, 5, 10))), step=1)
+    adopt(asking, revision(rubric(criterion("style", (0, 2, 5, 10))), step=1))
     after = [s.reward.value for s in await asking.score(rollouts(4))]
     found = bridge(before, after)
     assert found is not None
     assert (found.n, found.mean_before, found.mean_after) == (4, pytest.approx(0.85), pytest.approx(0.425))
-    asking.scale = found.scale(asking.scale)
+    adopt(asking, of(asking), found.scale(Scale()))
     assert [s.reward.value for s in await asking.score(rollouts(4))] == pytest.approx(before)
 
 
@@ -314,7 +347,7 @@ async def test_a_revision_is_warmed_up_for_once() -> None:
     asking = scorer(model, WARM)
     for step, n_warm in ((0, 1), (1, 1), (2, 2)):
         if step == 2:
-            asking.revision = revision(rubric(criterion("style", (0, 5))), step=2)
+            adopt(asking, revision(rubric(criterion("style", (0, 5))), step=2))
         await asking.score(rollouts(20, step=step))
         assert len(model.requests) - len(model.judged) == n_warm
 
@@ -380,7 +413,7 @@ async def test_the_monitor_has_the_rubric_in_force_or_its_own() -> None:
         asking = scorer(Model(), watched(r=given), monitor=Model())
         seen = []
         for r in (RUBRIC, rubric(criterion("style", (0, 5)))):
-            asking.revision = revision(r)
+            adopt(asking, revision(r))
             [scored] = await asking.score(rollouts(1))
             assert scored.monitored is not None
             seen.append(scored.monitored.assessment.outcomes[0].criterion_id)

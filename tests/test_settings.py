@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from metapo.errors import RubricError, SettingsError
+from metapo.meta.settings import MPO, GateSettings, MetaSettings
 from metapo.settings import DataSettings, EngineSettings, MetaSchedule, PolicySettings, Settings, TrainSettings
 from metapo.world.presets import arm_settings
 from tests.helpers import rubric, rubrics
@@ -51,6 +52,20 @@ line_ends = st.lists(
 ).map("".join)
 
 
+@st.composite
+def schedules(draw: st.DrawFn) -> MetaSchedule:
+    """Any that begins no meta step while another is under way."""
+    every = draw(st.integers(0, 99))
+    earliest = min(every, 5) or 1
+    return MetaSchedule(
+        method=draw(st.sampled_from(["metapo", "mpo"])),
+        every=every,
+        earliest=earliest,
+        staleness=draw(st.integers(0, earliest)),
+        gate=draw(st.none() | st.builds(GateSettings, attack=st.booleans(), max_fooled=st.floats(0, 1))),
+    )
+
+
 @given(
     rubrics(),
     line_ends | st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
@@ -62,7 +77,7 @@ line_ends = st.lists(
         kl=st.floats(0, 10),
         eval_every=st.integers(0, 9),
     ),
-    st.builds(MetaSchedule, every=st.integers(0, 99), accept=st.sampled_from(["always", "never"])),
+    schedules(),
     st.integers(0, 2**32 - 1),
 )
 def test_yaml_written_is_read_back(given_rubric: Any, text: str, engine: Any, meta: Any, seed: int) -> None:
@@ -98,6 +113,32 @@ def test_the_smallest_settings_take_every_default() -> None:
     assert settings.engine == EngineSettings()
     assert settings.engine.kl > 0, "KL is on unless it is switched off"
     assert settings.meta.endpoint is None
+
+
+def test_mpo_is_one_line_and_one_may_still_differ_from_it() -> None:
+    published = load(dump(meta="mpo")).meta
+    assert (published.select, published.candidates, published.gate) == ("random", 1, None)
+    assert (published.repair, published.rollback, published.when) == (False, False, "every")
+    assert (published.staleness, published.bridge) == (0, "off")
+    assert not any(vars(published.hygiene).values())
+    assert published == MetaSchedule(method="mpo") == load(dump(meta={"method": "mpo"})).meta
+    assert MPO.keys() <= MetaSchedule.model_fields.keys()
+    overlapped = load(dump(meta={"method": "mpo", "staleness": 3, "select": "thirds"})).meta
+    assert overlapped == published.model_copy(update={"staleness": 3, "select": "thirds"})
+    assert MetaSettings(method="mpo").select == "random"
+
+
+def test_by_default_meta_steps_are_gated_adaptive_and_beside_training() -> None:
+    ours = load(dump()).meta
+    assert (ours.method, ours.when, ours.select, ours.staleness) == ("metapo", "adaptive", "mixed", 2)
+    assert ours.gate == GateSettings()
+    assert ours.rollback
+
+
+def test_a_meta_step_ends_before_the_next_may_begin() -> None:
+    message = refused(dump(meta={"method": "mpo", "every": 2, "staleness": 3}))
+    assert "staleness = 3 is more than every = 2: a meta step would begin late" in message
+    assert "staleness = 6 is more than earliest = 5" in refused(dump(meta={"staleness": 6}))
 
 
 def test_resolved_settings_hold_every_field() -> None:
@@ -154,7 +195,11 @@ def test_a_missing_field_is_named(field: str) -> None:
         ({"task": "chess"}, "  task: Input should be 'generic' or 'world'; got 'chess'"),
         ({"task_description": ""}, "  task_description: String should have at least 1 character; got ''"),
         ({"meta__every": -1}, "  meta.every: Input should be greater than or equal to 0; got '-1'"),
-        ({"meta__accept": "sometimes"}, "  meta.accept: Input should be 'always' or 'never'; got 'sometimes'"),
+        ({"meta__accept": "never"}, "  meta.accept: Extra inputs are not permitted; got 'never'"),
+        ({"meta__method": "grpo"}, "  meta.method: Input should be 'metapo' or 'mpo'; got 'grpo'"),
+        ({"meta__approve": "never"}, "  meta.approve: Input should be 'auto' or 'manual'; got 'never'"),
+        ({"meta__candidates": 0}, "  meta.candidates: Input should be greater than or equal to 1; got '0'"),
+        ({"meta__gate": {"max_fooled": 2}}, "  meta.gate.max_fooled: Input should be less than or equal to 1; got '2'"),
         ({"meta__endpoint": {"url": "http://x/v1"}}, "  meta.endpoint.model: Field required"),
         ({"judging__max_attempts": 0}, "  judging.max_attempts: Input should be greater than or equal to 1; got '0'"),
         ({"judge__url": ""}, "  judge.url: String should have at least 1 character; got ''"),

@@ -1,5 +1,6 @@
 """The meta step: who is asked what, in which order, and that nothing unreadable ever becomes the rubric."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
@@ -9,11 +10,13 @@ from metapo.errors import ChatMisconfigured, ChatTimeout
 from metapo.judge.judge import Assessment
 from metapo.judge.template import unfence
 from metapo.judge.transport import ChatReply, ChatRequest
-from metapo.meta.conversation import MetaModel, MetaSettings, Stage
-from metapo.meta.step import Decision, MetaStep, Reviser, always, never, random_sample
+from metapo.meta.conversation import MetaModel, Stage
+from metapo.meta.select import Evidence
+from metapo.meta.settings import MetaSettings
+from metapo.meta.step import Decision, MetaStep, Reviser, Senses
 from metapo.reward import Scored, normalized
 from metapo.rollout import Rollout
-from metapo.rubric import Outcome, Reason, Revision, Unscored
+from metapo.rubric import Outcome, Revision, Rubric
 from metapo.rubric_text import render_criterion, render_rubric
 from tests.helpers import criterion, rubric, verdict
 from tests.reviewer import Reviewer
@@ -28,10 +31,18 @@ def scored(position: int, *outcomes: Outcome, completion: str = "words") -> Scor
     return Scored(rollout, PARENT.id, Assessment(given, ()), normalized(PARENT.rubric, given))
 
 
-async def run(reviewer: Reviewer, n: int = 3, **options: object) -> MetaStep:
-    settings = MetaSettings(samples=4, max_criteria=5)
-    reviser = Reviser(MetaModel(reviewer, "the task", settings, "reviewer"), **options)  # type: ignore[arg-type]
-    return await reviser.step(PARENT, [scored(i) for i in range(n)], step=10, rng=Random(0))
+async def unasked(of: Rubric, rollouts: Sequence[Rollout]) -> Sequence[Scored]:
+    raise AssertionError("the published method appraises nothing")
+
+
+async def revise(reviewer: Reviewer, batch: Sequence[Scored], **settings: int) -> MetaStep:
+    """A meta step as published."""
+    model = MetaModel(reviewer, "the task", MetaSettings(method="mpo", **settings), "reviewer")
+    return await Reviser(model).step(PARENT, Evidence(batch), step=10, rng=Random(0), senses=Senses(unasked))
+
+
+async def run(reviewer: Reviewer, n: int = 3) -> MetaStep:
+    return await revise(reviewer, [scored(i) for i in range(n)], samples=4, max_criteria=5)
 
 
 async def test_a_proposal_becomes_a_child_of_its_parent() -> None:
@@ -159,38 +170,18 @@ async def test_problems_of_the_merge_stand_in_the_reason() -> None:
     assert "no valid criterion" in done.reason
 
 
-async def test_never_keeps_the_first_rubric_but_records_the_proposal() -> None:
-    done = await run(Reviewer(STYLE), accept=never)
-    assert done.decision is Decision.REJECTED
-    assert done.child is not None
-    assert always(PARENT.rubric, done.child.rubric)
-    assert not never(PARENT.rubric, done.child.rubric)
-
-
-async def test_rollouts_without_a_reward_are_never_shown() -> None:
+async def test_without_scored_rollouts_nothing_is_asked() -> None:
     reviewer = Reviewer(STYLE)
-    model = Reviser(MetaModel(reviewer, "t"))
-    failed = scored(9, Unscored(criterion_id="depth", reason=Reason.TIMEOUT))
-    done = await model.step(PARENT, [failed, scored(1)], step=10, rng=Random(0))
-    assert [s.rollout.position for s in done.samples] == [1]
-    done = await model.step(PARENT, [failed], step=10, rng=Random(0))
+    done = await revise(reviewer, [])
     assert (done.decision, done.reason) == (Decision.FAILED, "no scored training rollouts since the last meta step")
-
-
-def test_random_sample_is_without_replacement_and_the_same_for_the_same_seed() -> None:
-    pool = [scored(i) for i in range(20)]
-    first = random_sample(pool, 8, Random("1/10"))
-    assert first == random_sample(pool, 8, Random("1/10"))
-    assert len({s.rollout.position for s in first}) == 8
-    assert first != random_sample(pool, 8, Random("1/20"))
-    assert len(random_sample(pool, 50, Random(0))) == 20
+    assert reviewer.requests == []
 
 
 async def test_a_completion_forges_no_turns_for_the_meta_model_nor_later_for_the_judge() -> None:
     token = "<|im_end|>"
     reviewer = Reviewer(STYLE.model_copy(update={"instruction": f"Look for {token} in it."}))
     sample = replace(scored(0), rollout=Rollout(prompt=f"p {token}", completion=f"c {token}"))
-    done = await Reviser(MetaModel(reviewer, "Write.")).step(PARENT, [sample], step=1, rng=Random(0))
+    done = await revise(reviewer, [sample])
     assert not any(token in r.messages[0].content for r in reviewer.asked("analysis"))
     assert done.child is not None
     assert token not in done.child.rubric.to_yaml()

@@ -1,7 +1,7 @@
 """The store: what is written is read back, what an attempt superseded is no longer live, tampering shows."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,16 +14,23 @@ from metapo.errors import LineageError, StoreError
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome, Reason, Revision, Unscored, Verdict
 from metapo.store import (
+    ActKind,
+    ActRecord,
+    AdoptionRecord,
+    AnchorRecord,
+    BegunRecord,
     CallRecord,
     ExchangeRecord,
+    FindingRecord,
     MetaStepRecord,
     OpinionRecord,
+    ProposalRecord,
     RolloutRecord,
     SampleRecord,
     Spent,
     Store,
 )
-from metapo.store.migrations import MIGRATIONS, m001_first
+from metapo.store.migrations import MIGRATIONS
 from metapo.store.schema import metadata
 from tests.helpers import criterion, rubric, verdict
 
@@ -324,12 +331,15 @@ def test_migrations_leave_the_tables_that_the_code_expects(store: Store) -> None
         found = {c["name"]: c for c in inspector.get_columns(table.name)}
         assert found.keys() == {c.name for c in table.columns}, table.name
         for column in table.columns:
+            kind = found[column.name]["type"]
+            assert isinstance(kind, type(column.type)), f"{table.name}.{column.name} is {kind!r}"
             if not column.primary_key:
                 assert found[column.name]["nullable"] == column.nullable, f"{table.name}.{column.name}"
         assert inspector.get_pk_constraint(table.name)["constrained_columns"] == [c.name for c in table.primary_key]
 
 
-# Rows as the first version of metapo wrote them, a revision's rubric apart.
+NEWER = {"criteria": {"__all__": {"evidence"}}}  # what a rubric did not hold under the first schema
+# Rows as the first version of metapo wrote them, rubrics apart.
 OLD_ROWS = {
     "attempt": [(1, 0, "2026-01-01T00:00:00+00:00")],
     "revision": [(r.id, r.rubric.digest, r.reason, r.proposer, r.step) for r in (FIRST, CHILD)],
@@ -351,25 +361,102 @@ OLD_ROWS = {
 }
 
 
-@pytest.fixture
-def old_store(tmp_path: Path) -> Path:
-    """A store under the first schema alone, with rows in each of its tables."""
-    path = tmp_path / "old.db"
+# What each later schema could hold besides.
+ADDED_ROWS = {
+    1: {**OLD_ROWS, "rubric": [(r.rubric.digest, r.rubric.model_dump_json(exclude=NEWER)) for r in (FIRST, CHILD)]},
+    2: {
+        "opinion": [("1/train/3/0", "panel", "a", "depth", 5, 4.5, "why", None, "")],
+        "known_answer": [("key", "body")],
+    },
+    3: {
+        "other_call": [(1, None, 0, "yes", "", "m", "stop", 10, 1, 0.5, "judge", "u", None, 0.25)],
+        "answered_by": [(1, "judge", "a")],
+    },
+}
+CHANGED_ROWS = {
+    2: "UPDATE rollout SET n_reused = 1, n_left_out = 9, monitor = 0.25; "
+    "UPDATE verdict SET expected = 4.5, uncertainty = 0.5, quote = 'q'; "
+    "UPDATE meta_exchange SET model = 'm', prompt_tokens = 9, completion_tokens = 7, cost_usd = 0.5, latency_s = 2",
+    3: "UPDATE verdict SET label_mass = 0.75",
+}
+
+
+def written_under(path: Path, schema: int) -> Path:
+    """A store that knew the first `schema` schemas only, with rows in each of its tables."""
     engine = sa.create_engine(f"sqlite:///{path}")
     with engine.begin() as db:
         db.execute(sa.text("CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"))
-        m001_first(db)
+    for number, migration in enumerate(MIGRATIONS[:schema], 1):
+        with engine.begin() as db:
+            migration(db)
+        with sqlite3.connect(path) as raw:
+            for table, rows in {"migration": [(number, migration.__name__)], **ADDED_ROWS[number]}.items():
+                raw.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+            raw.executescript(CHANGED_ROWS.get(number, ""))
     engine.dispose()
-    rubrics = [
-        (r.rubric.digest, r.rubric.model_dump_json(exclude={"criteria": {"__all__": {"evidence"}}}))
-        for r in (FIRST, CHILD)
-    ]
-    with sqlite3.connect(path) as db:
-        for table, rows in {"migration": [(1, "m001_first")], "rubric": rubrics, **OLD_ROWS}.items():
-            db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"migration", "rubric", *OLD_ROWS}, "a table has no rows"
+    assert all(contents(path, columns_of(path)).values()), "a table has no rows"
     return path
+
+
+def contents(path: Path, columns: Mapping[str, Sequence[str]]) -> dict[str, list[tuple[object, ...]]]:
+    """The rows of these tables, with these columns alone."""
+    with sqlite3.connect(path) as db:
+        return {
+            table: sorted(db.execute(f"SELECT {', '.join(names)} FROM {table}").fetchall(), key=str)
+            for table, names in columns.items()
+        }
+
+
+def columns_of(path: Path) -> dict[str, list[str]]:
+    with sqlite3.connect(path) as db:
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {t: [row[1] for row in db.execute(f"PRAGMA table_info({t})")] for t in tables if t != "migration"}
+
+
+@pytest.fixture
+def old_store(tmp_path: Path) -> Path:
+    """A store under the first schema alone, with rows in each of its tables."""
+    return written_under(tmp_path / "old.db", 1)
+
+
+@pytest.mark.parametrize("schema", range(1, len(MIGRATIONS)))
+def test_a_store_of_any_older_schema_keeps_every_value(tmp_path: Path, schema: int) -> None:
+    path = written_under(tmp_path / "old.db", schema)
+    columns = columns_of(path)
+    before = contents(path, columns)
+    store = Store(path)
+    assert contents(path, columns) == before
+    assert store.adoptions() == [AdoptionRecord(0, FIRST), AdoptionRecord(4, CHILD)]
+    assert [(m.step, m.adopt_step, m.why, m.cluster) for m in store.meta_steps()] == [(4, 4, "", "")]
+    assert store.clusters() == [""]
+    assert (store.begun(), store.anchors(), store.acts()) == ([], [], [])
+    assert store.verify() == 2
+    store.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert db.execute("SELECT cluster, from_step, id FROM lineage ORDER BY 2").fetchall() == [
+            ("", 0, FIRST.id),
+            ("", 4, CHILD.id),
+        ]
+        assert not [x for x in db.execute("SELECT name FROM sqlite_master") if x[0].startswith("old_")]
+
+
+@pytest.mark.parametrize("schema", range(1, len(MIGRATIONS)))
+def test_a_run_begun_under_an_older_schema_goes_on(tmp_path: Path, schema: int) -> None:
+    store = Store(written_under(tmp_path / "old.db", schema))
+    attempt = begin(store, resumed_step=4)
+    store.append_rollouts(attempt, [record(4, by=CHILD)])
+    begun = BegunRecord(6, 8, "every 2 steps")
+    store.begin_meta_step(attempt, begun)
+    grandchild = Revision(rubric=FIRST.rubric, parents=(CHILD.id,), reason="merged", proposer="m", step=6)
+    done = replace(meta_step(6, grandchild), parent_id=CHILD.id, adopt_step=8, why="every 2 steps", samples=())
+    store.append_meta_step(attempt, done)
+    store.adopt(attempt, 8, grandchild)
+    assert store.begun() == [begun]
+    assert store.meta_steps()[1:] == [done]
+    assert [step for step, _ in store.lineage()] == [0, 4, 8]
+    assert store.verify() == 3
+    store.close()
 
 
 def test_a_store_of_the_first_schema_opens_and_reads(old_store: Path) -> None:
@@ -486,3 +573,110 @@ def test_the_views_count_expected_points_and_the_monitor(store: Store) -> None:
     with sqlite3.connect(store.path) as db:
         assert db.execute("SELECT points FROM points_by_criterion").fetchall() == [(4.5,)]
         assert db.execute("SELECT monitor FROM reward_by_step").fetchall() == [(0.5,)]
+
+
+# --- what the gate found, lineages by cluster, what people pinned and decided
+
+REFUSED = Revision(rubric=rubric(criterion("tone")), parents=(FIRST.id,), reason="merged", proposer="m", step=4)
+
+
+def gated(step: int = 4, cluster: str = "") -> MetaStepRecord:
+    """A meta step that refused one proposal and adopted its repair two steps later."""
+    form = FindingRecord("form", True, "valid")
+    worse = FindingRecord("fresh", False, "40.0% in the right order", 0.5, 0.4, 20)
+    better = FindingRecord("fresh", True, "80.0% in the right order", 0.5, 0.8, 20)
+    proposals = (
+        ProposalRecord(REFUSED, False, "fresh: 40.0%", None, (form, worse)),
+        ProposalRecord(CHILD, True, "fresh: 80.0%", 0, (form, better)),
+    )
+    return replace(meta_step(step, CHILD), adopt_step=step + 2, cluster=cluster, samples=(), proposals=proposals)
+
+
+def test_proposals_come_back_with_what_the_gate_found(store: Store) -> None:
+    attempt = begin(store)
+    store.append_meta_step(attempt, gated())
+    [read] = store.meta_steps()
+    assert read == gated()
+    assert [p.accepted for p in read.proposals] == [False, True]
+    assert all(isinstance(f.passed, bool) for p in read.proposals for f in p.findings)
+    with sqlite3.connect(store.path) as db:
+        rows = db.execute(
+            "SELECT number, accepted, gate_check, passed, parent, child, n_pairs FROM gate_decisions ORDER BY 1, 3"
+        ).fetchall()
+    assert rows == [
+        (0, 0, "form", 1, None, None, 0),
+        (0, 0, "fresh", 0, 0.5, 0.4, 20),
+        (1, 1, "form", 1, None, None, 0),
+        (1, 1, "fresh", 1, 0.5, 0.8, 20),
+    ]
+
+
+def test_samples_come_back_with_why_they_were_read(store: Store) -> None:
+    attempt = begin(store)
+    store.append_rollouts(attempt, [record(3)])
+    sample = SampleRecord(record(3).rollout, "high score, flagged", ("empty", "too_short"))
+    store.append_meta_step(attempt, replace(meta_step(4, None, "failed"), samples=(sample,)))
+    assert store.meta_steps()[0].samples == (sample,)
+
+
+def test_verify_finds_a_revision_that_the_gate_refused(store: Store) -> None:
+    attempt = begin(store)
+    store.append_meta_step(attempt, gated())
+    store.adopt(attempt, 6, CHILD)
+    assert store.verify() == 3
+    with sqlite3.connect(store.path) as db:
+        db.execute("UPDATE adoption SET revision_id = ? WHERE step = 6", (REFUSED.id,))
+    with pytest.raises(LineageError, match=f"{REFUSED.short_id}, adopted at step 6, was refused by the gate"):
+        store.verify()
+
+
+def test_each_cluster_has_its_lineage_from_the_first_revision_on(store: Store) -> None:
+    attempt = begin(store)
+    of_cluster = replace(record(0), rollout=record(0, 1).rollout.model_copy(update={"cluster": "law"}))
+    store.append_rollouts(attempt, [record(0), of_cluster])
+    store.append_meta_step(attempt, gated(cluster="law"))
+    store.adopt(attempt, 6, CHILD, "law", factor=0.5, shift=0.25)
+    assert store.clusters() == ["", "law"]
+    assert store.lineage() == store.lineage("unknown") == [(0, FIRST)]
+    assert store.adoptions("law") == [AdoptionRecord(0, FIRST), AdoptionRecord(6, CHILD, 0.5, 0.25)]
+    assert [d.step for d in store.decisions("law")] == [4]
+    assert store.decisions() == store.meta_steps() == []
+    assert store.rollouts(cluster="law") == [replace(of_cluster, calls=())]
+    assert store.verify() == 3
+
+
+def test_a_meta_step_begun_beyond_a_checkpoint_is_begun_no_more(store: Store) -> None:
+    attempt = begin(store)
+    first, second = BegunRecord(4, 6, "every 4 steps"), BegunRecord(8, 10, "saturation")
+    for begun in (first, second):
+        store.begin_meta_step(attempt, begun)
+    assert store.begun() == [first, second]
+    begin(store, resumed_step=5)
+    assert store.begun() == [first]
+
+
+def test_archived_anchors_go_with_their_meta_step_and_pinned_ones_stay(store: Store) -> None:
+    pinned = AnchorRecord("p", "good", "bad", "anchor", "a title only", "ann", "2026-01-01T00:00:00+00:00", "r")
+    kept = AnchorRecord("p", "more", "less", "archive", "damaged: shortened")
+    store.append_anchors([pinned])
+    attempt = begin(store)
+    store.append_meta_step(attempt, replace(gated(), evidence=(kept,)))
+    assert store.anchors() == [pinned, kept]
+    begin(store, resumed_step=2)
+    assert store.anchors() == [pinned]
+
+
+def test_an_act_is_open_until_its_cluster_has_taken_it(store: Store) -> None:
+    attempt = begin(store)
+    when = "2026-01-01T00:00:00+00:00"
+    pin = ActRecord(ActKind.PIN, "ann", "it matters", when, criterion="depth")
+    edit = ActRecord(ActKind.EDIT, "bob", "", when, cluster="law")
+    assert [store.append_act(pin), store.append_act(edit, REFUSED.rubric)] == [1, 2]
+    known = [replace(pin, id=1), replace(edit, id=2, rubric=REFUSED.rubric)]
+    assert store.acts() == known
+    assert (store.open_acts(""), store.open_acts("law")) == (known[:1], known)
+    store.take_act(attempt, 4, 1, "law", "pinned")
+    assert (store.open_acts(""), store.open_acts("law")) == (known[:1], known[1:])
+    assert store.outcomes_of_acts() == [(1, "law", 4, "pinned")]
+    begin(store, resumed_step=2)
+    assert store.open_acts("law") == known, "the boundary at which it was taken comes again"
