@@ -24,6 +24,7 @@ from metapo.meta.schedule import (
 ADAPTIVE = ScheduleSettings(when="adaptive", every=20, earliest=5, latest=4)
 CALM = Progress(step=0, saturated=0.1, flagged=0.02, gap=0.3, words=80.0, kl=0.05)
 OFF = Triggers(saturated=None, flagged=None, gap=None, words=None, kl=None)
+WAITING = (Past(5, changed=False),)  # the next one comes 20 steps later, or on a trigger
 Figures = Callable[[int], Progress]
 
 
@@ -32,11 +33,13 @@ def calm(n: int, start: int = 0) -> list[Progress]:
 
 
 def then(n: int, **figures: float | None) -> list[Progress]:
-    """Eight calm steps, then `n` with other figures."""
-    return calm(8) + [replace(row, **figures) for row in calm(n, start=8)]  # type: ignore[arg-type]
+    """Eight calm steps after the first meta step, then `n` with other figures."""
+    return calm(8, start=5) + [replace(row, **figures) for row in calm(n, start=13)]  # type: ignore[arg-type]
 
 
-def decide(rows: Sequence[Progress], settings: ScheduleSettings = ADAPTIVE, past: Sequence[Past] = ()) -> str | None:
+def decide(
+    rows: Sequence[Progress], settings: ScheduleSettings = ADAPTIVE, past: Sequence[Past] = WAITING
+) -> str | None:
     return due(rows[-1].step + 1, rows, past, settings)
 
 
@@ -119,7 +122,7 @@ def test_a_small_change_or_one_for_the_better_does_not(figures: dict[str, float]
 
 
 def test_kl_that_is_still_small_does_not_jump() -> None:
-    rows = [replace(CALM, step=s, kl=0.009 * s) for s in range(12)]
+    rows = [replace(CALM, step=s, kl=0.009 * (s - 5)) for s in range(5, 17)]
     assert rows[-3].kl == pytest.approx(0.081)
     assert decide(rows) is None
     assert decide([replace(row, kl=2 * row.kl) for row in rows if row.kl is not None]) is not None
@@ -129,9 +132,10 @@ def test_kl_that_is_still_small_does_not_jump() -> None:
 def test_figures_are_compared_with_those_since_the_last_meta_step() -> None:
     rows = then(12, flagged=0.6)
     assert decide(rows) is not None
-    assert decide(rows, past=[Past(8, changed=True)]) is None, "0.6 ever since"
-    worse = [*rows, *(replace(CALM, step=20 + i, flagged=0.9) for i in range(3))]
-    assert decide(worse, past=[Past(8, changed=True)]) == "detector flags rose from 60% to 90%"
+    again = [*WAITING, Past(13, changed=False)]
+    assert decide(rows, past=again) is None, "0.6 ever since"
+    worse = [*rows, *(replace(CALM, step=25 + i, flagged=0.9) for i in range(3))]
+    assert decide(worse, past=again) == "detector flags rose from 60% to 90%"
 
 
 noises = st.floats(-1, 1)
@@ -166,19 +170,19 @@ def test_small_noise_and_two_odd_batches_trigger_nothing(data: st.DataObject, n:
 # --- pace
 
 
-def test_meta_steps_that_change_nothing_come_later_and_later() -> None:
+def test_meta_steps_come_soon_while_they_change_something_and_else_later_and_later() -> None:
     quiet = simulate(400, ADAPTIVE, lambda s: replace(CALM, step=s))
-    assert [step for step, _ in quiet] == [20, 60, 140, 220, 300, 380]
-    assert [why for _, why in quiet[:2]] == ["20 steps without a meta step", "40 steps without a meta step"]
-    useful = simulate(100, ADAPTIVE, lambda s: replace(CALM, step=s), lambda i: True)
-    assert [step for step, _ in useful] == [20, 40, 60, 80, 100]
+    assert [step for step, _ in quiet] == [5, 25, 65, 145, 225, 305, 385]
+    assert [why for _, why in quiet[:2]] == ["5 steps without a meta step", "20 steps without a meta step"]
+    useful = simulate(30, ADAPTIVE, lambda s: replace(CALM, step=s), lambda i: True)
+    assert [step for step, _ in useful] == [5, 10, 15, 20, 25, 30]
     mixed = simulate(200, ADAPTIVE, lambda s: replace(CALM, step=s), lambda i: i == 1)
-    assert [step for step, _ in mixed] == [20, 60, 80, 120, 200], "a change sets the pace back"
+    assert [step for step, _ in mixed] == [5, 25, 30, 50, 90, 170], "a change sets the pace back"
 
 
 def test_a_trigger_that_persists_though_meta_steps_change_nothing_is_heard_less_and_less() -> None:
     stuck = simulate(500, ADAPTIVE, lambda s: replace(CALM, step=s, saturated=1.0))
-    assert [b - a for (a, _), (b, _) in pairwise([(0, ""), *stuck])] == [5, 10, 20, 40, 80, 80, 80, 80, 80]
+    assert [b - a for (a, _), (b, _) in pairwise([(0, ""), *stuck])] == [5, 5, 10, 20, 40, 80, 80, 80, 80, 80]
     fought = simulate(50, ADAPTIVE, lambda s: replace(CALM, step=s, saturated=1.0), lambda i: True)
     assert [step for step, _ in fought] == list(range(5, 51, 5))
 
@@ -188,8 +192,8 @@ def test_after_a_quiet_period_a_trigger_is_as_good_as_new() -> None:
         return replace(CALM, step=step, saturated=1.0 if step < 20 or step >= 100 else 0.0)
 
     called = simulate(110, ADAPTIVE, figures)
-    assert [step for step, _ in called] == [5, 15, 95, 103]
-    assert called[-1][1].startswith("saturation"), "three of the last five steps, and eight after the last meta step"
+    assert [step for step, _ in called] == [5, 10, 20, 100, 105], "before, it had to wait for 20 steps"
+    assert called[-1][1].startswith("saturation")
 
 
 settings_drawn = st.builds(
@@ -215,8 +219,9 @@ def test_never_sooner_than_earliest_and_never_later_than_the_longest_period(
     longest = settings.every * settings.latest
     assert all(settings.earliest <= wait <= longest for wait in waits)
     assert n - steps[-1] < longest
+    assert waits[:1] in ([], [settings.earliest])
     for i, wait in enumerate(waits[1:]):
-        assert not changes[i % len(changes)] or wait <= settings.every, "soon after a change"
+        assert not changes[i % len(changes)] or wait == settings.earliest, "soon after a change"
 
 
 @given(st.lists(odd, min_size=WINDOW + 1, max_size=40), st.data())
