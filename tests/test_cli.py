@@ -18,10 +18,11 @@ from click.testing import CliRunner, Result
 
 from metapo.cli import main
 from metapo.files import write_whole
+from metapo.rollout import Rollout
 from metapo.rubric import Revision, Rubric
 from metapo.rubric_text import parse_rubric, render_rubric
 from metapo.run import SETTINGS, STORE
-from metapo.store import MetaStepRecord, Store
+from metapo.store import BegunRecord, MetaStepRecord, ProposalRecord, RolloutRecord, Store
 from metapo.world.compare import ARMS
 from metapo.world.presets import RESULT, arm_settings, preset_rubric
 from tests.helpers import criterion, rubric
@@ -107,6 +108,18 @@ def test_a_wrong_call_is_a_usage_error(names: list[str]) -> None:
 # --- a run for the commands that read one
 
 
+def meta_step(
+    step: int, parent: Revision, child: Revision | None, decision: str = "adopted", **more: Any
+) -> MetaStepRecord:
+    return MetaStepRecord(
+        step=step,
+        parent_id=parent.id,
+        child=child,
+        decision=decision,
+        **{"adopt_step": step, "reason": "merged from 3 refinements", **more},
+    )
+
+
 def write_run(place: Path, *rubrics: Rubric) -> list[Revision]:
     """A run that adopted these rubrics one after the other, at steps 0, 10, 20; returns its revisions."""
     place.mkdir(parents=True)
@@ -117,10 +130,8 @@ def write_run(place: Path, *rubrics: Rubric) -> list[Revision]:
         step, parents = 10 * len(revisions), tuple(p.id for p in revisions[-1:])
         child = Revision(rubric=r, parents=parents, reason="merged", proposer="meta model", step=step)
         if parents:
-            record = MetaStepRecord(step, parents[0], child, "adopted", "merged from 3 refinements", (), ())
-            store.append_meta_step(attempt, record, adopted=True)
-        else:
-            store.adopt(attempt, 0, child)
+            store.append_meta_step(attempt, meta_step(step, revisions[-1], child))
+        store.adopt(attempt, step, child)
         revisions.append(child)
     store.close()
     return revisions
@@ -284,6 +295,73 @@ def test_a_log_tells_lineage_and_meta_steps() -> None:
         "step    20  meta step, adopted",
         f"step    20  {third.short_id}  2 criteria, -3 to 5 points  meta model: merged",
         "3 revisions, the chain holds",
+    ]
+
+
+def test_a_log_tells_why_meta_steps_began_and_what_became_of_each() -> None:
+    [first] = write_run(Path("run"), ONE)
+    store = Store(Path("run", STORE))
+    attempt = store.begin_attempt(resumed_step=1, now=datetime(2026, 1, 1, tzinfo=UTC))
+
+    def child(parent: Revision, of: Rubric, reason: str, step: int) -> Revision:
+        return Revision(rubric=of, parents=(parent.id,), reason=reason, proposer="meta model", step=step)
+
+    bad, good = child(first, TWO, "merged from 2 refinements", 5), child(first, TWO, "proposal 0 repaired", 5)
+    proposals = (
+        ProposalRecord(bad, False, "fresh: 40.0% of 20 pairs\nin the right order"),
+        ProposalRecord(good, True, "fresh: 90.0%", 0),
+    )
+    back = child(good, ONE, "back to the first: it orders more", 10)
+    waits, late = child(back, TWO, "merged from 1 refinements", 30), child(back, TWO, "late", 50)
+    saturated = {"why": "saturation: 60% of the groups have no variance"}
+    for done in (
+        meta_step(5, first, good, adopt_step=7, proposals=proposals, **saturated),
+        meta_step(10, good, back, "rolled_back", adopt_step=12, reason=back.reason, why="5 steps without a meta step"),
+        meta_step(20, back, bad, "rejected", proposals=proposals[:1]),
+        meta_step(30, back, waits, "waiting", reason=waits.reason),
+        meta_step(40, back, None, "failed", reason="none of 3 samples gave a readable refinement"),
+        meta_step(50, back, late),
+    ):
+        store.append_meta_step(attempt, done)
+    store.adopt(attempt, 7, good)
+    store.adopt(attempt, 12, back)
+    store.begin_meta_step(attempt, BegunRecord(60, 62, "every 10 steps"))
+    store.close()
+    refused = f"  refused {bad.short_id}, merged from 2 refinements: fresh: 40.0% of 20 pairs in the right order"
+    assert output("rubric", "log", "run").splitlines() == [
+        f"step     0  {first.short_id}  2 criteria, -3 to 5 points  meta model: merged",
+        "step     5  meta step (saturation: 60% of the groups have no variance), adopted",
+        f"step     5  {refused}",
+        f"step     7  {good.short_id}  2 criteria, 0 to 7 points  meta model: proposal 0 repaired",
+        "step    10  meta step (5 steps without a meta step), rolled back",
+        f"step    12  {back.short_id}  2 criteria, -3 to 5 points  meta model: back to the first: it orders more",
+        "step    20  meta step, rejected",
+        f"step    20  {refused}",
+        "step    30  meta step, accepted, for people to approve: merged from 1 refinements",
+        "step    40  meta step, failed: none of 3 samples gave a readable refinement",
+        f"step    50  meta step, adopted, {late.short_id} is not in force",
+        "step    60  meta step (every 10 steps), under way",
+        "6 revisions, the chain holds",
+    ]
+
+
+def test_a_log_names_the_cluster_of_each_lineage() -> None:
+    [first] = write_run(Path("run"), ONE)
+    store = Store(Path("run", STORE))
+    attempt = store.begin_attempt(resumed_step=1, now=datetime(2026, 1, 1, tzinfo=UTC))
+    child = Revision(rubric=TWO, parents=(first.id,), reason="merged", proposer="meta model", step=5)
+    rollouts = [Rollout(prompt="p", completion="c", position=i, cluster=c) for i, c in enumerate(("law", "art"))]
+    store.append_rollouts(attempt, [RolloutRecord(r, first.id, None, None, None, ()) for r in rollouts])
+    store.append_meta_step(attempt, meta_step(5, first, child, cluster="law"))
+    store.adopt(attempt, 5, child, "law")
+    store.append_meta_step(attempt, meta_step(5, first, None, "unchanged", cluster="art", reason="it is equal"))
+    store.close()
+    assert output("rubric", "log", "run").splitlines() == [
+        f"step     0  {first.short_id}  2 criteria, -3 to 5 points  meta model: merged",
+        "step     5  art: meta step, unchanged: it is equal",
+        "step     5  law: meta step, adopted",
+        f"step     5  law: {child.short_id}  2 criteria, 0 to 7 points  meta model: merged",
+        "2 revisions, the chain holds",
     ]
 
 

@@ -89,6 +89,16 @@ def settings_file(url: str, **fields: Any) -> str:
     return "settings.yaml"
 
 
+def test_all_criteria_count_whatever_dropout_is_in_training() -> None:
+    rewards = []
+    with ChatServer(verdicts(lambda on_offer: max(on_offer) if len(on_offer) == 2 else min(on_offer))) as server:
+        for dropout in (0.0, 0.5):
+            assert score("--settings", settings_file(server.url, dropout=dropout), "--no-cache").exit_code == 0
+            rewards.append([row["reward"] for row in scored()])
+    assert rewards[0] == rewards[1]
+    assert 0 < rewards[0][0] < 1, "one criterion alone would give 0 or 1"
+
+
 def test_a_settings_file_says_all_about_the_judge() -> None:
     with ChatServer(verdicts(max)) as server:
         price = {"url": server.url, "model": "served-model", "price": {"prompt": 100.0, "completion": 0.0}}

@@ -30,7 +30,7 @@ from metapo.store import BegunRecord, CallRecord, MetaStepRecord, Store
 
 Event = Mapping[str, Any]
 """A row of the run's metrics."""
-COMING = (Decision.ADOPTED.value, Decision.ROLLED_BACK.value)
+COMING = tuple(d.value for d in Decision if d.brings_child)
 log = logging.getLogger(__name__)
 
 

@@ -306,9 +306,15 @@ def test_a_pinned_criterion_is_never_retired_and_its_twin_goes_whatever_the_orde
 
 
 def test_one_criterion_stays_where_all_are_bad() -> None:
-    worst = prune(THREE, [], [*against("reasons", 9), *against("position", 9), *against("grader-talk", 9)])
+    worst = prune(rubric(COUNT, SIDE), [], [*against("reasons", 9), *against("position", 9)])
     assert left(worst) == ["reasons"]
-    assert len(worst.notes) == 2
+    assert len(worst.notes) == 1
+
+
+def test_a_deduction_is_never_against_a_known_order() -> None:
+    """The worse completion is often the shorter one, and less text has fewer faults."""
+    assert left(prune(THREE, [], against("grader-talk", 9))) == ids(THREE)
+    assert left(prune(THREE, [], against("position", 9))) == ["reasons", "grader-talk"]
 
 
 grade_values = st.sampled_from([None, 0.0, 0.5, 1.0])

@@ -69,7 +69,8 @@ def judge_settings(source: str | None, flags: dict[str, Any]) -> "Settings":
             named = ", ".join(f"--{_option(name)}" for name in given)
             raise SettingsError(f"--settings says everything about the judge: leave out {named}")
         settings = Settings.load(path, ignore=TrainSettings.model_fields.keys() - Settings.model_fields.keys())
-        return settings.model_copy(update={"rubric": load_rubric(source)}) if source else settings
+        rubric = load_rubric(source) if source else settings.rubric
+        return settings.model_copy(update={"rubric": rubric, "dropout": 0.0})  # all criteria count outside of training
     if source is None:
         raise SettingsError("give a rubric: --rubric with a file or a run, or --settings with a file that names one")
     try:

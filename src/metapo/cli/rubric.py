@@ -1,14 +1,10 @@
 """metapo rubric"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from metapo.cli.common import FOLDER, counted, load_rubric, open_store
-
-if TYPE_CHECKING:
-    from metapo.rubric import Revision
 
 
 @click.group()
@@ -71,25 +67,15 @@ def lint(source: str) -> None:
 @rubric.command()
 @click.argument("run", type=FOLDER)
 def log(run: Path) -> None:
-    """Print a run's lineage and its meta steps, after checking that the hash chain holds."""
+    """Print a run's lineage and its meta steps with the proposals that the gate refused, after checking that the hash
+    chain holds. Where prompts have clusters, each is named."""
+    from metapo.cli.history import history
+
     store = open_store(run)
     try:
         n_revisions = store.verify()
-        lines = [(step, 1, _shown(revision)) for step, revision in store.lineage()]
-        lines += [
-            (m.step, 0, f"meta step, {m.decision}" + ("" if m.decision == "adopted" else f": {m.reason}"))
-            for m in store.meta_steps()
-        ]
-        for step, _, text in sorted(lines):
+        for step, text in history(store):
             click.echo(f"step {step:>5}  {text}")
         click.echo(f"{counted(n_revisions, 'revision')}, the chain holds")
     finally:
         store.close()
-
-
-def _shown(revision: "Revision") -> str:
-    rubric = revision.rubric
-    return (
-        f"{revision.short_id}  {counted(len(rubric.criteria), 'criterion', 'criteria')}, {rubric.min_points:g} to "
-        f"{rubric.max_points:g} points  {revision.proposer}: {revision.reason}"
-    )

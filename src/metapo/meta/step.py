@@ -42,6 +42,18 @@ class Decision(StrEnum):
     FAILED = "failed"
     ROLLED_BACK = "rolled_back"
 
+    @property
+    def brings_child(self) -> bool:
+        """Does a revision come into force by it?"""
+        return self in (Decision.ADOPTED, Decision.ROLLED_BACK)
+
+    @property
+    def in_words(self) -> str:
+        return _IN_WORDS.get(self, self.value)
+
+
+_IN_WORDS = {Decision.ROLLED_BACK: "rolled back", Decision.WAITING: "accepted, for people to approve"}
+
 
 @dataclass(frozen=True)
 class Proposal:
