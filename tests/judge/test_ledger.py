@@ -1,13 +1,15 @@
 """Each HTTP request that reaches a server is among some rollout's calls or in the ledger, once."""
 
 import asyncio
+import sys
+import threading
 
 import pytest
 
 from metapo.errors import ChatMisconfigured
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.judge import JudgeSettings
-from metapo.judge.ledger import Ledger
+from metapo.judge.ledger import Ledger, account
 from metapo.judge.openai import OpenAITransport
 from metapo.judge.transport import PING, ChatReply, Sent, Try
 from metapo.reward import Scored
@@ -33,6 +35,44 @@ def test_what_nobody_claims_is_taken_once() -> None:
     assert [role for role, _ in taken] == ["judge", "judge", "monitor"]
     assert all(sent is known for (_, sent), known in zip(taken, [replies[0], replies[2], failed], strict=True))
     assert ledger.take() == []
+
+
+async def test_an_account_holds_what_is_sent_in_it_and_by_tasks_that_begin_in_it() -> None:
+    ledger = Ledger()
+    note = ledger.of("judge")
+    replies = {name: ChatReply(text=name) for name in ("outside", "inside", "task", "beside")}
+
+    async def later(name: str) -> None:
+        await asyncio.sleep(0)
+        note(replies[name])
+
+    async def meta_step() -> None:
+        with account("meta step"):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(later("task"))
+                note(replies["inside"])
+        note(replies["outside"])
+
+    await asyncio.gather(meta_step(), later("beside"))
+    assert {sent.text for _, sent in ledger.take("meta step") if isinstance(sent, ChatReply)} == {"inside", "task"}
+    assert ledger.take("meta step") == []
+    assert {sent.text for _, sent in ledger.take() if isinstance(sent, ChatReply)} == {"outside", "beside"}
+
+
+def test_one_thread_notes_while_another_takes() -> None:
+    ledger, taken, n = Ledger(), list[tuple[str, Sent]](), 20_000
+    note = ledger.of("judge")
+    noting = threading.Thread(target=lambda: [note(ChatReply(text="yes")) for _ in range(n)])
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        noting.start()
+        while noting.is_alive():
+            taken += ledger.take()
+        noting.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(taken + ledger.take()) == n
 
 
 @pytest.mark.parametrize("fault", REACHING, ids=lambda fault: fault.name)

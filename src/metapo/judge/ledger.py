@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from threading import Lock
 
 from metapo.judge.transport import Sent
 
@@ -33,6 +34,8 @@ class Ledger:
     def __init__(self) -> None:
         # By identity, as two equal replies are two requests; the ledger holds them, so no other object has their ids.
         self._open: dict[int, tuple[str, str, Sent]] = {}
+        # Guards _open: a meta step notes its requests in the event loop's thread while a trainer takes in its own.
+        self._lock = Lock()
 
     def of(self, role: str) -> Note:
         """Notes requests to an endpoint that has this role, such as "judge"."""
@@ -40,16 +43,19 @@ class Ledger:
 
     def claim(self, sent: Iterable[Sent]) -> None:
         """These are on record elsewhere."""
-        for one in sent:
-            self._open.pop(id(one), None)
+        with self._lock:
+            for one in sent:
+                self._open.pop(id(one), None)
 
     def take(self, name: str = "") -> list[tuple[str, Sent]]:
         """All that nobody claimed in one account, each with its role, oldest first; whoever takes them has to put them
         on record."""
-        taken = {key: (role, sent) for key, (of, role, sent) in self._open.items() if of == name}
-        for key in taken:
-            del self._open[key]
+        with self._lock:
+            taken = {key: (role, sent) for key, (of, role, sent) in self._open.items() if of == name}
+            for key in taken:
+                del self._open[key]
         return list(taken.values())
 
     def _note(self, role: str, sent: Sent) -> None:
-        self._open[id(sent)] = (_account.get(), role, sent)
+        with self._lock:
+            self._open[id(sent)] = (_account.get(), role, sent)
