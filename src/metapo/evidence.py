@@ -12,9 +12,12 @@ UNTRAINED_STEPS = 5  # at the run's beginning: what the policy wrote before trai
 
 
 def gather_evidence(store: Store, parent: Revision, begun: BegunRecord) -> Evidence:
-    """The training rollouts that `parent` scored since the meta step before this one, some earlier ones, and what the
-    policy wrote first."""
+    """The training rollouts that the rubric of `parent` scored, pinned or not, since the meta step before this one, some
+    earlier ones, and what the policy wrote first."""
     cluster = begun.cluster
+    alike = {
+        a.revision.id for a in store.adoptions(cluster) if _unpinned(a.revision.rubric) == _unpinned(parent.rubric)
+    }
     last = max((d.step for d in store.decisions(cluster) if d.step < begun.step), default=0)
 
     def scored(from_step: int, to_step: int) -> list[Scored]:
@@ -25,8 +28,8 @@ def gather_evidence(store: Store, parent: Revision, begun: BegunRecord) -> Evide
     for one in scored(0, min(UNTRAINED_STEPS, last)):
         first.setdefault(one.rollout.prompt, one)
     since = scored(last, begun.step)
-    recent = [s for s in since if s.revision_id == parent.id]
-    others = [s for s in since if s.revision_id != parent.id]  # scored while the last meta step was under way
+    recent = [s for s in since if s.revision_id in alike]
+    others = [s for s in since if s.revision_id not in alike]  # scored while the last meta step was under way
     return Evidence(recent, [*scored(max(0, last - EARLIER_STEPS), last), *others], first)
 
 
@@ -41,9 +44,14 @@ def from_record(record: RolloutRecord, rubric: Rubric) -> Scored:
     return Scored(record.rollout, record.revision_id, Assessment(outcomes, ()), reward, monitored)
 
 
-def known_pairs(store: Store, archive: int) -> list[Pair]:
-    """The pairs that people pinned, and the newest `archive` of those that spoke for an adopted proposal."""
-    pairs = [_pair(record) for record in store.anchors()]
+def _unpinned(rubric: Rubric) -> Rubric:
+    return Rubric(criteria=tuple(c.model_copy(update={"pinned": False}) for c in rubric.criteria))
+
+
+def known_pairs(store: Store, archive: int, cluster: str = "") -> list[Pair]:
+    """The pairs that people pinned, and the newest `archive` of those that spoke for a proposal in this cluster: what
+    the others found depends on how fast they were."""
+    pairs = [_pair(record) for record in store.anchors(cluster)]
     kept = [p for p in pairs if p.source is Source.ARCHIVE]
     return [p for p in pairs if p.source is Source.ANCHOR] + (kept[-archive:] if archive else [])
 

@@ -1,6 +1,9 @@
 """How the rubric of one cluster of prompts changes during a run: when meta steps begin, what they bring, what people
 decide, and the step from which it holds.
 
+A run whose prompts have clusters has one evolution for each. The figures that an adaptive schedule reads are the whole
+run's: a trigger fires for every cluster, though each counts its own meta steps and keeps its own pace.
+
 A meta step begun after `step` optimizer steps reads the rollouts before it and works beside the next batches; what it
 brings comes into force `staleness` steps later, neither sooner nor later, however long it took: a run that is killed in
 between, or runs on other machines, has the same lineage. With a staleness of 0 training waits for it.
@@ -9,7 +12,7 @@ between, or runs on other machines, has the same lineage. With a staleness of 0 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
@@ -19,18 +22,20 @@ from metapo.evidence import gather_evidence, known_pairs
 from metapo.judge.ledger import Ledger, account
 from metapo.meta.schedule import Past, due, progress
 from metapo.meta.step import Decision, MetaStep, Reviser, Senses
-from metapo.people import rule
+from metapo.people import rule, waiting
 from metapo.records import call_records, meta_step_record, take_records
 from metapo.reward import Scored
+from metapo.rollout import Rollout
 from metapo.rubric import Revision
-from metapo.scale import Scale, bridge
+from metapo.scale import Bridge, Scale, bridge
 from metapo.scorer import InForce
 from metapo.settings import Settings
-from metapo.store import BegunRecord, CallRecord, MetaStepRecord, Store
+from metapo.store import BegunRecord, CallRecord, DecisionRecord, MetaStepRecord, Store
 
-Event = Mapping[str, Any]
+Event = dict[str, Any]
 """A row of the run's metrics."""
 COMING = tuple(d.value for d in Decision if d.brings_child)
+BROUGHT = ([Decision.ADOPTED.value], [Decision.WAITING.value])
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +51,16 @@ class _UnderWay:
 class Evolution:
     """The lineage of one cluster. The first rank alone has it; every rank learns from it what is in force."""
 
-    def __init__(self, store: Store, settings: Settings, reviser: Reviser, ledger: Ledger, cluster: str = "") -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        reviser: Reviser,
+        ledger: Ledger,
+        note: Callable[[Event], None],
+        cluster: str = "",
+    ) -> None:
+        """`note` sees what happens, as it happens."""
         first = Revision(rubric=settings.rubric, reason="the settings' rubric", proposer="settings", step=0)
         self.cluster = cluster
         self.in_force = InForce(first)
@@ -54,8 +68,10 @@ class Evolution:
         self._settings = settings
         self._reviser = reviser
         self._ledger = ledger
+        self._note = note
         self._attempt = 0
         self._under_way: _UnderWay | None = None
+        self._batch: Sequence[Rollout] = ()
         if chain := store.adoptions(cluster):
             self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
 
@@ -67,49 +83,61 @@ class Evolution:
             self._store.adopt(attempt, 0, self.in_force.revision)
         else:
             self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
-        ended = {m.step for m in self._store.decisions(self.cluster)}
-        coming = [b for b in self._store.begun(self.cluster) if b.adopt_step > step or b.step not in ended]
-        if coming:
-            records = {m.step: m for m in self._store.meta_steps(self.cluster)}
-            self._under_way = _UnderWay(coming[-1], records.get(coming[-1].step))
+        self._under_way = self._still_under_way(step)
+        if self._settings.meta.bridge != "off":
+            known = [r.rollout for r in self._store.rollouts(to_step=step, cluster=self.cluster)]
+            self._batch = [r for r in known if r.step == known[-1].step]
 
     async def at_boundary(
-        self, step: int, rows: Sequence[Event], last: Sequence[Scored], senses: Senses
-    ) -> list[Event]:
+        self, step: int, rows: Sequence[Mapping[str, Any]], last: Sequence[Scored], senses: Senses
+    ) -> None:
         """`step` optimizer steps are done: bring into force what is due, and begin a meta step where one is. `rows` are
-        the run's metrics so far, `last` the rollouts of the last step. Raises ChatMisconfigured, StoreError."""
-        events = await self._rulings(step, last, senses)
+        the run's metrics so far, `last` the cluster's rollouts of the last step. Raises ChatMisconfigured,
+        StoreError."""
+        self._batch = [s.rollout for s in last] or self._batch
+        await self._rulings(step, senses)
         if self._under_way:
             self._go_on(self._under_way, senses)
             if self._under_way.begun.adopt_step <= step:
-                events += await self._finish(step, last, senses)
+                await self._finish(self._under_way, step, senses)
         if self._under_way is None and (why := self._due(step, rows)):
             begun = BegunRecord(step, step + self._settings.meta.staleness, why, self.cluster)
             self._store.begin_meta_step(self._attempt, begun)
             self._under_way = _UnderWay(begun)
             self._go_on(self._under_way, senses)
             if begun.adopt_step <= step:
-                events += await self._finish(step, last, senses)
-        return events
+                await self._finish(self._under_way, step, senses)
 
     async def interrupt(self) -> None:
         """End a meta step that is under way; a run that goes on begins it again."""
-        if self._under_way and self._under_way.work:
-            self._under_way.work.cancel()
+        if self._under_way and (work := self._under_way.work):
+            self._under_way.work = None
+            work.cancel()
             with suppress(asyncio.CancelledError, Exception):
-                await self._under_way.work
+                await work
 
     # --- when
 
-    def _due(self, step: int, rows: Sequence[Event]) -> str | None:
+    def _still_under_way(self, step: int) -> _UnderWay | None:
+        """The last meta step, where it has no record or what it brought is not in force: it is due later, or the step
+        at which it was due ended in an error."""
+        last = self._store.begun(self.cluster)[-1:]
+        ended = {d.step: d for d in self._store.decisions(self.cluster)}
+        if not last or (last[0].adopt_step <= step and last[0].step in ended and not self._brings(ended[last[0].step])):
+            return None
+        records = {m.step: m for m in self._store.meta_steps(self.cluster)}
+        return _UnderWay(last[0], records.get(last[0].step))
+
+    def _due(self, step: int, rows: Sequence[Mapping[str, Any]]) -> str | None:
         """Why a meta step begins now; None where none does."""
-        past = [Past(d.step, d.decision in COMING) for d in self._store.decisions(self.cluster)]
+        adopted = {a.revision.id for a in self._store.adoptions(self.cluster)}
+        past = [Past(d.step, d.child_id in adopted) for d in self._store.decisions(self.cluster)]
         since = past[-1].step if past else 0
         why = due(step, progress(row for row in rows if row["step"] >= since), past, self._settings.meta)
         if why is None:
             return None
         spent = self._store.spent(roles=("meta", "gate"))
-        if allowed := self._settings.meta.budget.reached(spent.tokens, spent.cost_usd, len(past)):
+        if allowed := self._settings.meta.budget.reached(spent.tokens, spent.cost_usd, self._store.n_begun()):
             log.info("no meta step after %d, although it is due (%s): %s is reached", step, why, allowed)
             return None
         return why
@@ -149,14 +177,15 @@ class Evolution:
             step=begun.step,
             rng=Random(f"{self._settings.seed}/{place}"),
             senses=senses,
-            anchors=known_pairs(self._store, self._settings.meta.exam.archive),
+            anchors=known_pairs(self._store, self._settings.meta.exam.archive, self.cluster),
             former=self._former(parent, lineage),
         )
 
     def _former(self, parent: Revision, lineage: Sequence[Revision]) -> Revision | None:
-        """The revision that a meta step replaced by `parent`; None where people wrote it, or it is a return itself."""
+        """The revision that a meta step replaced by `parent`, approved by people or not; None where people wrote it, or
+        it is a return itself."""
         brought = [d.decision for d in self._store.decisions(self.cluster) if d.child_id == parent.id]
-        if brought != [Decision.ADOPTED.value]:
+        if brought not in BROUGHT:
             return None
         return next((r for r in lineage if r.id in parent.parents), None)
 
@@ -166,57 +195,62 @@ class Evolution:
 
     # --- from when on
 
-    async def _finish(self, step: int, last: Sequence[Scored], senses: Senses) -> list[Event]:
+    async def _finish(self, under_way: _UnderWay, step: int, senses: Senses) -> None:
         """Wait for the meta step under way, and bring into force what it brought."""
-        assert self._under_way is not None
-        under_way, waited = self._under_way, time.monotonic()
+        waited = time.monotonic()
         record = under_way.record or await _result(under_way)
         waited = time.monotonic() - waited
-        self._under_way = None
-        events: list[Event] = []
         reason = record.reason
-        if record.decision in COMING and record.child is not None:
-            if record.parent_id == self.in_force.revision.id:
-                events += await self._adopt(step, record.child, last, senses)
-            else:
-                reason = f"left aside, as its parent {record.parent_id[:10]} is no longer in force: {reason}"
+        if self._brings(record) and record.child is not None:
+            await self._adopt(step, record.child, senses)
+        elif record.decision in COMING:
+            reason = f"left aside, as its parent {record.parent_id[:10]} is no longer in force: {reason}"
+        self._under_way = None
         log.info("meta step after %d (%s): %s, %s", record.step, record.why, record.decision, reason)
         row = {"decision": record.decision, "reason": reason, "began": record.step, "why": record.why}
-        times = {"seconds": record.seconds, "waited": waited}
-        return [self._row("meta", step) | row | times, *events]
+        self._note(self._row("meta", step) | row | {"seconds": record.seconds, "waited": waited})
 
-    async def _rulings(self, step: int, last: Sequence[Scored], senses: Senses) -> list[Event]:
+    def _brings(self, ended: DecisionRecord | MetaStepRecord) -> bool:
+        """Is there a child that is to take the place of the revision in force? One that took it is in force itself."""
+        return ended.decision in COMING and ended.parent_id == self.in_force.revision.id
+
+    async def _rulings(self, step: int, senses: Senses) -> None:
         """What people decided since the last boundary."""
-        events: list[Event] = []
-        for act in self._store.open_acts(self.cluster):
-            ruling = rule(act, self.in_force.revision, self._store.meta_steps(self.cluster), step)
+        for act in self._store.open_acts(self.cluster, step):
+            decided = [a for a in self._store.acts() if a.id < act.id and a.cluster in (None, self.cluster)]
+            candidates = waiting(self._store.meta_steps(self.cluster), decided)
+            ruling = rule(act, self.in_force.revision, candidates, step)
             if ruling.child is not None:
-                events += await self._adopt(step, ruling.child, last, senses)
+                await self._adopt(step, ruling.child, senses)
             self._store.take_act(self._attempt, step, act.id, self.cluster, ruling.outcome)
             log.info("%s by %s: %s", act.kind.value, act.who, ruling.outcome)
-            row = {"act": act.kind.value, "who": act.who, "outcome": ruling.outcome}
-            events.append(self._row("act", step) | row)
-        return events
+            self._note(self._row("act", step) | {"act": act.kind.value, "who": act.who, "outcome": ruling.outcome})
 
-    async def _adopt(self, step: int, child: Revision, last: Sequence[Scored], senses: Senses) -> list[Event]:
-        """From here on `child` scores. With a bridge the last batch is scored under both, so that the change of scale
+    async def _adopt(self, step: int, child: Revision, senses: Senses) -> None:
+        """From here on `child` scores. With a bridge the newest batch is scored under both, so that the change of scale
         is known, and can be taken back."""
-        how, before, scale = self._settings.meta.bridge, self.in_force, Scale()
-        found = None
-        if how != "off" and last:
-            rollouts = [s.rollout for s in last]
-            with account(f"bridge {self.cluster}/{step}") as name:
-                parts = [await senses.appraise(r.rubric, rollouts) for r in (before.revision, child)]
-            self._store.append_other_calls(self._attempt, step, self._calls(name))
-            old, new = ([before.scale.apply(s.reward.value) for s in part] for part in parts)
-            found = bridge(old, new)
+        how, scale = self._settings.meta.bridge, Scale()
+        found = await self._bridge(step, child, senses) if how != "off" else None
         if found and how == "calibrate":
-            scale = found.scale(before.scale)
+            scale = found.scale(self.in_force.scale)
         self._store.adopt(self._attempt, step, child, self.cluster, factor=scale.factor, shift=scale.shift)
         self.in_force = InForce(child, scale)
-        return [self._row("bridge", step) | {f"bridge/{k}": v for k, v in vars(found).items()}] if found else []
+        if found:
+            self._note(self._row("bridge", step) | {f"bridge/{k}": v for k, v in vars(found).items()})
 
-    def _row(self, kind: str, step: int) -> dict[str, Any]:
+    async def _bridge(self, step: int, child: Revision, senses: Senses) -> Bridge | None:
+        """What `child` would change in the values of the newest batch; None where it has no reward under both."""
+        before = self.in_force
+        name = f"bridge {self.cluster}/{step}"
+        try:
+            with account(name):
+                parts = [await senses.appraise(r.rubric, self._batch) for r in (before.revision, child)]
+        finally:
+            self._store.append_other_calls(self._attempt, step, self._calls(name))
+        old, new = ([before.scale.apply(s.reward.value) for s in part] for part in parts)
+        return bridge(old, new)
+
+    def _row(self, kind: str, step: int) -> Event:
         named = {"cluster": self.cluster} if self.cluster else {}
         return {"kind": kind, "step": step, **named, "revision": self.in_force.revision.short_id}
 

@@ -22,26 +22,40 @@ def waiting(meta_steps: Sequence[MetaStepRecord], decided: Sequence[ActRecord] =
     return [m.child for m in meta_steps if m.decision == WAITING and m.child and m.child.id not in known]
 
 
-def rule(act: ActRecord, in_force: Revision, meta_steps: Sequence[MetaStepRecord], step: int) -> Ruling:
-    """What an act leads to where `in_force` is the revision in force after `step` steps."""
+def rule(act: ActRecord, in_force: Revision, candidates: Sequence[Revision], step: int) -> Ruling:
+    """What an act leads to where `in_force` is the revision in force after `step` steps, and `candidates` wait for
+    approval."""
+    about = next((r for r in candidates if r.id == act.about), None)
     match act.kind:
         case ActKind.APPROVE:
-            return _approve(act, in_force, meta_steps)
+            return _approve(act, in_force, about)
+        case ActKind.REJECT if about is None:
+            return _not_waiting(act)
         case ActKind.REJECT:
             return Ruling(f"{_short(act.about)} is rejected")
         case ActKind.EDIT:
-            return _replace(act, in_force, act.rubric, step, "written")
+            return _edit(act, in_force, about, step)
         case ActKind.PIN | ActKind.UNPIN:
             return _pin(act, in_force, step)
 
 
-def _approve(act: ActRecord, in_force: Revision, meta_steps: Sequence[MetaStepRecord]) -> Ruling:
-    child = next((r for r in waiting(meta_steps) if r.id == act.about), None)
+def _approve(act: ActRecord, in_force: Revision, child: Revision | None) -> Ruling:
     if child is None:
-        return Ruling(f"nothing changes: {_short(act.about)} does not wait for approval")
+        return _not_waiting(act)
     if in_force.id not in child.parents:
-        return Ruling(f"nothing changes: {child.short_id} was written for a parent that is no longer in force")
+        return _stale(child)
     return Ruling(f"{child.short_id} is in force", child)
+
+
+def _edit(act: ActRecord, in_force: Revision, about: Revision | None, step: int) -> Ruling:
+    """The text that a person wrote in place of the revision in force, or of one that waits: a lineage names both."""
+    if about is None and act.about not in (None, in_force.id):
+        return Ruling(f"nothing changes: {_short(act.about)} is not in force and does not wait for approval")
+    if about is None:
+        return _replace(act, in_force, act.rubric, step, "written")
+    if in_force.id not in about.parents:
+        return _stale(about)
+    return _replace(act, in_force, act.rubric, step, f"{about.short_id} edited", about.id)
 
 
 def _pin(act: ActRecord, in_force: Revision, step: int) -> Ruling:
@@ -55,12 +69,21 @@ def _pin(act: ActRecord, in_force: Revision, step: int) -> Ruling:
     return _replace(act, in_force, Rubric(criteria=criteria), step, f"{act.kind.value} {act.criterion}")
 
 
-def _replace(act: ActRecord, in_force: Revision, rubric: Rubric | None, step: int, what: str) -> Ruling:
+def _replace(act: ActRecord, in_force: Revision, rubric: Rubric | None, step: int, what: str, *more: str) -> Ruling:
+    """`more` are parents beside the revision in force."""
     if rubric is None or rubric.digest == in_force.rubric.digest:
         return Ruling("nothing changes: the rubric in force is the same")
     reason = f"{what} by {act.who}: {act.why}" if act.why else f"{what} by {act.who}"
-    child = Revision(rubric=rubric, parents=(in_force.id,), reason=reason, proposer=act.who, step=step)
+    child = Revision(rubric=rubric, parents=(in_force.id, *more), reason=reason, proposer=act.who, step=step)
     return Ruling(f"{child.short_id} is in force", child)
+
+
+def _not_waiting(act: ActRecord) -> Ruling:
+    return Ruling(f"nothing changes: {_short(act.about)} does not wait for approval")
+
+
+def _stale(child: Revision) -> Ruling:
+    return Ruling(f"nothing changes: {child.short_id} was written for a parent that is no longer in force")
 
 
 def _short(revision_id: str | None) -> str:

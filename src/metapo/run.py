@@ -103,6 +103,7 @@ class Run:
         self._attempt = 0
         self._step = 0
         self._rows: list[dict[str, Any]] = []
+        self._trained: set[str] = set()
         self._evolutions: dict[str, Evolution] = {"": self._evolution("")}
 
     @classmethod
@@ -200,10 +201,10 @@ class Run:
         now = datetime.now(UTC)
         self._attempt = self.store.begin_attempt(resumed_step=step, now=now, answered_by=self._answered_by)
         self._step = step
-        for cluster in {"", *self.store.clusters()}:
-            self._evolutions[cluster] = self._evolution(cluster)
-        for cluster in sorted(self._evolutions):  # "" comes first: the others begin where it did
-            self._evolutions[cluster].begin(self._attempt, step)
+        self._trained = set(self.store.clusters())
+        self._evolutions = {cluster: self._evolution(cluster) for cluster in sorted({"", *self._trained})}
+        for evolution in self._evolutions.values():  # "" comes first: the others begin where it did
+            evolution.begin(self._attempt, step)
         self._rows = [row for row in read_rows(self.folder / METRICS) if _is_live(row, step)]
         write_whole(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in self._rows))
         return self.in_force
@@ -312,13 +313,12 @@ class Run:
         for cluster in sorted(last.keys() - self._evolutions.keys()):
             self._evolutions[cluster] = self._evolution(cluster)
             self._evolutions[cluster].begin(self._attempt, step)
-        for cluster, evolution in self._evolutions.items():
-            if cluster or not any(last):  # without prompts of its own, the first lineage is only where others begin
-                for row in await evolution.at_boundary(step, self._rows, last.get(cluster, ()), senses):
-                    self._note(dict(row))
+        self._trained |= last.keys()
+        for cluster in sorted(self._trained) or [""]:  # without prompts of its own, "" is only where the others begin
+            await self._evolutions[cluster].at_boundary(step, self._rows, last.get(cluster, ()), senses)
 
     def _evolution(self, cluster: str) -> Evolution:
-        return Evolution(self.store, self.settings, self._reviser, self._ledger, cluster)
+        return Evolution(self.store, self.settings, self._reviser, self._ledger, self._note, cluster)
 
     def _failure(self, step: int, train: Sequence[Scored]) -> JudgeFailureLimit | None:
         failed = [s for s in train if s.reward.value is None]

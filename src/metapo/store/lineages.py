@@ -137,9 +137,10 @@ class Lineages(Database):
             return _read_revision(db, ids[0])
 
     def clusters(self) -> list[str]:
-        """The clusters that have rollouts, in order."""
+        """The clusters that have training rollouts, in order."""
+        trained = sa.select(live_rollout.c.cluster).where(live_rollout.c.split == Split.TRAIN.value)
         with self._transaction() as db:
-            return list(db.scalars(sa.select(live_rollout.c.cluster).distinct().order_by(live_rollout.c.cluster)))
+            return list(db.scalars(trained.distinct().order_by(live_rollout.c.cluster)))
 
     def adoptions(self, cluster: str = "") -> list[AdoptionRecord]:
         """The live adoptions of a cluster in order, the run's first one before them."""
@@ -157,6 +158,11 @@ class Lineages(Database):
             rows = db.execute(_of_cluster(_live_begun, cluster)).all()
         return [BegunRecord(row.step, row.adopt_step, row.why, row.cluster) for row in rows]
 
+    def n_begun(self) -> int:
+        """How many live meta steps began, those of all clusters together."""
+        with self._transaction() as db:
+            return db.scalar(sa.select(sa.func.count()).select_from(_live_begun)) or 0
+
     def decisions(self, cluster: str = "") -> list[DecisionRecord]:
         """How the live meta steps of a cluster ended, in order, without their texts."""
         with self._transaction() as db:
@@ -169,10 +175,11 @@ class Lineages(Database):
             rows = db.execute(_of_cluster(_live_meta_step, cluster)).all()
             return [_read_meta_step(db, row) for row in rows]
 
-    def anchors(self) -> list[AnchorRecord]:
-        """All live anchors, oldest first."""
+    def anchors(self, cluster: str = "") -> list[AnchorRecord]:
+        """The live anchors that hold in a cluster, oldest first: the pinned ones, and its own archive."""
+        mine = sa.or_(_live_anchor.c.attempt_id.is_(None), _live_anchor.c.cluster == cluster)
         with self._transaction() as db:
-            rows = db.execute(sa.select(_live_anchor).order_by(_live_anchor.c.number)).all()
+            rows = db.execute(sa.select(_live_anchor).where(mine).order_by(_live_anchor.c.number)).all()
         return [AnchorRecord(**{f.name: getattr(row, f.name) for f in fields(AnchorRecord)}) for row in rows]
 
     def acts(self) -> list[ActRecord]:
@@ -181,12 +188,15 @@ class Lineages(Database):
             rows = db.execute(sa.select(t.act).order_by(t.act.c.id)).all()
             return [_read_act(db, row) for row in rows]
 
-    def open_acts(self, cluster: str) -> list[ActRecord]:
-        """What people decided for a cluster, or for all, and the run has not taken yet; oldest first."""
+    def open_acts(self, cluster: str, step: int) -> list[ActRecord]:
+        """What people decided for a cluster, or for all, and the run has to take after `step` steps; oldest first. What
+        was taken before an interruption is taken again after the same step."""
         with self._transaction() as db:
             taken = sa.select(_live_taken.c.act_id).where(_live_taken.c.cluster == cluster)
+            later = sa.select(t.act_taken.c.act_id).where(t.act_taken.c.cluster == cluster, t.act_taken.c.step > step)
             mine = sa.or_(t.act.c.cluster.is_(None), t.act.c.cluster == cluster)
-            rows = db.execute(sa.select(t.act).where(mine, t.act.c.id.not_in(taken)).order_by(t.act.c.id)).all()
+            open_now = (mine, t.act.c.id.not_in(taken), t.act.c.id.not_in(later))
+            rows = db.execute(sa.select(t.act).where(*open_now).order_by(t.act.c.id)).all()
             return [_read_act(db, row) for row in rows]
 
     def outcomes_of_acts(self) -> list[tuple[int, str, int, str]]:
