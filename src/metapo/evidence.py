@@ -12,12 +12,11 @@ UNTRAINED_STEPS = 5  # at the run's beginning: what the policy wrote before trai
 
 
 def gather_evidence(store: Store, parent: Revision, begun: BegunRecord) -> Evidence:
-    """The training rollouts that the rubric of `parent` scored, pinned or not, since the meta step before this one, some
-    earlier ones, and what the policy wrote first."""
+    """The training rollouts that the rubric of `parent` scored, pinned or not, since the meta step before this one;
+    some earlier ones, and what the policy wrote first."""
     cluster = begun.cluster
-    alike = {
-        a.revision.id for a in store.adoptions(cluster) if _unpinned(a.revision.rubric) == _unpinned(parent.rubric)
-    }
+    same = _unpinned(parent.rubric)
+    alike = {a.revision.id for a in store.adoptions(cluster) if _unpinned(a.revision.rubric) == same}
     last = max((d.step for d in store.decisions(cluster) if d.step < begun.step), default=0)
 
     def scored(from_step: int, to_step: int) -> list[Scored]:

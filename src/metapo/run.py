@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import filelock
 
@@ -57,6 +57,7 @@ SETTINGS, STORE, METRICS, LOCK, CHECKPOINTS, MARKER = (
     "metapo.json",
 )
 log = logging.getLogger(__name__)
+S = TypeVar("S", bound=Settings)
 Observe = Callable[[Sequence[Scored]], Mapping[str, float]]
 
 
@@ -132,11 +133,12 @@ class Run:
             raise RunExists(
                 f"{folder} holds a run already. Resume it with --resume {folder}, or choose another folder."
             )
-        write_whole(folder / SETTINGS, settings.to_yaml())
+        settings = _placed(settings)
         reviser = _reviser(settings, meta_transport)
         run = cls(folder, settings, reviser, lock, observe=observe, answered_by=answered_by, ledger=ledger)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         run.store.append_anchors([anchor_record(p, Source.ANCHOR, who="settings", added_at=now) for p in pinned])
+        write_whole(folder / SETTINGS, settings.to_yaml())  # last, as a folder with settings counts as a run
         return run
 
     @classmethod
@@ -154,6 +156,7 @@ class Run:
         those it began with, or where another model answers."""
         if not (folder / SETTINGS).exists():
             raise RunError(f"{folder} holds no run to resume: it has no {SETTINGS}. Start one without --resume.")
+        settings = _placed(settings)
         begun = type(settings).load(folder / SETTINGS)
         if begun.model_copy(update={"budget": settings.budget}) != settings:
             raise RunError(
@@ -355,6 +358,14 @@ def _is_live(row: Mapping[str, Any], resumed_step: int) -> bool:
     if resumed_step == 0:
         return False
     return bool(row["step"] < resumed_step or (row["step"] == resumed_step and row["kind"] != Split.TRAIN.value))
+
+
+def _placed(settings: S) -> S:
+    """The same, with anchors whose path holds from the run folder too."""
+    if settings.meta.anchors is None:
+        return settings
+    anchors = str(Path(settings.meta.anchors).absolute())
+    return settings.model_copy(update={"meta": settings.meta.model_copy(update={"anchors": anchors})})
 
 
 def _hold(folder: Path) -> filelock.BaseFileLock:

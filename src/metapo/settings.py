@@ -39,9 +39,10 @@ class MetaSchedule(ScheduleSettings, MetaSettings):
     def _one_meta_step_at_a_time(self) -> Self:
         adaptive = self.when == "adaptive"
         name, least = ("earliest", min(self.earliest, self.every)) if adaptive else ("every", self.every)
-        if self.every and self.staleness > least:
+        if self.every and self.staleness >= least:
             raise ValueError(
-                f"staleness = {self.staleness} is more than {name} = {least}: a meta step would begin late"
+                f"staleness = {self.staleness} must be less than {name} = {least}: the next meta step needs rollouts "
+                "under what the last one brought"
             )
         return self
 

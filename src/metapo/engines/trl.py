@@ -28,7 +28,7 @@ from metapo.reward import Scored
 from metapo.rollout import Rollout, Split, as_text
 from metapo.rubric import Revision
 from metapo.run import CHECKPOINTS, STORE, Boundary, Observe, Run, observe_nothing
-from metapo.scorer import Connections, Scorer
+from metapo.scorer import Connections, InForce, Scorer
 from metapo.settings import Settings, TrainSettings
 from metapo.store import CallRecord, KnownAnswers
 
@@ -168,15 +168,20 @@ class EvolvingReward:
             if self._known is not None:
                 stack.callback(self._known.close)
             stack.callback(self._bridge.close)
-            if (run := self._run) is not None:
-                stack.callback(lambda: self._bridge.run(run.interrupt()))
-            self._bridge.run(self._connections.aclose())
+            stack.callback(lambda: self._bridge.run(self._connections.aclose()))
+            if self._run is not None:  # first of all: a meta step whose connections close would end as a failed one
+                self._bridge.run(self._run.interrupt())
 
     def begin(self, step: int, policy: Any) -> None:
         """Training starts, or goes on, after `step` steps."""
+
+        def go_on(run: Run) -> Mapping[str, InForce]:
+            self._bridge.run(run.interrupt())  # a meta step of the training before, where the trainer trains once more
+            return run.begin(step)
+
         self._policy = policy
         self._error = None
-        self.scorer.in_force = self.on_main(lambda run: run.begin(step))
+        self.scorer.in_force = self.on_main(go_on)
 
     def end_step(self, step: int) -> MetapoError | None:
         """An optimizer step is over on all ranks; returns the error that ends the run, the same on every rank."""

@@ -6,10 +6,11 @@ from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from metapo.errors import LineageError, StoreError
 from metapo.rollout import Split
-from metapo.rubric import Revision, Rubric
+from metapo.rubric import Revision, Rubric, describe
 from metapo.store import schema as t
 from metapo.store.database import Database
 from metapo.store.records import (
@@ -209,9 +210,9 @@ class Lineages(Database):
     def verify(self) -> int:
         """Re-derive all lineages; returns the number of revisions. Raises LineageError at the first that fails.
 
-        Checked: each revision's id follows from its content and parents; the adoptions of each cluster form one chain;
-        each live training rollout was scored by the revision in force at its step; nothing was adopted that the gate
-        refused, unless a person decided so.
+        Checked: each revision's id follows from its content and parents; the adoptions of each cluster form one chain
+        from a revision without parents; each live training rollout was scored by the revision in force at its step;
+        nothing was adopted that the gate refused. What a person writes is a revision of its own, which no gate saw.
         """
         with self._transaction() as db:
             known = {i: _read_revision(db, i) for i in db.scalars(sa.select(t.revision.c.id)).all()}
@@ -235,6 +236,16 @@ class Lineages(Database):
         return len(known)
 
     def _verify_chain(self, chain: Sequence[Any], known: dict[str, Revision], refused: set[str]) -> None:
+        for adoption in chain:
+            if adoption.revision_id not in known:
+                raise LineageError(
+                    f"{self.path}: revision {adoption.revision_id[:10]}, adopted at step {adoption.step}, is not there"
+                )
+        if chain and known[chain[0].revision_id].parents:
+            raise LineageError(
+                f"{self.path}: the lineage begins with {chain[0].revision_id[:10]}, which has parents: what was in force "
+                "before is missing"
+            )
         for before, after in pairwise(chain):
             if before.revision_id not in known[after.revision_id].parents:
                 raise LineageError(
@@ -264,8 +275,10 @@ def _chain(db: sa.Connection, cluster: str) -> list[Any]:
 
 
 def _refused(db: sa.Connection) -> set[str]:
-    """The revisions that the gate refused each time that it saw them."""
-    rows = db.execute(sa.select(t.proposal.c.revision_id, t.proposal.c.accepted)).all()
+    """The revisions that the gate refused in the meta steps that count."""
+    m, p = _live_meta_step.c, t.proposal.c
+    of_step = (p.attempt_id == m.attempt_id) & (p.cluster == m.cluster) & (p.step == m.step)
+    rows = db.execute(sa.select(p.revision_id, p.accepted).join_from(t.proposal, _live_meta_step, of_step)).all()
     return {row.revision_id for row in rows} - {row.revision_id for row in rows if row.accepted}
 
 
@@ -344,13 +357,16 @@ def _read_revision(db: sa.Connection, revision_id: str) -> Revision:
         .where(t.revision_parent.c.revision_id == revision_id)
         .order_by(t.revision_parent.c.position)
     ).all()
-    revision = Revision(
-        rubric=Rubric.model_validate_json(row.body),
-        parents=tuple(parents),
-        reason=row.reason,
-        proposer=row.proposer,
-        step=row.step,
-    )
+    try:
+        revision = Revision(
+            rubric=Rubric.model_validate_json(row.body),
+            parents=tuple(parents),
+            reason=row.reason,
+            proposer=row.proposer,
+            step=row.step,
+        )
+    except ValidationError as e:
+        raise LineageError(f"revision {revision_id[:10]} was changed after it was written: {describe(e)}") from e
     if revision.id != revision_id or revision.rubric.digest != row.rubric_digest:
         raise LineageError(
             f"revision {revision_id[:10]} was changed after it was written: its content has another digest"
