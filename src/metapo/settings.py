@@ -156,12 +156,14 @@ class Settings(Frozen):
 
 
 class DataSettings(Frozen):
-    """Prompts: a .jsonl or .parquet file, or a dataset folder or hub id, and the names of its columns."""
+    """Prompts: a .jsonl or .parquet file, or a dataset folder or hub id, and the names of its columns. Prompts with the
+    same text in `cluster_column` share a rubric, which evolves on its own; without the column all prompts do."""
 
     train: str = Field(min_length=1)
     eval: str | None = None
     prompt_column: str = "prompt"
     reference_column: str | None = None
+    cluster_column: str | None = None
     hub_split: str = "train"
 
 

@@ -42,6 +42,10 @@ def jsonl(folder: Path, *rows: object) -> Path:
     return path
 
 
+def row_of(prompt: object, reference: str | None = None, cluster: str = "") -> dict[str, Any]:
+    return {"prompt": prompt, "reference": reference, "cluster": cluster}
+
+
 # --- every form gives the same rows
 
 ROWS = [
@@ -49,7 +53,7 @@ ROWS = [
     {"q": "second?\nand more", "a": "two", "n": 2},
     {"q": "é 漢", "a": "", "n": 3},
 ]
-WANTED = [{"prompt": row["q"], "reference": row["a"]} for row in ROWS]
+WANTED = [row_of(row["q"], str(row["a"])) for row in ROWS]
 
 
 def written(form: str, folder: Path) -> Path:
@@ -79,7 +83,7 @@ FORMS = ["jsonl", "json", "parquet", "folder of a table", "folder of splits", "f
 def test_prompts_and_references_come_from_their_columns(form: str, tmp_path: Path) -> None:
     source = written(form, tmp_path)
     assert load(source, prompt_column="q", reference_column="a") == WANTED
-    assert load(source, prompt_column="q") == [{"prompt": row["prompt"], "reference": None} for row in WANTED]
+    assert load(source, prompt_column="q") == [row_of(row["prompt"]) for row in WANTED]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -87,7 +91,7 @@ def test_a_missing_column_is_named_with_those_there_are(form: str, tmp_path: Pat
     source = written(form, tmp_path)
     assert refused(source) == (
         f"{source}, row 1: no column 'prompt'; it has 'q', 'a', 'n'. "
-        "Name the right one as data.prompt_column or data.reference_column."
+        "Name the right one as data.prompt_column, data.reference_column or data.cluster_column."
     )
     assert refused(source, prompt_column="q", reference_column="answer").startswith(
         f"{source}, row 1: no column 'answer'"
@@ -96,7 +100,7 @@ def test_a_missing_column_is_named_with_those_there_are(form: str, tmp_path: Pat
 
 def test_a_split_is_chosen_by_name(tmp_path: Path) -> None:
     source = written("folder of splits", tmp_path)
-    assert load(source, prompt_column="q", hub_split="test") == [{"prompt": "first?", "reference": None}]
+    assert load(source, prompt_column="q", hub_split="test") == [row_of("first?")]
     assert 'Unknown split "dev"' in refused(source, prompt_column="q", hub_split="dev")
 
 
@@ -112,13 +116,21 @@ def test_a_prompt_may_be_a_chat(form: str, tmp_path: Path) -> None:
     else:
         source = tmp_path / "table"
         table.save_to_disk(str(source))
-    assert load(source) == [{"prompt": CHAT, "reference": None}, {"prompt": CHAT[1:], "reference": None}]
+    assert load(source) == [row_of(CHAT), row_of(CHAT[1:])]
 
 
 @pytest.mark.parametrize(("given_reference", "told"), [(None, None), ("", ""), (42, "42"), (0, "0"), ([1], "[1]")])
 def test_a_reference_is_text_or_nothing(given_reference: object, told: str | None, tmp_path: Path) -> None:
     source = jsonl(tmp_path, {"prompt": "p", "answer": given_reference})
-    assert load(source, reference_column="answer") == [{"prompt": "p", "reference": told}]
+    assert load(source, reference_column="answer") == [row_of("p", told)]
+
+
+@pytest.mark.parametrize(("named", "told"), [(None, ""), ("", ""), ("poems", "poems"), (7, "7")])
+def test_a_cluster_is_text_and_nothing_is_none(named: object, told: str, tmp_path: Path) -> None:
+    source = jsonl(tmp_path, {"prompt": "p", "kind": named})
+    assert load(source, cluster_column="kind") == [row_of("p", cluster=told)]
+    assert load(source) == [row_of("p")]
+    assert "no column 'genre'" in refused(source, cluster_column="genre")
 
 
 # --- prompts that are none

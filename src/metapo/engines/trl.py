@@ -127,6 +127,7 @@ class EvolvingReward:
         """Judge one batch of completions under the revision in force; one reward each, in order."""
         step = columns["trainer_state"].global_step
         references = columns.get("reference") or [None] * len(prompts)
+        clusters = columns.get("cluster") or [""] * len(prompts)
         training = self._policy is not None and self._policy.training
         split = Split.TRAIN if training else Split.EVAL
         first = self._next_position(split, step, len(prompts))
@@ -138,8 +139,11 @@ class EvolvingReward:
                 split=split,
                 step=step,
                 position=(first + i) * _world_size() + _rank(),
+                cluster=cluster,
             )
-            for i, (prompt, completion, reference) in enumerate(zip(prompts, completions, references, strict=True))
+            for i, (prompt, completion, reference, cluster) in enumerate(
+                zip(prompts, completions, references, clusters, strict=True)
+            )
         ]
         try:
             scored = self._bridge.run(self.scorer.score(rollouts))
@@ -292,9 +296,9 @@ def train(
 ) -> None:
     """Train a policy to the end of its settings, then evaluate and write it to `folder`/policy.
 
-    Rows hold "prompt" (text or messages) and "reference" (text or None). `model` and `tokenizer` replace those that
-    the settings name. A finished run is left as it is. Raises ModelError, SettingsError, RunError, ChatError (no
-    judge), JudgeFailureLimit.
+    Rows hold "prompt" (text or messages), "reference" (text or None) and, where there are any, "cluster" (text).
+    `model` and `tokenizer` replace those that the settings name. A finished run is left as it is. Raises ModelError,
+    SettingsError, RunError, ChatError (no judge), JudgeFailureLimit.
     """
     if resume and (folder / POLICY).exists():
         log.info("the run in %s is finished: nothing is left to do", folder)
@@ -356,7 +360,8 @@ def _dataset(rows: Sequence[dict[str, Any]], tokenizer: Any) -> Any:
         [{"role": "user", "content": row["prompt"]}] if chat and isinstance(row["prompt"], str) else row["prompt"]
         for row in rows
     ]
-    return Dataset.from_dict({"prompt": prompts, "reference": [row["reference"] for row in rows]})
+    columns = {"reference": [row["reference"] for row in rows], "cluster": [row.get("cluster", "") for row in rows]}
+    return Dataset.from_dict({"prompt": prompts, **columns})
 
 
 def _order(settings: TrainSettings, n_rows: int) -> list[int]:

@@ -243,8 +243,8 @@ class Lineages(Database):
                 )
         if chain and known[chain[0].revision_id].parents:
             raise LineageError(
-                f"{self.path}: the lineage begins with {chain[0].revision_id[:10]}, which has parents: what was in force "
-                "before is missing"
+                f"{self.path}: the lineage begins with {chain[0].revision_id[:10]}, which has parents: what was "
+                "in force before is missing"
             )
         for before, after in pairwise(chain):
             if before.revision_id not in known[after.revision_id].parents:

@@ -1,4 +1,4 @@
-"""Any task: prompts, and references where there are any, from a file or a dataset."""
+"""Any task: prompts, and references and clusters where there are any, from a file or a dataset."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def load_prompts(data: DataSettings, source: str) -> list[Row]:
-    """Rows with "prompt" (text or chat messages) and "reference" (text or None).
+    """Rows with "prompt" (text or chat messages), "reference" (text or None) and "cluster" (text, "" for none).
 
     `source` is a .jsonl or .parquet file, or a dataset folder or hub id. Raises DataError that names the row
     (counted from 1) for a missing column, an empty prompt or a line that is not JSON.
@@ -24,11 +24,11 @@ def load_prompts(data: DataSettings, source: str) -> list[Row]:
 
 
 def _row(data: DataSettings, source: str, number: int, raw: Mapping[str, Any]) -> Row:
-    for column in (data.prompt_column, data.reference_column):
+    for column in (data.prompt_column, data.reference_column, data.cluster_column):
         if column is not None and column not in raw:
             raise DataError(
                 f"{source}, row {number}: no column {column!r}; it has {', '.join(map(repr, raw))}. "
-                "Name the right one as data.prompt_column or data.reference_column."
+                "Name the right one as data.prompt_column, data.reference_column or data.cluster_column."
             )
     prompt = raw[data.prompt_column]
     if not _is_prompt(prompt):
@@ -37,7 +37,12 @@ def _row(data: DataSettings, source: str, number: int, raw: Mapping[str, Any]) -
             f"role and content; got {str(prompt)[:80]!r}"
         )
     reference = raw[data.reference_column] if data.reference_column else None
-    return {"prompt": prompt, "reference": None if reference is None else str(reference)}
+    cluster = raw[data.cluster_column] if data.cluster_column else None
+    return {
+        "prompt": prompt,
+        "reference": None if reference is None else str(reference),
+        "cluster": "" if cluster is None else str(cluster),
+    }
 
 
 def _is_prompt(value: Any) -> bool:
