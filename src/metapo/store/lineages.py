@@ -103,14 +103,14 @@ class Lineages(Database):
         with self._transaction(writes=True) as db:
             _append_anchors(db, None, 0, "", anchors)
 
-    def append_act(self, act: ActRecord, rubric: Rubric | None = None) -> int:
+    def append_act(self, act: ActRecord) -> int:
         """Note what a person decided, for the run to take at its next step's beginning; returns the act's number."""
         with self._transaction(writes=True) as db:
             number: int = (db.scalar(sa.select(sa.func.max(t.act.c.id))) or 0) + 1
-            if rubric is not None:
-                _write_rubric(db, rubric)
+            if act.rubric is not None:
+                _write_rubric(db, act.rubric)
             row = {name: value for name, value in vars(act).items() if name not in ("id", "rubric")}
-            digest = rubric.digest if rubric else None
+            digest = act.rubric.digest if act.rubric else None
             db.execute(t.act.insert(), {**row, "id": number, "kind": act.kind.value, "rubric_digest": digest})
         return number
 
