@@ -12,9 +12,10 @@ from metapo.tasks.generic import read_jsonl
 SHAPES = "'prompt', 'better' and 'worse', or 'prompt', 'completion' and a number 'score'"
 
 
-def load_anchors(path: Path) -> list[Pair]:
+def load_anchors(path: Path, why: str = "pinned") -> list[Pair]:
     """Pairs from JSON lines. A row is a pair, {prompt, better, worse}, or a labelled completion, {prompt, completion,
-    score}: any two of one prompt with different scores make a pair. `why` and `reference` may stand in either.
+    score}: any two of one prompt with different scores make a pair. `why` and `reference` may stand in either; a row
+    without a `why` has the one that is given.
 
     Raises DataError that names the row (counted from 1) for another shape, for equal completions, for a labelled
     completion that makes no pair, and for a file without rows.
@@ -26,20 +27,20 @@ def load_anchors(path: Path) -> list[Pair]:
     labelled: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for number, row in enumerate(rows, 1):
         if _texts(row, "prompt", "better", "worse"):
-            pairs.append(_pair(path, number, row, row["better"], row["worse"]))
+            pairs.append(_pair(path, number, row, row["better"], row["worse"], why))
         elif _texts(row, "prompt", "completion") and _is_number(row.get("score")):
             labelled.setdefault(row["prompt"], []).append((number, row))
         else:
             raise DataError(f"{path}, row {number}: expected {SHAPES}; it has {', '.join(map(repr, row)) or 'nothing'}")
     for of_prompt in labelled.values():
-        pairs += _ordered(path, of_prompt)
+        pairs += _ordered(path, of_prompt, why)
     return list({pair.key: pair for pair in pairs}.values())
 
 
-def _ordered(path: Path, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Pair]:
+def _ordered(path: Path, rows: Sequence[tuple[int, Mapping[str, Any]]], why: str) -> list[Pair]:
     ranked = sorted(rows, key=lambda item: -item[1]["score"])
     pairs = [
-        _pair(path, number, high, high["completion"], low["completion"])
+        _pair(path, number, high, high["completion"], low["completion"], why)
         for (number, high), (_, low) in combinations(ranked, 2)
         if high["score"] > low["score"]
     ]
@@ -50,7 +51,7 @@ def _ordered(path: Path, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[
     return pairs
 
 
-def _pair(path: Path, number: int, row: Mapping[str, Any], better: str, worse: str) -> Pair:
+def _pair(path: Path, number: int, row: Mapping[str, Any], better: str, worse: str, why: str) -> Pair:
     if better == worse:
         raise DataError(f"{path}, row {number}: both completions are the same: {better[:80]!r}")
     reference = row.get("reference")
@@ -59,7 +60,7 @@ def _pair(path: Path, number: int, row: Mapping[str, Any], better: str, worse: s
         better=better,
         worse=worse,
         source=Source.ANCHOR,
-        why=str(row.get("why") or "pinned"),
+        why=str(row.get("why") or why),
         reference=None if reference is None else str(reference),
     )
 

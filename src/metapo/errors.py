@@ -9,6 +9,7 @@
       RunError                a run folder can't be used
         RunInUse                another process holds it
         RunExists               it holds a run already, and nobody asked to resume
+        ActRefused              what a person decides about its rubric can't be done, or would change nothing
       StoreError              the store can't be read or written
         LineageError            the lineage doesn't verify
       ChatError               one call to a chat endpoint failed
@@ -68,6 +69,10 @@ class RunInUse(RunError):
 
 class RunExists(RunError):
     """The folder holds a run already, and nobody asked to resume it."""
+
+
+class ActRefused(RunError):
+    """What a person decides about a run's rubric can't be done, or would change nothing."""
 
 
 class StoreError(MetapoError):

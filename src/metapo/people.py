@@ -1,6 +1,6 @@
 """What people may decide about a run's rubric, and what comes of it at the next step's beginning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from metapo.rubric import Revision, Rubric
@@ -16,10 +16,34 @@ class Ruling(NamedTuple):
     child: Revision | None = None
 
 
-def waiting(meta_steps: Sequence[MetaStepRecord], decided: Sequence[ActRecord] = ()) -> list[Revision]:
-    """The revisions that wait for approval, oldest first: accepted by the gate, and nobody has decided on them."""
-    known = {act.about for act in decided}
-    return [m.child for m in meta_steps if m.decision == WAITING and m.child and m.child.id not in known]
+def waiting(
+    meta_steps: Sequence[MetaStepRecord], acts: Sequence[ActRecord] = (), taken_at: Mapping[int, int] | None = None
+) -> list[MetaStepRecord]:
+    """The meta steps whose revision waits for approval, oldest first: accepted by the gate, and none of the acts has
+    decided on it.
+
+    `taken_at` is the step at which an act was taken, by its number. One that was taken before a meta step began decided
+    nothing of it: a run that goes on from an earlier checkpoint may come to the same revision once more.
+    """
+    known = taken_at or {}
+
+    def is_open(record: MetaStepRecord, child: Revision) -> bool:
+        about = [act.id for act in acts if act.about == child.id]
+        return record.decision == WAITING and all(known.get(i, record.step + 1) <= record.step for i in about)
+
+    return [m for m in meta_steps if m.child and is_open(m, m.child)]
+
+
+def foresee(
+    act: ActRecord, in_force: Revision, earlier: Sequence[ActRecord], meta_steps: Sequence[MetaStepRecord]
+) -> Ruling:
+    """What an act leads to if nothing comes between but the earlier ones that the run has still to take."""
+    ruling = Ruling("")
+    for i, one in enumerate([*earlier, act]):
+        candidates = [m.child for m in waiting(meta_steps, earlier[:i]) if m.child]
+        ruling = rule(one, in_force, candidates, in_force.step)
+        in_force = ruling.child or in_force
+    return ruling
 
 
 def rule(act: ActRecord, in_force: Revision, candidates: Sequence[Revision], step: int) -> Ruling:
@@ -63,6 +87,8 @@ def _pin(act: ActRecord, in_force: Revision, step: int) -> Ruling:
     criterion = in_force.rubric.criterion(act.criterion)
     if criterion is None:
         return Ruling(f"nothing changes: the rubric in force has no criterion {act.criterion!r}")
+    if criterion.pinned is pinned:
+        return Ruling(f"nothing changes: {act.criterion!r} is {'pinned already' if pinned else 'not pinned'}")
     criteria = tuple(
         c.model_copy(update={"pinned": pinned}) if c.id == act.criterion else c for c in in_force.rubric.criteria
     )

@@ -21,8 +21,9 @@ def counted(n: int, one: str, many: str = "") -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
-def load_rubric(source: str) -> "Rubric":
-    """A rubric from a file, a run folder or RUN@REVISION. Raises RubricError, StoreError."""
+def load_rubric(source: str, *, strict: bool = False) -> "Rubric":
+    """A rubric from a file, a run folder or RUN@REVISION. What can't be read of a text is told, or refused where
+    `strict`. Raises RubricError, StoreError."""
     from metapo.rubric import Rubric
     from metapo.rubric_text import parse_rubric
 
@@ -34,6 +35,8 @@ def load_rubric(source: str) -> "Rubric":
             parsed = parse_rubric(path.read_text(encoding="utf-8"))
         except UnicodeDecodeError as e:
             raise RubricError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
+        if strict and parsed.problems:
+            raise RubricError("\n".join(f"{path}, {problem}" for problem in parsed.problems))
         for problem in parsed.problems:
             click.echo(f"{path}, {problem}", err=True)
         if parsed.rubric is None:

@@ -6,6 +6,7 @@ import click
 
 from metapo.cli.audit import audit
 from metapo.cli.judge import judge
+from metapo.cli.people import PEOPLE
 from metapo.cli.rubric import rubric
 from metapo.cli.score import score
 from metapo.cli.train import train
@@ -31,3 +32,5 @@ def main() -> None:
 
 for _command in (train, score, judge, audit, rubric, world):
     main.add_command(_command)
+for _command in PEOPLE:
+    rubric.add_command(_command)

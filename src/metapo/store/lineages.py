@@ -189,14 +189,14 @@ class Lineages(Database):
             rows = db.execute(sa.select(t.act).order_by(t.act.c.id)).all()
             return [_read_act(db, row) for row in rows]
 
-    def open_acts(self, cluster: str, step: int) -> list[ActRecord]:
+    def open_acts(self, cluster: str, step: int | None = None) -> list[ActRecord]:
         """What people decided for a cluster, or for all, and the run has to take after `step` steps; oldest first. What
-        was taken before an interruption is taken again after the same step."""
+        was taken before an interruption is taken again after the same step; without a step, all that is yet to take."""
         with self._transaction() as db:
             taken = sa.select(_live_taken.c.act_id).where(_live_taken.c.cluster == cluster)
             later = sa.select(t.act_taken.c.act_id).where(t.act_taken.c.cluster == cluster, t.act_taken.c.step > step)
             mine = sa.or_(t.act.c.cluster.is_(None), t.act.c.cluster == cluster)
-            open_now = (mine, t.act.c.id.not_in(taken), t.act.c.id.not_in(later))
+            open_now = [mine, t.act.c.id.not_in(taken), *([] if step is None else [t.act.c.id.not_in(later)])]
             rows = db.execute(sa.select(t.act).where(*open_now).order_by(t.act.c.id)).all()
             return [_read_act(db, row) for row in rows]
 

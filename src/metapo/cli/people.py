@@ -1,0 +1,366 @@
+"""metapo rubric waiting, approve, reject, edit, pin, unpin, anchor and acts: what people decide about a run's rubric.
+
+A decision is written into the run's store, where the run finds it, also while it trains.
+"""
+
+import getpass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from metapo.cli.common import FILE, FOLDER, counted, load_rubric, open_store
+from metapo.errors import ActRefused, DataError, SettingsError
+
+if TYPE_CHECKING:
+    from metapo.meta.pairs import Pair
+    from metapo.people import Ruling
+    from metapo.store import ActKind, ActRecord, AnchorRecord, MetaStepRecord, Store
+
+WHEN = (
+    "The run takes it before its next step begins; one that has stopped takes it after its first step once it is "
+    "resumed."
+)
+
+
+def _said(_context: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise click.BadParameter("it must say something")
+    return value
+
+
+def _decides(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of all that goes on record."""
+    command = click.option(
+        "--by", callback=_said, help="Who decides, for the record (default: the user's login name)."
+    )(command)
+    return click.option("--why", required=True, callback=_said, help="The reason, for the record.")(command)
+
+
+_in_cluster = click.option("--cluster", help="For this cluster of prompts alone (default: all).")
+
+
+# --- what waits
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+def waiting(run: Path) -> None:
+    """Print the revisions that wait for approval (meta.approve: manual): why they were proposed, what the gate
+    measured, and how to see the difference."""
+    with _opened(run) as store:
+        found = [one for cluster in _clusters(store) for one in _waiting(store, cluster)]
+        for one in found:
+            _show_waiting(run, store, one)
+    click.echo(f"{counted(len(found), 'revision waits', 'revisions wait')} for approval" if found else "nothing waits")
+
+
+def _show_waiting(run: Path, store: "Store", record: "MetaStepRecord") -> None:
+    from metapo.store import ActKind
+
+    child = record.child
+    assert child is not None
+    of = f" for cluster {record.cluster}" if record.cluster else ""
+    click.echo(f"{child.short_id}  proposed after step {record.step}{of} ({record.why}): {child.reason}")
+    findings = [f for p in record.proposals if p.revision.id == child.id for f in p.findings]
+    for finding in findings:
+        click.echo(f"  {finding.gate_check}: {finding.detail}")
+    if not findings:
+        click.echo("  there is no gate, so nothing was measured")
+    approval = _act(ActKind.APPROVE, who="", why="", about=child.id)
+    if (foreseen := _foreseen(store, approval, record.cluster)).child is None:
+        click.echo(f"  approved as things stand, {foreseen.outcome}")
+    click.echo(f"  to see it: metapo rubric diff {run}@{record.parent_id[:10]} {run}@{child.short_id}")
+
+
+# --- decisions
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.argument("revision", callback=_said)
+@_decides
+@_in_cluster
+def approve(run: Path, revision: str, why: str, by: str | None, cluster: str | None) -> None:
+    """Put REVISION, which waits for approval, in force."""
+    from metapo.store import ActKind
+
+    _decide(run, revision, ActKind.APPROVE, why, by, cluster)
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.argument("revision", callback=_said)
+@_decides
+@_in_cluster
+def reject(run: Path, revision: str, why: str, by: str | None, cluster: str | None) -> None:
+    """Decide against REVISION, which waits for approval."""
+    from metapo.store import ActKind
+
+    _decide(run, revision, ActKind.REJECT, why, by, cluster)
+
+
+def _decide(run: Path, revision: str, kind: "ActKind", why: str, by: str | None, cluster: str | None) -> None:
+    with _opened(run) as store:
+        about, cluster = _find(store, revision, cluster)
+        _note(store, _act(kind, who=_who(by), why=why, about=about, cluster=cluster))
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.argument("source")
+@click.option("--about", metavar="REVISION", help="The waiting revision that this is an edit of; it waits no longer.")
+@_decides
+@_in_cluster
+def edit(run: Path, source: str, about: str | None, why: str, by: str | None, cluster: str | None) -> None:
+    """Put the rubric SOURCE (a file, or RUN@REVISION) in force. The gate isn't asked; pinned criteria go, too, where
+    SOURCE lacks them."""
+    from metapo.store import ActKind
+
+    written = load_rubric(source, strict=True)
+    with _opened(run) as store:
+        if about is not None:
+            about, cluster = _find(store, about, cluster)
+        _note(store, replace(_act(ActKind.EDIT, who=_who(by), why=why, about=about, cluster=cluster), rubric=written))
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.argument("criterion")
+@_decides
+@_in_cluster
+def pin(run: Path, criterion: str, why: str, by: str | None, cluster: str | None) -> None:
+    """Pin the criterion with the id CRITERION: no meta step may change it or take it out."""
+    from metapo.store import ActKind
+
+    with _opened(run) as store:
+        _note(store, replace(_act(ActKind.PIN, who=_who(by), why=why, cluster=cluster), criterion=criterion))
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.argument("criterion")
+@_decides
+@_in_cluster
+def unpin(run: Path, criterion: str, why: str, by: str | None, cluster: str | None) -> None:
+    """Leave the criterion with the id CRITERION to meta steps again."""
+    from metapo.store import ActKind
+
+    with _opened(run) as store:
+        _note(store, replace(_act(ActKind.UNPIN, who=_who(by), why=why, cluster=cluster), criterion=criterion))
+
+
+def _act(kind: "ActKind", *, who: str, why: str, about: str | None = None, cluster: str | None = None) -> "ActRecord":
+    from metapo.store import ActRecord
+
+    return ActRecord(kind, who, why, _now(), cluster, about)
+
+
+def _note(store: "Store", act: "ActRecord") -> None:
+    """Write an act that can be done as things stand. Raises ActRefused."""
+    from metapo.store import ActKind
+
+    foreseen = [_foreseen(store, act, cluster) for cluster in _clusters(store, act.cluster)]
+    if act.kind is not ActKind.REJECT and all(ruling.child is None for ruling in foreseen):
+        raise ActRefused("; ".join(dict.fromkeys(ruling.outcome for ruling in foreseen)))
+    number = store.append_act(act)
+    click.echo(f"act {number}: {_told(act)}. {WHEN}")
+
+
+def _told(act: "ActRecord") -> str:
+    what = (act.about or "")[:10] or act.criterion
+    if act.rubric is not None:
+        what = f"rubric {act.rubric.digest[:10]}" + (f" in place of {what}" if what else "")
+    only = f" for cluster {act.cluster}" if act.cluster else ""
+    return f"{act.kind.value} {what}{only}, by {act.who}"
+
+
+# --- pairs of known order
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.argument("file", type=FILE, required=False)
+@click.option("--prompt", callback=_said, help="A prompt.")
+@click.option("--better", callback=_said, help="A completion of it.")
+@click.option("--worse", callback=_said, help="A completion of it that is worse.")
+@_decides
+def anchor(
+    run: Path,
+    file: Path | None,
+    prompt: str | None,
+    better: str | None,
+    worse: str | None,
+    why: str,
+    by: str | None,
+) -> None:
+    """Pin completions whose order you know, one pair or a FILE of them: no proposal passes the gate that orders them
+    worse than its parent.
+
+    FILE holds JSON lines with prompt, better and worse, or labelled completions with prompt, completion and score; why
+    and reference may stand in a line.
+    """
+    from metapo.meta.pairs import Source
+    from metapo.records import anchor_record
+
+    pairs = _pairs(file, prompt, better, worse, why)
+    with _opened(run) as store:
+        new = _unknown(store, pairs)
+        who, now = _who(by), _now()
+        store.append_anchors([anchor_record(pair, Source.ANCHOR, who=who, added_at=now) for pair in new])
+    known = f", {counted(len(pairs) - len(new), 'pair was', 'pairs were')} known" if len(new) < len(pairs) else ""
+    click.echo(f"{counted(len(new), 'pair')} pinned{known}. The next meta step that begins measures by them.")
+
+
+def _pairs(file: Path | None, prompt: str | None, better: str | None, worse: str | None, why: str) -> "list[Pair]":
+    """Raises DataError, or click's own for a wrong call."""
+    from metapo.anchors import load_anchors
+    from metapo.meta.pairs import Pair, Source
+
+    if file is not None and prompt is better is worse is None:
+        return load_anchors(file, why)
+    if file is not None or prompt is None or better is None or worse is None:
+        raise click.UsageError("give either FILE, or --prompt, --better and --worse")
+    if better == worse:
+        raise DataError(f"both completions are the same: {better[:80]!r}")
+    return [Pair(prompt=prompt, better=better, worse=worse, source=Source.ANCHOR, why=why)]
+
+
+def _unknown(store: "Store", pairs: "Sequence[Pair]") -> "list[Pair]":
+    """The pairs that are not pinned yet. Raises DataError where a pair is known the other way round."""
+    pinned = {(a.prompt, a.better, a.worse): a for a in _pinned(store)}
+    given = {(p.prompt, p.better, p.worse) for p in pairs}
+    for pair in pairs:
+        turned = pair.prompt, pair.worse, pair.better
+        if turned in pinned:
+            by = f"{pinned[turned].who} at {pinned[turned].added_at}"
+            raise DataError(f"{pair.better[:80]!r} was pinned as the worse one of these two by {by}")
+        if turned in given:
+            raise DataError(f"{pair.better[:80]!r} stands as the better one and as the worse one of the same two")
+    return [pair for pair in pairs if (pair.prompt, pair.better, pair.worse) not in pinned]
+
+
+# --- the record
+
+
+class _Entry(NamedTuple):
+    """Something that people did, and what came of it."""
+
+    done_at: str
+    told: str
+    why: str
+    outcomes: list[str]
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+def acts(run: Path) -> None:
+    """Print what people decided, when and why, and what came of it."""
+    with _opened(run) as store:
+        entries = sorted([*_decided(store), *_anchored(store)], key=lambda entry: entry.done_at)
+    for entry in entries:
+        click.echo(f"{entry.done_at}  {entry.told}: {entry.why}")
+        for outcome in entry.outcomes:
+            click.echo(f"  {outcome}")
+    if not entries:
+        click.echo("nobody has decided anything yet")
+
+
+def _decided(store: "Store") -> list[_Entry]:
+    outcomes: dict[int, list[str]] = {}
+    for number, cluster, step, outcome in store.outcomes_of_acts():
+        only = f", cluster {cluster}" if cluster else ""
+        outcomes.setdefault(number, []).append(f"after step {step}{only}: {outcome}")
+    return [
+        _Entry(act.done_at, f"act {act.id}: {_told(act)}", act.why, outcomes.get(act.id, ["not taken yet"]))
+        for act in store.acts()
+    ]
+
+
+def _anchored(store: "Store") -> list[_Entry]:
+    """One entry for the pairs that were pinned together."""
+    together: dict[tuple[str, str], list[AnchorRecord]] = {}
+    for one in _pinned(store):
+        together.setdefault((one.added_at, one.who), []).append(one)
+    return [
+        _Entry(
+            at, f"{counted(len(pairs), 'pair')} pinned, by {who}", "; ".join(dict.fromkeys(p.why for p in pairs)), []
+        )
+        for (at, who), pairs in together.items()
+    ]
+
+
+# --- what the commands share
+
+
+@contextmanager
+def _opened(run: Path) -> "Iterator[Store]":
+    store = open_store(run)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _who(by: str | None) -> str:
+    try:
+        return by or getpass.getuser()
+    except (OSError, KeyError) as e:  # a user without a name, as in some containers
+        raise SettingsError("the system doesn't know your login name: say who decides with --by") from e
+
+
+def _clusters(store: "Store", cluster: str | None = None) -> list[str]:
+    """The clusters that have a lineage of their own, or the one that is named. Raises ActRefused."""
+    known = [name for name in store.clusters() if name] or [""]
+    if cluster and cluster not in known:
+        has = f"has {', '.join(known)}" if any(known) else "knows no clusters: leave --cluster out"
+        raise ActRefused(f"no rollout so far is of cluster {cluster!r}; the run {has}")
+    return [cluster] if cluster else known
+
+
+def _pinned(store: "Store") -> "list[AnchorRecord]":
+    from metapo.meta.pairs import Source
+
+    return [one for one in store.anchors() if one.source == Source.ANCHOR]
+
+
+def _waiting(store: "Store", cluster: str) -> "list[MetaStepRecord]":
+    from metapo.people import waiting as waiting_of
+
+    taken_at = {number: step for number, of, step, _ in store.outcomes_of_acts() if of == cluster}
+    mine = [act for act in store.acts() if act.cluster in (None, cluster)]
+    return waiting_of(store.meta_steps(cluster), mine, taken_at)
+
+
+def _find(store: "Store", prefix: str, cluster: str | None) -> tuple[str, str | None]:
+    """The waiting revision whose id starts with `prefix`, and its cluster, None where it waits in several.
+    Raises ActRefused."""
+    found = [(m.child.id, of) for of in _clusters(store, cluster) for m in _waiting(store, of) if m.child]
+    ids = {child_id for child_id, _ in found if child_id.startswith(prefix)}
+    if len(ids) != 1:
+        others = f"these wait: {', '.join(sorted({i[:10] for i, _ in found}))}" if found else "none does"
+        raise ActRefused(f"{len(ids)} revisions that start with {prefix!r} wait for approval; {others}")
+    [about] = ids
+    clusters = [of for child_id, of in found if child_id == about]
+    return about, clusters[0] if len(clusters) == 1 else None
+
+
+def _foreseen(store: "Store", act: "ActRecord", cluster: str) -> "Ruling":
+    """What an act would lead to in a cluster, as things stand. Raises ActRefused."""
+    from metapo.people import foresee
+
+    lineage = store.lineage(cluster)
+    if not lineage:
+        raise ActRefused(f"{store.path.parent} has no revision yet: it stopped before its first step. Resume it.")
+    return foresee(act, lineage[-1][1], store.open_acts(cluster), store.meta_steps(cluster))
+
+
+PEOPLE = (waiting, approve, reject, edit, pin, unpin, anchor, acts)
