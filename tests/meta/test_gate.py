@@ -81,9 +81,9 @@ async def test_problems_of_the_form_are_the_reason_and_nothing_is_judged() -> No
     [
         ("=" * 20, "=" * 20, False),  # no change is no gain
         ("+" * 20, "+" * 20, False),
-        ("-" * 20, "+" * 5 + "-" * 15, False),  # five rises in a row: a chance of 1/32
-        ("-" * 20, "+" * 6 + "-" * 14, True),  # six: 1/64
-        ("-" * 20, "=" * 6 + "-" * 14, True),  # to a tie is a rise as well
+        ("-" * 20, "+" * 4 + "-" * 16, False),  # four rises in a row: a chance of 1/16
+        ("-" * 20, "+" * 5 + "-" * 15, True),  # five: 1/32
+        ("-" * 20, "=" * 5 + "-" * 15, True),  # to a tie is a rise as well
         ("-" * 18 + "++", "+" * 8 + "-" * 12, False),  # 8 up, 2 down: 56/1024
         ("-" * 19 + "+", "+" * 8 + "-" * 12, True),  # 8 up, 1 down: 10/512
         ("+" * 20, "-" * 20, False),
@@ -217,7 +217,7 @@ async def test_the_parent_is_judged_once_for_each_set_of_pairs() -> None:
 async def test_prefers_says_why_another_rubric_is_clearly_better() -> None:
     gate, _ = gate_of({"fresh": "-" * 20}, {"fresh": "+" * 6 + "-" * 14})
     assert await gate.prefers(CHILD) == "30.0% of 20 pairs in the right order, 0.0% before (6 better, 0 worse)"
-    gate, _ = gate_of({"fresh": "-" * 20}, {"fresh": "+" * 5 + "-" * 15})
+    gate, _ = gate_of({"fresh": "-" * 20}, {"fresh": "+" * 4 + "-" * 16})
     assert await gate.prefers(CHILD) == ""
     gate, _ = gate_of({"fresh": "-" * 7}, {"fresh": "+" * 7})
     assert await gate.prefers(CHILD) == "", "seven pairs are too few"
@@ -239,5 +239,5 @@ def test_luck_agrees_with_trying_every_way(steps: list[int]) -> None:
 
 def test_luck_of_equal_steps_is_the_sign_test() -> None:
     assert by_luck([1] * 8 + [-1] * 2) == 56 / 1024
-    assert by_luck([2] * 6) == 1 / 64 < LUCK
+    assert by_luck([2] * 5) == 1 / 32 < LUCK < by_luck([2] * 4)
     assert by_luck([]) == 1.0

@@ -29,7 +29,7 @@ Attacks = Callable[[], Awaitable[Sequence[Pair]]]
 Grades = Mapping[str, float | None]
 """By criterion id, the place of a completion's points in the criterion's own range, in [0, 1]; None is unscored."""
 Scores = tuple[float | None, float | None]
-LUCK = 0.02  # a gain counts that an equally good rubric would reach by luck no more often than that
+LUCK = 0.05  # a gain counts that an equally good rubric would reach by luck no more often than that
 
 
 class Check(StrEnum):

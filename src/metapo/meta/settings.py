@@ -48,7 +48,7 @@ class ExamSettings(Frozen):
     monitor: bool = True
     references: bool = True
     compared: int = Field(default=24, ge=0)
-    exemplars: int = Field(default=12, ge=0)
+    exemplars: int = Field(default=16, ge=0)
     written_attacks: int = Field(default=2, ge=0)
     archive: int = Field(default=64, ge=0)
 
