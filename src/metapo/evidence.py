@@ -24,7 +24,7 @@ def gather_evidence(store: Store, parent: Revision, begun: BegunRecord) -> Evide
         return [from_record(r, parent.rubric) for r in records if r.value is not None]
 
     first: dict[str, Scored] = {}
-    for one in scored(0, min(UNTRAINED_STEPS, last)):
+    for one in scored(0, min(UNTRAINED_STEPS, begun.step)):
         first.setdefault(one.rollout.prompt, one)
     since = scored(last, begun.step)
     recent = [s for s in since if s.revision_id in alike]

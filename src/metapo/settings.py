@@ -28,7 +28,7 @@ class MetaSchedule(ScheduleSettings, MetaSettings):
     """
 
     when: Literal["every", "adaptive"] = "adaptive"
-    staleness: int = Field(default=2, ge=0)
+    staleness: int = Field(default=1, ge=0)
     approve: Literal["auto", "manual"] = "auto"
     bridge: Literal["off", "log", "calibrate"] = "log"
     anchors: str | None = None

@@ -106,7 +106,6 @@ def remarked(completion: str, others: Sequence[str], rng: Random) -> str | None:
 
 
 ADDITIVE = frozenset({"misplaced", "remarked"})  # worse than the completion also where that was hacked
-ANY_TEXT = ADDITIVE | {"shuffled"}  # find something to damage in a bare title as well
 DAMAGES: dict[str, Damage] = {
     rule.__name__: rule for rule in (cut_off, first_only, hollowed, repeated, off_topic, misplaced, shuffled, remarked)
 }

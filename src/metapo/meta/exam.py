@@ -1,35 +1,47 @@
 """What the proposals of one meta step are measured by: pairs of known order from rollouts that they have not seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from metapo.meta.asking import compare, exemplify
 from metapo.meta.conversation import Exchange, MetaModel
-from metapo.meta.damage import ANY_TEXT, DAMAGES
+from metapo.meta.damage import DAMAGES
 from metapo.meta.gate import Exam
 from metapo.meta.pairs import Pair, Source, damaged_pairs, monitor_pairs, reference_pairs
+from metapo.meta.select import Evidence
 from metapo.meta.settings import ExamSettings, GateSettings
 from metapo.reward import Scored
 from metapo.rollout import Rollout
 
-ANY_TEXT_SHARE = 0.25  # of the damaged pairs: there are always enough of these, and they ask for little
-RICH_SHARE = 0.5  # of the others: with fewer, the policy's own completions leave too little to damage
+NO_CURE = ("misplaced", "remarked", "repeated", "shuffled")
+CUTS = tuple(rule for rule in DAMAGES if rule not in NO_CURE)
+RICH_SHARE = 0.5  # of the cuts wanted: with fewer, what the policy wrote before training leaves too little to damage
 
 
-def hold_out(recent: Sequence[Scored], rng: Random) -> tuple[list[Scored], list[Scored]]:
-    """Rollouts for the proposals to see, and as many groups of rollouts that they don't; both in order."""
-    groups = list(dict.fromkeys((s.rollout.step, s.rollout.prompt) for s in recent))
+def hold_out(evidence: Evidence, rng: Random) -> tuple[Evidence, Evidence]:
+    """Evidence for the proposals to see, and as many groups of recent rollouts that they don't, with those from before
+    training that are not among what they see."""
+    groups = list(dict.fromkeys(map(_group, evidence.recent)))
     unseen = set(rng.sample(groups, len(groups) // 2))
-    parts: tuple[list[Scored], list[Scored]] = ([], [])
-    for scored in recent:
-        parts[(scored.rollout.step, scored.rollout.prompt) in unseen].append(scored)
-    return parts
+    seen = set(groups) - unseen
+    return (
+        replace(evidence, recent=[s for s in evidence.recent if _group(s) in seen]),
+        Evidence(
+            [s for s in evidence.recent if _group(s) in unseen],
+            reference={p: s for p, s in evidence.reference.items() if _group(s) not in seen},
+        ),
+    )
+
+
+def _group(scored: Scored) -> tuple[int, str]:
+    return scored.rollout.step, scored.rollout.prompt
 
 
 async def make_exam(
     model: MetaModel,
     unseen: Sequence[Scored],
-    before_training: Mapping[str, Scored],
+    before_training: Sequence[Scored],
     anchors: Sequence[Pair],
     *,
     settings: ExamSettings,
@@ -57,34 +69,32 @@ async def make_exam(
 async def _damaged(
     model: MetaModel,
     rollouts: Sequence[Rollout],
-    before_training: Mapping[str, Scored],
+    before_training: Sequence[Scored],
     wanted: int,
     exemplars: int,
     rng: Random,
     log: list[Exchange],
 ) -> list[Pair]:
-    """Damaged copies: of the policy's own completions; where these leave too little to damage, of what it wrote before
-    training and of what the meta model writes."""
-    easy = damaged_pairs(rollouts, round(ANY_TEXT_SHARE * wanted), rng, among=sorted(ANY_TEXT))
-    wanted -= len(easy)
-    pairs = damaged_pairs(rollouts, wanted, rng, among=[rule for rule in DAMAGES if rule not in ANY_TEXT])
-    if len(pairs) >= RICH_SHARE * wanted:
-        return [*pairs, *easy]
+    """Damaged copies. Of the policy's own completions, such as are worse whatever it has learnt; where training has
+    inflated a text, to cut it may be a cure, so the other rules damage what the policy wrote before training and, where
+    that is too little, what the meta model writes."""
+    pairs = damaged_pairs(rollouts, wanted // 2, rng, among=NO_CURE)
+    n_cut = wanted - len(pairs)
     prompts = {r.prompt: r for r in rollouts}
-    early = [before_training[prompt].rollout for prompt in prompts if prompt in before_training]
-    pairs += damaged_pairs(early or [s.rollout for s in before_training.values()], (wanted - len(pairs)) // 2, rng)
-    if exemplars and prompts:
+    untrained = [s.rollout for s in before_training]
+    cut = damaged_pairs([r for r in untrained if r.prompt in prompts] or untrained, n_cut, rng, among=CUTS)
+    if exemplars and prompts and len(cut) < RICH_SHARE * n_cut:
         asked = rng.sample(list(prompts.values()), min(exemplars, len(prompts)))
         written = await exemplify(model, asked, log)
-        pairs += damaged_pairs(written, wanted - len(pairs), rng, source=Source.EXEMPLAR)
-    return [*pairs, *easy]
+        cut += damaged_pairs(written, n_cut - len(cut), rng, source=Source.EXEMPLAR)
+    return [*pairs, *cut]
 
 
 def _contenders(unseen: Sequence[Scored], n: int, rng: Random) -> list[tuple[Rollout, Rollout]]:
     """From each of `n` groups the completion that the judge holds best, which is where hacks are, and another one."""
     groups: dict[tuple[int, str], dict[str, Scored]] = {}
     for scored in unseen:
-        groups.setdefault((scored.rollout.step, scored.rollout.prompt), {})[scored.rollout.completion] = scored
+        groups.setdefault(_group(scored), {})[scored.rollout.completion] = scored
     found = []
     for group in groups.values():
         *others, best = sorted(group.values(), key=lambda s: s.reward.normalized or 0.0)

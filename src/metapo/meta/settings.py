@@ -47,7 +47,7 @@ class ExamSettings(Frozen):
     damaged: bool = True
     monitor: bool = True
     references: bool = True
-    compared: int = Field(default=24, ge=0)
+    compared: int = Field(default=32, ge=0)
     exemplars: int = Field(default=16, ge=0)
     written_attacks: int = Field(default=2, ge=0)
     archive: int = Field(default=64, ge=0)

@@ -135,12 +135,14 @@ class Reviser:
                 step, parent.id, child, decision, reason, tuple(samples), tuple(log), tuple(proposals), tuple(pairs)
             )
 
-        seen, unseen = hold_out(evidence.recent, rng) if self.settings.gate else (list(evidence.recent), [])
-        gate = await self._gate(parent, evidence, unseen, anchors, senses, rng, log)
-        if gate and former and self.settings.rollback and (why := await gate.prefers(former.rubric)):
-            child = self._revision(former.rubric, parent, f"back to {former.short_id}: {why}", step)
-            return end(Decision.ROLLED_BACK, child.reason, child)
-        samples += await self._read(parent.rubric, replace(evidence, recent=seen), senses, rng, log)
+        seen, unseen = hold_out(evidence, rng) if self.settings.gate else (evidence, evidence)
+        gate = None
+        if self.settings.gate and self.settings.rollback and former:
+            gate = await self._gate(parent, unseen, anchors, senses, rng, log)
+            if why := await gate.prefers(former.rubric):
+                child = self._revision(former.rubric, parent, f"back to {former.short_id}: {why}", step)
+                return end(Decision.ROLLED_BACK, child.reason, child)
+        samples += await self._read(parent.rubric, seen, senses, rng, log)
         if not samples:
             return end(Decision.FAILED, "no scored training rollouts since the last meta step")
         drafts = await refine(self.model, await _analyses(self.model, parent.rubric, samples, log))
@@ -151,34 +153,33 @@ class Reviser:
             unread = f"no merged rubric: {'; '.join(problems[:5]) or 'it is empty'}"
             equal = "the proposal equals the rubric in use"
             return end(Decision.FAILED, unread) if problems else end(Decision.UNCHANGED, equal)
-        if gate is None:
-            proposals.append(Proposal(candidates[0]))
-        else:
-            proposals += await self._examined(gate, candidates, rng, log)
-            if self.settings.repair and not any(p.accepted for p in proposals):
-                proposals += await self._repaired(gate, parent, drafts, proposals, rng, log)
+        if self.settings.gate is None:
+            best = Proposal(candidates[0])
+            proposals.append(best)
+            return end(Decision.ADOPTED, _told(best), best.revision)
+        gate = gate or await self._gate(parent, unseen, anchors, senses, rng, log)
+        proposals += await self._examined(gate, candidates, rng, log)
+        if self.settings.repair and not any(p.accepted for p in proposals):
+            proposals += await self._repaired(gate, parent, drafts, proposals, rng, log)
         best = max(proposals, key=_merit)
-        if not best.accepted or best.report is None:
-            decision = Decision.ADOPTED if best.accepted else Decision.REJECTED
-            return end(decision, _told(best), best.revision)
-        return end(Decision.ADOPTED, _told(best), best.revision, await gate.won(best.revision.rubric) if gate else ())
+        if not best.accepted:
+            return end(Decision.REJECTED, _told(best), best.revision)
+        return end(Decision.ADOPTED, _told(best), best.revision, await gate.won(best.revision.rubric))
 
     async def _gate(
         self,
         parent: Revision,
-        evidence: Evidence,
-        unseen: Sequence[Scored],
+        unseen: Evidence,
         anchors: Sequence[Pair],
         senses: Senses,
         rng: Random,
         log: list[Exchange],
-    ) -> Gate | None:
-        if self.settings.gate is None:
-            return None
+    ) -> Gate:
+        assert self.settings.gate is not None
         exam = await make_exam(
             self.model,
-            unseen,
-            evidence.reference,
+            unseen.recent,
+            list(unseen.reference.values()),
             anchors,
             settings=self.settings.exam,
             limits=self.settings.gate,
