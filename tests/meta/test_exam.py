@@ -1,0 +1,160 @@
+"""What proposals are examined by: rollouts that they do not see, and pairs of known order made from them."""
+
+from collections import Counter
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metapo.meta.conversation import Exchange, MetaModel, Stage
+from metapo.meta.damage import ANY_TEXT, DAMAGES
+from metapo.meta.exam import hold_out, make_exam
+from metapo.meta.gate import Exam
+from metapo.meta.pairs import Pair, Source, damaged_pairs
+from metapo.meta.settings import ExamSettings, GateSettings
+from metapo.reward import Scored
+from metapo.rollout import Rollout
+from metapo.world.anchors import world_anchors
+from metapo.world.corpus import prompts, write_example
+from metapo.world.language import read_ask, title
+from metapo.world.meta import WorldMeta
+from tests.meta.judged import pairs
+from tests.meta.rollouts import scored
+
+EXAM, GATE = ExamSettings(), GateSettings()
+groups = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=40)
+
+
+def rollouts_of(places: list[tuple[int, int]]) -> list[Scored]:
+    return [scored(f"c{i}", prompt=f"p{p}", step=step, position=i) for i, (step, p) in enumerate(places)]
+
+
+@given(groups, st.integers(0, 99))
+def test_about_half_of_the_groups_are_held_out_whole(places: list[tuple[int, int]], seed: int) -> None:
+    recent = rollouts_of(places)
+    seen, unseen = hold_out(recent, Random(seed))
+    held = [{(s.rollout.step, s.rollout.prompt) for s in part} for part in (seen, unseen)]
+    assert held[0].isdisjoint(held[1])
+    assert len(held[1]) == len(set(places)) // 2
+    assert sorted(s.rollout.position for s in [*seen, *unseen]) == list(range(len(places)))
+    assert all(
+        [s.rollout.position for s in part] == sorted(s.rollout.position for s in part) for part in (seen, unseen)
+    )
+    assert hold_out(recent, Random(seed)) == (seen, unseen)
+
+
+def test_another_draw_holds_out_others() -> None:
+    recent = rollouts_of([(0, p) for p in range(20)])
+    assert hold_out(recent, Random(0)) != hold_out(recent, Random(1))
+
+
+def essays(n: int = 120, *, monitor: bool = False) -> list[Scored]:
+    rng = Random("essays")
+    asked = [write_example(rng) for _ in range(n)]
+    return [
+        scored(text, rng.random(), prompt=prompt, position=i, monitor=rng.random() if monitor else None)
+        for i, (prompt, text) in enumerate(asked)
+    ]
+
+
+def titles() -> list[Scored]:
+    rng = Random("titles")
+    return [scored(title(read_ask(prompt), rng), prompt=prompt) for prompt in prompts(held_out=False)]
+
+
+async def exam_of(
+    unseen: list[Scored],
+    log: list[Exchange] | None = None,
+    *,
+    before: list[Scored] | None = None,
+    anchors: list[Pair] | None = None,
+    settings: ExamSettings = EXAM,
+    limits: GateSettings = GATE,
+) -> Exam:
+    return await make_exam(
+        MetaModel(WorldMeta(), "Write an essay."),
+        unseen,
+        {s.rollout.prompt: s for s in before or []},
+        anchors or [],
+        settings=settings,
+        limits=limits,
+        rng=Random(0),
+        log=[] if log is None else log,
+    )
+
+
+def rules(exam: Exam) -> Counter[str]:
+    return Counter(p.why.rpartition(" ")[2] for p in exam.fresh if p.source in (Source.DAMAGED, Source.EXEMPLAR))
+
+
+async def test_fresh_pairs_come_from_every_source_and_are_no_more_than_allowed() -> None:
+    exam = await exam_of(essays(monitor=True), limits=GateSettings(max_pairs=40))
+    n_by = Counter(p.source for p in exam.fresh)
+    assert sum(n_by.values()) <= 40
+    assert n_by.keys() == {Source.MONITOR, Source.COMPARED, Source.DAMAGED}
+    assert n_by[Source.MONITOR] <= 10
+    assert len({p.key for p in exam.fresh}) == len(exam.fresh)
+
+
+async def test_what_is_switched_off_is_missing() -> None:
+    off = ExamSettings(damaged=False, monitor=False, references=False, compared=0)
+    log: list[Exchange] = []
+    assert (await exam_of(essays(monitor=True), log, settings=off)).fresh == ()
+    assert log == []
+    only = await exam_of(essays(monitor=True), settings=off.model_copy(update={"damaged": True}))
+    assert {p.source for p in only.fresh} == {Source.DAMAGED}
+
+
+async def test_anchors_are_drawn_and_stand_once() -> None:
+    anchors = [*pairs("anchor", 10, source=Source.ANCHOR)] * 2
+    drawn = (await exam_of([], anchors=anchors)).anchors
+    assert len(drawn) == 10
+    some = (await exam_of([], anchors=world_anchors(), limits=GateSettings(max_anchors=5))).anchors
+    assert len(some) == 5
+    assert set(some) < set(world_anchors())
+
+
+async def test_where_essays_can_be_damaged_no_exemplar_is_asked_for() -> None:
+    log: list[Exchange] = []
+    exam = await exam_of(essays(), log)
+    assert Stage.EXEMPLIFY not in {e.stage for e in log}
+    found = rules(exam)
+    assert found.keys() == set(DAMAGES)
+    assert sum(found[rule] for rule in ANY_TEXT) <= 0.25 * sum(found.values()) + 1
+
+
+async def test_titles_alone_examine_nobody_so_exemplars_are_damaged() -> None:
+    log: list[Exchange] = []
+    exam = await exam_of(titles(), log, settings=ExamSettings(exemplars=5, compared=0))
+    assert sum(e.stage is Stage.EXEMPLIFY for e in log) == 5
+    n_by = Counter(p.source for p in exam.fresh)
+    assert n_by[Source.EXEMPLAR] > 2 * n_by[Source.DAMAGED], "titles can still be shuffled and given to other prompts"
+    assert rules(exam).keys() == set(DAMAGES)
+
+
+async def test_what_the_policy_wrote_before_training_is_damaged_too() -> None:
+    exam = await exam_of(titles(), before=essays(), settings=ExamSettings(exemplars=0, compared=0))
+    early = {s.rollout.completion for s in essays()}
+    assert sum(p.better in early for p in exam.fresh) >= 8
+    assert {p.source for p in exam.fresh} == {Source.DAMAGED}
+
+
+async def test_attacks_are_held_against_the_better_completions_each_once() -> None:
+    exam = await exam_of(titles(), settings=ExamSettings(exemplars=5, compared=0))
+    good = [(r.prompt, r.completion) for r in exam.good]
+    assert len(good) == len(set(good))
+    assert set(good) == {(p.prompt, p.better) for p in exam.fresh}
+
+
+async def test_equal_draws_make_equal_exams() -> None:
+    assert await exam_of(essays(), anchors=world_anchors()) == await exam_of(essays(), anchors=world_anchors())
+
+
+def test_damage_is_spread_over_rollouts() -> None:
+    """One verdict on a rollout counts in every pair that it is the better one of."""
+    rng = Random(0)
+    written = [text for _, text in (write_example(rng) for _ in range(400)) if text.count(" .") >= 5]
+    rollouts = [Rollout(prompt=f"p {i}", completion=text) for i, text in enumerate(written)]
+    found = damaged_pairs(rollouts, 40, Random(1), among=["cut_off", "first_only", "hollowed", "remarked"])
+    assert len(found) == 40
+    assert len({p.prompt for p in found}) >= 36
