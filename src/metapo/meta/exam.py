@@ -6,16 +6,20 @@ from random import Random
 
 from metapo.meta.asking import compare, exemplify
 from metapo.meta.conversation import Exchange, MetaModel
-from metapo.meta.damage import DAMAGES
+from metapo.meta.damage import DAMAGES, MIN_SENTENCES
 from metapo.meta.gate import Exam
 from metapo.meta.pairs import Pair, Source, damaged_pairs, monitor_pairs, reference_pairs
 from metapo.meta.select import Evidence
+from metapo.meta.sentences import split_sentences
 from metapo.meta.settings import ExamSettings, GateSettings
 from metapo.reward import Scored
 from metapo.rollout import Rollout
 
 NO_CURE = ("misplaced", "remarked", "repeated", "shuffled")
 CUTS = tuple(rule for rule in DAMAGES if rule not in NO_CURE)
+SCRAPS_SHARE = (
+    0.125  # of the damaged pairs, at most, are of scraps: a bare title, given to another prompt, asks for little
+)
 RICH_SHARE = 0.5  # of the cuts wanted: with fewer, what the policy wrote before training leaves too little to damage
 
 
@@ -77,13 +81,17 @@ async def _damaged(
 ) -> list[Pair]:
     """Damaged copies. Of the policy's own completions, such as are worse whatever it has learnt; where training has
     inflated a text, to cut it may be a cure, so the other rules damage what the policy wrote before training and, where
-    that is too little, what the meta model writes."""
-    pairs = damaged_pairs(rollouts, wanted // 2, rng, among=NO_CURE)
+    that is too little, what the meta model writes. A policy that has collapsed to scraps leaves its place to these."""
+    whole = [r for r in rollouts if len(split_sentences(r.completion)) >= MIN_SENTENCES]
+    pairs = damaged_pairs(whole, wanted // 2, rng, among=NO_CURE)
+    pairs = pairs or damaged_pairs(rollouts, round(SCRAPS_SHARE * wanted), rng, among=NO_CURE)
     n_cut = wanted - len(pairs)
+    collapsed = len(pairs) <= SCRAPS_SHARE * wanted
+    rules, n_early = (tuple(DAMAGES), int(RICH_SHARE * n_cut)) if collapsed else (CUTS, n_cut)
     prompts = {r.prompt: r for r in rollouts}
     untrained = [s.rollout for s in before_training]
-    cut = damaged_pairs([r for r in untrained if r.prompt in prompts] or untrained, n_cut, rng, among=CUTS)
-    if exemplars and prompts and len(cut) < RICH_SHARE * n_cut:
+    cut = damaged_pairs([r for r in untrained if r.prompt in prompts] or untrained, n_early, rng, among=rules)
+    if exemplars and prompts and len(cut) <= RICH_SHARE * n_cut:
         asked = rng.sample(list(prompts.values()), min(exemplars, len(prompts)))
         written = await exemplify(model, asked, log)
         cut += damaged_pairs(written, n_cut - len(cut), rng, source=Source.EXEMPLAR)
