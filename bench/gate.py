@@ -34,6 +34,7 @@ from metapo.world.presets import arm_settings, preset_rubric
 
 TRIALS = 60
 N_ROLLOUTS = 160
+N_UNTRAINED = 40
 N_ATTACKS = 14
 # What a policy writes after a hundred steps under a good rubric: nearly every part, and hardly a vice.
 SKILLED = Writer(0.5, 0.95, (0, 0.02, 0.15, 0.5, 0.33), 0.8, 0.9, 0.95, {vice: p / 4 for vice, p in VICES.items()})
@@ -99,9 +100,14 @@ async def run_trial(at: Situation, number: int) -> dict[str, Report]:
     scorer = Scorer(settings, Connections(WorldJudge(seed=number), WorldMeta()), parent)
     written = [at.write(rng) for _ in range(N_ROLLOUTS)]
     unseen = await scorer.score([Rollout(prompt=prompt, completion=text) for prompt, text in written])
+    untrained = await scorer.score(
+        [Rollout(prompt=p, completion=c) for p, c in (usual(rng) for _ in range(N_UNTRAINED))]
+    )
     model = MetaModel(WorldMeta(), settings.task_description, meta)
     assert meta.gate is not None
-    exam = await make_exam(model, unseen, {}, world_anchors(), settings=meta.exam, limits=meta.gate, rng=rng, log=[])
+    exam = await make_exam(
+        model, unseen, untrained, world_anchors(), settings=meta.exam, limits=meta.gate, rng=rng, log=[]
+    )
     gate = Gate(at.parent, exam, scorer.appraise, meta.gate)
 
     async def examine(rubric: Rubric) -> Report:

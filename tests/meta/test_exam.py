@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metapo.meta.conversation import Exchange, MetaModel, Stage
-from metapo.meta.damage import ANY_TEXT, DAMAGES
-from metapo.meta.exam import hold_out, make_exam
+from metapo.meta.damage import DAMAGES
+from metapo.meta.exam import CUTS, NO_CURE, hold_out, make_exam
 from metapo.meta.gate import Exam
 from metapo.meta.pairs import Pair, Source, damaged_pairs
+from metapo.meta.select import Evidence
 from metapo.meta.settings import ExamSettings, GateSettings
 from metapo.reward import Scored
 from metapo.rollout import Rollout
@@ -31,25 +32,34 @@ def rollouts_of(places: list[tuple[int, int]]) -> list[Scored]:
 
 @given(groups, st.integers(0, 99))
 def test_about_half_of_the_groups_are_held_out_whole(places: list[tuple[int, int]], seed: int) -> None:
-    recent = rollouts_of(places)
-    seen, unseen = hold_out(recent, Random(seed))
+    evidence = Evidence(rollouts_of(places))
+    seen, unseen = (part.recent for part in hold_out(evidence, Random(seed)))
     held = [{(s.rollout.step, s.rollout.prompt) for s in part} for part in (seen, unseen)]
     assert held[0].isdisjoint(held[1])
     assert len(held[1]) == len(set(places)) // 2
     assert sorted(s.rollout.position for s in [*seen, *unseen]) == list(range(len(places)))
-    assert all(
-        [s.rollout.position for s in part] == sorted(s.rollout.position for s in part) for part in (seen, unseen)
-    )
-    assert hold_out(recent, Random(seed)) == (seen, unseen)
+    for part in (seen, unseen):
+        assert [s.rollout.position for s in part] == sorted(s.rollout.position for s in part)
+    assert hold_out(evidence, Random(seed)) == hold_out(evidence, Random(seed))
 
 
 def test_another_draw_holds_out_others() -> None:
-    recent = rollouts_of([(0, p) for p in range(20)])
-    assert hold_out(recent, Random(0)) != hold_out(recent, Random(1))
+    evidence = Evidence(rollouts_of([(0, p) for p in range(20)]))
+    assert hold_out(evidence, Random(0)) != hold_out(evidence, Random(1))
 
 
-def essays(n: int = 120, *, monitor: bool = False) -> list[Scored]:
-    rng = Random("essays")
+def test_what_proposals_see_of_the_time_before_training_examines_nobody() -> None:
+    """At the first meta step the recent rollouts begin with those from before training."""
+    recent = rollouts_of([(0, p) for p in range(10)])
+    early = {s.rollout.prompt: s for s in recent} | {"p99": scored("old", prompt="p99")}
+    seen, unseen = hold_out(Evidence(recent, [scored("earlier")], early), Random(0))
+    assert (seen.earlier, seen.reference) == ([scored("earlier")], early)
+    assert unseen.earlier == ()
+    assert set(unseen.reference) == {s.rollout.prompt for s in unseen.recent} | {"p99"}
+
+
+def essays(n: int = 120, *, monitor: bool = False, seed: str = "essays") -> list[Scored]:
+    rng = Random(seed)
     asked = [write_example(rng) for _ in range(n)]
     return [
         scored(text, rng.random(), prompt=prompt, position=i, monitor=rng.random() if monitor else None)
@@ -74,7 +84,7 @@ async def exam_of(
     return await make_exam(
         MetaModel(WorldMeta(), "Write an essay."),
         unseen,
-        {s.rollout.prompt: s for s in before or []},
+        before or [],
         anchors or [],
         settings=settings,
         limits=limits,
@@ -91,7 +101,7 @@ async def test_fresh_pairs_come_from_every_source_and_are_no_more_than_allowed()
     exam = await exam_of(essays(monitor=True), limits=GateSettings(max_pairs=40))
     n_by = Counter(p.source for p in exam.fresh)
     assert sum(n_by.values()) <= 40
-    assert n_by.keys() == {Source.MONITOR, Source.COMPARED, Source.DAMAGED}
+    assert n_by.keys() == {Source.MONITOR, Source.COMPARED, Source.DAMAGED, Source.EXEMPLAR}
     assert n_by[Source.MONITOR] <= 10
     assert len({p.key for p in exam.fresh}) == len(exam.fresh)
 
@@ -101,7 +111,7 @@ async def test_what_is_switched_off_is_missing() -> None:
     log: list[Exchange] = []
     assert (await exam_of(essays(monitor=True), log, settings=off)).fresh == ()
     assert log == []
-    only = await exam_of(essays(monitor=True), settings=off.model_copy(update={"damaged": True}))
+    only = await exam_of(essays(monitor=True), settings=off.model_copy(update={"damaged": True, "exemplars": 0}))
     assert {p.source for p in only.fresh} == {Source.DAMAGED}
 
 
@@ -114,29 +124,26 @@ async def test_anchors_are_drawn_and_stand_once() -> None:
     assert set(some) < set(world_anchors())
 
 
-async def test_where_essays_can_be_damaged_no_exemplar_is_asked_for() -> None:
+async def test_what_training_may_have_inflated_is_not_cut() -> None:
+    trained, before = essays(), essays(seed="before")
     log: list[Exchange] = []
-    exam = await exam_of(essays(), log)
-    assert Stage.EXEMPLIFY not in {e.stage for e in log}
-    found = rules(exam)
-    assert found.keys() == set(DAMAGES)
-    assert sum(found[rule] for rule in ANY_TEXT) <= 0.25 * sum(found.values()) + 1
+    exam = await exam_of(trained, log, before=before)
+    assert Stage.EXEMPLIFY not in {e.stage for e in log}, "there is enough from before training"
+    assert rules(exam).keys() == set(DAMAGES)
+    now = {s.rollout.completion for s in trained}
+    for pair in (p for p in exam.fresh if p.source is Source.DAMAGED):
+        assert pair.why.rpartition(" ")[2] in (NO_CURE if pair.better in now else CUTS)
 
 
-async def test_titles_alone_examine_nobody_so_exemplars_are_damaged() -> None:
+async def test_where_nothing_from_before_training_is_known_exemplars_are_cut() -> None:
     log: list[Exchange] = []
     exam = await exam_of(titles(), log, settings=ExamSettings(exemplars=5, compared=0))
     assert sum(e.stage is Stage.EXEMPLIFY for e in log) == 5
     n_by = Counter(p.source for p in exam.fresh)
-    assert n_by[Source.EXEMPLAR] > 2 * n_by[Source.DAMAGED], "titles can still be shuffled and given to other prompts"
-    assert rules(exam).keys() == set(DAMAGES)
-
-
-async def test_what_the_policy_wrote_before_training_is_damaged_too() -> None:
-    exam = await exam_of(titles(), before=essays(), settings=ExamSettings(exemplars=0, compared=0))
-    early = {s.rollout.completion for s in essays()}
-    assert sum(p.better in early for p in exam.fresh) >= 8
-    assert {p.source for p in exam.fresh} == {Source.DAMAGED}
+    assert n_by[Source.EXEMPLAR] == 5 * len(DAMAGES)
+    assert n_by[Source.DAMAGED] <= 8, "titles given to other prompts say little"
+    without = await exam_of(titles(), settings=ExamSettings(exemplars=0, compared=0))
+    assert Source.EXEMPLAR not in {p.source for p in without.fresh}
 
 
 async def test_attacks_are_held_against_the_better_completions_each_once() -> None:
