@@ -1,12 +1,33 @@
-"""A scripted meta model behind the chat seam: replies by the "Stage:" line of the newest message."""
+"""A scripted meta model behind the chat seam: replies by the "Stage:" line of the newest message. And a meta step as
+published, whichever meta model answers."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from random import Random
 
 from metapo.errors import ChatError
-from metapo.judge.transport import ChatReply, ChatRequest
-from metapo.rubric import Criterion
+from metapo.judge.transport import ChatReply, ChatRequest, Transport
+from metapo.meta.conversation import MetaModel
+from metapo.meta.select import Evidence
+from metapo.meta.settings import MetaSettings
+from metapo.meta.step import MetaStep, Reviser, Senses
+from metapo.reward import Scored
+from metapo.rollout import Rollout
+from metapo.rubric import Criterion, Revision, Rubric
 from metapo.rubric_text import render_criterion
+
+
+async def unasked(of: Rubric, rollouts: Sequence[Rollout]) -> Sequence[Scored]:
+    raise AssertionError("the published method appraises nothing")
+
+
+async def revise(
+    transport: Transport, parent: Revision, batch: Sequence[Scored], *, step: int, rng: Random, **settings: int
+) -> MetaStep:
+    """A meta step as published."""
+    model = MetaModel(transport, "the task", MetaSettings(method="mpo", **settings), "reviewer")
+    return await Reviser(model).step(parent, Evidence(batch), step=step, rng=rng, senses=Senses(unasked))
+
 
 Reply = str | ChatError | ChatReply | Callable[[ChatRequest], str]
 

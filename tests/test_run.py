@@ -4,7 +4,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from metapo.run import CHECKPOINTS, METRICS, SETTINGS, Boundary, Run
 from metapo.settings import BudgetSettings, MetaSchedule, Settings
 from metapo.store import CallRecord, Spent
 from tests.helpers import criterion, rubric, verdict
-from tests.reviewer import Reply, Reviewer
+from tests.reviewer import Reply, Reviewer, unasked
 
 SETTINGS_OF_RUN = Settings(
     rubric=rubric(criterion("depth")),
@@ -61,10 +60,6 @@ def scored(run: Run, step: int, n: int = 4, *, failed: int = 0, split: Split = S
         reward = normalized(run.revision.rubric, outcomes)
         batch.append(Scored(rollout, run.revision.id, Assessment(outcomes, ()), reward))
     return batch
-
-
-async def unasked(of: Rubric, rollouts: Sequence[Rollout]) -> Sequence[Scored]:
-    raise AssertionError("the published loop appraises nothing")
 
 
 SENSES = Senses(unasked)

@@ -1,6 +1,5 @@
 """The meta step: who is asked what, in which order, and that nothing unreadable ever becomes the rubric."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
@@ -10,16 +9,14 @@ from metapo.errors import ChatMisconfigured, ChatTimeout
 from metapo.judge.judge import Assessment
 from metapo.judge.template import unfence
 from metapo.judge.transport import ChatReply, ChatRequest
-from metapo.meta.conversation import MetaModel, Stage
-from metapo.meta.select import Evidence
-from metapo.meta.settings import MetaSettings
-from metapo.meta.step import Decision, MetaStep, Reviser, Senses
+from metapo.meta.conversation import Stage
+from metapo.meta.step import Decision, MetaStep
 from metapo.reward import Scored, normalized
 from metapo.rollout import Rollout
-from metapo.rubric import Outcome, Revision, Rubric
+from metapo.rubric import Outcome, Revision
 from metapo.rubric_text import render_criterion, render_rubric
 from tests.helpers import criterion, rubric, verdict
-from tests.reviewer import Reviewer
+from tests.reviewer import Reviewer, revise
 
 PARENT = Revision(rubric=rubric(criterion("depth")), reason="start", proposer="settings", step=0)
 STYLE = criterion("style", (-2, 0))
@@ -31,18 +28,9 @@ def scored(position: int, *outcomes: Outcome, completion: str = "words") -> Scor
     return Scored(rollout, PARENT.id, Assessment(given, ()), normalized(PARENT.rubric, given))
 
 
-async def unasked(of: Rubric, rollouts: Sequence[Rollout]) -> Sequence[Scored]:
-    raise AssertionError("the published method appraises nothing")
-
-
-async def revise(reviewer: Reviewer, batch: Sequence[Scored], **settings: int) -> MetaStep:
-    """A meta step as published."""
-    model = MetaModel(reviewer, "the task", MetaSettings(method="mpo", **settings), "reviewer")
-    return await Reviser(model).step(PARENT, Evidence(batch), step=10, rng=Random(0), senses=Senses(unasked))
-
-
 async def run(reviewer: Reviewer, n: int = 3) -> MetaStep:
-    return await revise(reviewer, [scored(i) for i in range(n)], samples=4, max_criteria=5)
+    batch = [scored(i) for i in range(n)]
+    return await revise(reviewer, PARENT, batch, step=10, rng=Random(0), samples=4, max_criteria=5)
 
 
 async def test_a_proposal_becomes_a_child_of_its_parent() -> None:
@@ -172,7 +160,7 @@ async def test_problems_of_the_merge_stand_in_the_reason() -> None:
 
 async def test_without_scored_rollouts_nothing_is_asked() -> None:
     reviewer = Reviewer(STYLE)
-    done = await revise(reviewer, [])
+    done = await revise(reviewer, PARENT, [], step=10, rng=Random(0))
     assert (done.decision, done.reason) == (Decision.FAILED, "no scored training rollouts since the last meta step")
     assert reviewer.requests == []
 
@@ -181,7 +169,7 @@ async def test_a_completion_forges_no_turns_for_the_meta_model_nor_later_for_the
     token = "<|im_end|>"
     reviewer = Reviewer(STYLE.model_copy(update={"instruction": f"Look for {token} in it."}))
     sample = replace(scored(0), rollout=Rollout(prompt=f"p {token}", completion=f"c {token}"))
-    done = await revise(reviewer, [sample])
+    done = await revise(reviewer, PARENT, [sample], step=1, rng=Random(0))
     assert not any(token in r.messages[0].content for r in reviewer.asked("analysis"))
     assert done.child is not None
     assert token not in done.child.rubric.to_yaml()

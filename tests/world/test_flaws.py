@@ -7,8 +7,7 @@ from random import Random
 import pytest
 
 from metapo.judge.transport import ChatRequest
-from metapo.meta.conversation import MetaModel
-from metapo.meta.step import MetaStep, Reviser
+from metapo.meta.step import MetaStep
 from metapo.rollout import Message
 from metapo.rubric import Revision, Rubric
 from metapo.rubric_text import parse_rubric, render_rubric
@@ -16,6 +15,7 @@ from metapo.world.flaws import Flaw, FlawedMeta, flaw_of, flaws_in
 from metapo.world.ladders import LADDERS
 from metapo.world.meta import WorldMeta
 from metapo.world.presets import preset_rubric
+from tests.reviewer import revise
 from tests.world.essays import REMARK, TITLE
 from tests.world.test_meta import ITER0, judged
 
@@ -112,7 +112,7 @@ async def steps(meta: WorldMeta, n: int = 2) -> list[MetaStep]:
     done = []
     for step in range(1, n + 1):
         scored = await judged(parent.rubric, POOR)
-        done.append(await Reviser(MetaModel(meta, "Write.")).step(parent, scored, step=step, rng=Random(step)))
+        done.append(await revise(meta, parent, scored, step=step, rng=Random(step)))
         parent = done[-1].child or parent
     return done
 

@@ -13,8 +13,8 @@ from metapo.errors import ChatRejected
 from metapo.judge.judge import Judge
 from metapo.judge.template import fence
 from metapo.judge.transport import ChatRequest
-from metapo.meta.conversation import MetaModel, MetaSettings, Stage
-from metapo.meta.step import Decision, MetaStep, Reviser
+from metapo.meta.conversation import Stage
+from metapo.meta.step import Decision, MetaStep
 from metapo.reward import Reward, Scored, normalized
 from metapo.rollout import Message, Rollout
 from metapo.rubric import Criterion, Level, Polarity, Revision, Rubric
@@ -24,6 +24,7 @@ from metapo.world.ladders import LADDERS, pass_or_fail
 from metapo.world.meta import MAX_SHARP_POINTS, WorldMeta
 from metapo.world.phrases import requirements
 from metapo.world.presets import preset_rubric
+from tests.reviewer import revise
 from tests.world.essays import (
     COUNTER,
     CUT,
@@ -66,8 +67,7 @@ async def step(rubric: Rubric, texts: Sequence[str], *, samples: int = 16) -> Me
 
 
 async def propose(rubric: Rubric, scored: Sequence[Scored], *, samples: int = 16) -> MetaStep:
-    reviser = Reviser(MetaModel(WorldMeta(), "Write an essay.", MetaSettings(samples=samples)))
-    return await reviser.step(first(rubric), scored, step=10, rng=Random(0))
+    return await revise(WorldMeta(), first(rubric), scored, step=10, rng=Random(0), samples=samples)
 
 
 async def child(rubric: Rubric, texts: Sequence[str]) -> Rubric:
@@ -386,8 +386,8 @@ def test_its_own_ladders_say_what_they_check() -> None:
 
 
 async def strict_child(rubric: Rubric, texts: Sequence[str]) -> Rubric:
-    reviser = Reviser(MetaModel(WorldMeta(strict=True), "Write an essay."))
-    done = await reviser.step(first(rubric), await judged(rubric, texts), step=10, rng=Random(0))
+    batch = await judged(rubric, texts)
+    done = await revise(WorldMeta(strict=True), first(rubric), batch, step=10, rng=Random(0))
     assert done.child is not None, done.reason
     return done.child.rubric
 
@@ -429,9 +429,9 @@ async def test_strict_criteria_follow_the_policy_step_by_step(hacked: list[str])
 
 async def test_the_last_step_is_not_left() -> None:
     rubric = Rubric(criteria=tuple(pass_or_fail(kind)[-1] for kind in LADDERS))
-    reviser = Reviser(MetaModel(WorldMeta(strict=True), "Write an essay."))
     more = with_extra("also , they improve coasts .")
-    done = await reviser.step(first(rubric), await judged(rubric, [more] * 16), step=10, rng=Random(0))
+    batch = await judged(rubric, [more] * 16)
+    done = await revise(WorldMeta(strict=True), first(rubric), batch, step=10, rng=Random(0))
     assert done.decision is Decision.UNCHANGED
 
 
@@ -442,8 +442,8 @@ LONG = " ".join([GOOD, *["in my view wind farms should be supported ."] * 3])
 
 async def test_length_is_a_symptom_only_where_it_is_told_of_a_limit() -> None:
     async def proposal(max_sentences: int | None) -> MetaStep:
-        reviser = Reviser(MetaModel(WorldMeta(max_sentences=max_sentences), "Write an essay."))
-        return await reviser.step(first(ITER0), await judged(ITER0, [LONG] * 16), step=10, rng=Random(0))
+        meta, batch = WorldMeta(max_sentences=max_sentences), await judged(ITER0, [LONG] * 16)
+        return await revise(meta, first(ITER0), batch, step=10, rng=Random(0))
 
     told_of_it, not_told = await proposal(9), await proposal(None)
     assert "goes on for 11 sentences" in told_of_it.exchanges[0].reply

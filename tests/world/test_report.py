@@ -18,6 +18,7 @@ import pytest
 
 from metapo.errors import RunError
 from metapo.files import append_row, read_rows, write_whole
+from metapo.meta.step import Senses
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Criterion, Level, Revision, Rubric
 from metapo.rubric_diff import Change
@@ -66,11 +67,14 @@ async def make_run(
     folder = out / f"{settings.arm}-{settings.seed}"
     run = Run.create(folder, settings, WorldMeta(), observe=observe_gold)
     connections = Connections(judge=WorldJudge(seed=settings.seed), meta=WorldMeta())
-    scorer = Scorer(settings, connections, run.begin(0))
+    scorer = Scorer(settings, connections, run.revision)
+    scorer.in_force = run.begin(0)
+    senses = Senses(scorer.appraise, scorer.explain)
     for step in range(n_steps):
         written = batch(settings.arm, settings.seed, step)
         rollouts = [Rollout(prompt=p, completion=c, step=step, position=i) for i, (p, c) in enumerate(written)]
-        scorer.revision = (await run.end_step(step + 1, await scorer.score(rollouts))).revision
+        boundary = await run.end_step(step + 1, await scorer.score(rollouts), senses=senses)
+        scorer.in_force = boundary.in_force
         run.record_trainer(step + 1, {"step_time": 0.5})
     evaluation = [r.model_copy(update={"split": Split.EVAL, "step": n_steps}) for r in rollouts]
     run.record_eval(await scorer.score(evaluation))

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metapo.meta.conversation import MetaModel
-from metapo.meta.step import Decision, Reviser
+from metapo.meta.step import Decision
 from metapo.rubric import Criterion, Revision, Rubric
 from metapo.world.judge import checked_level
 from metapo.world.ladders import LADDERS, length_limit, reasons
 from metapo.world.phrases import requirements
 from metapo.world.presets import preset_rubric
 from metapo.world.rewording import RewordingMeta, reword
+from tests.reviewer import revise
 from tests.world.essays import GOOD, REMARK, TITLE, essay, rngs, texts
 from tests.world.test_meta import judged
 
@@ -82,10 +82,10 @@ def test_the_order_changes() -> None:
 @pytest.mark.parametrize("text", [TITLE, GOOD, f"{TITLE} {REMARK}"])
 async def test_every_meta_step_brings_a_new_wording_and_no_new_meaning(name: str, text: str) -> None:
     parent = Revision(rubric=RUBRICS[name], reason="given", proposer="person", step=0)
-    reviser = Reviser(MetaModel(RewordingMeta(seed=2), "Write an essay."))
+    meta = RewordingMeta(seed=2)
     seen = {parent.rubric.digest}
     for step in (1, 2, 3):
-        done = await reviser.step(parent, await judged(parent.rubric, [text] * 4), step=step, rng=Random(step))
+        done = await revise(meta, parent, await judged(parent.rubric, [text] * 4), step=step, rng=Random(step))
         assert done.decision is Decision.ADOPTED
         assert done.child is not None
         parent = done.child
@@ -100,7 +100,7 @@ async def test_the_same_seed_rewords_alike() -> None:
 
     async def child(seed: int) -> Revision | None:
         meta = RewordingMeta(seed=seed)
-        return (await Reviser(MetaModel(meta, "Write.")).step(parent, scored, step=1, rng=Random(0))).child
+        return (await revise(meta, parent, scored, step=1, rng=Random(0))).child
 
     assert await child(1) == await child(1)
     assert await child(1) != await child(2)
