@@ -41,10 +41,13 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def difference(one: str, other: str) -> dict[str, Any]:
-    """The fields in which two arms differ, with the other's values; their names apart."""
+    """The fields in which two arms differ, with the other's values; their names apart. What is switched off with None
+    lacks its fields."""
     a, b = (flat(settings_of(arm).model_dump()) for arm in (one, other))
-    assert a.keys() == b.keys()
-    return {path: b[path] for path in a if a[path] != b[path] and path != "arm"}
+    found = {path: b[path] for path in b if (path not in a or a[path] != b[path]) and path != "arm"}
+    off = tuple(f"{path}." for path, value in found.items() if value is None)
+    assert [path for path in a if path not in b and not path.startswith(off)] == []
+    return found
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -55,11 +58,28 @@ def test_an_arm_comes_back_from_its_file(arm: str) -> None:
 
 
 EVERY = {"meta.every": 10}
+PUBLISHED = EVERY | {
+    "meta.method": "mpo",
+    "meta.select": "random",
+    "meta.candidates": 1,
+    "meta.repair": False,
+    "meta.gate": None,
+    "meta.hygiene.duplicates": False,
+    "meta.hygiene.no_variance": False,
+    "meta.hygiene.misordered": False,
+    "meta.hygiene.split": False,
+    "meta.rollback": False,
+    "meta.when": "every",
+    "meta.staleness": 0,
+    "meta.bridge": "off",
+}
 PAIRS: dict[tuple[str, str], dict[str, Any]] = {
-    ("iter0", "mpo"): EVERY,
-    ("iter0", "null-rewrite"): EVERY | {"meta_model": MetaKind.REWORDING},
+    ("iter0", "mpo"): PUBLISHED,
+    ("iter0", "metapo"): EVERY,
+    ("metapo", "flawed-gate"): {"meta_model": MetaKind.FLAWED},
+    ("iter0", "null-rewrite"): PUBLISHED | {"meta_model": MetaKind.REWORDING},
     ("mpo", "null-rewrite"): {"meta_model": MetaKind.REWORDING},
-    ("oracle", "null-rewrite-oracle"): EVERY | {"meta_model": MetaKind.REWORDING},
+    ("oracle", "null-rewrite-oracle"): PUBLISHED | {"meta_model": MetaKind.REWORDING},
     ("mpo", "flawed-nogate"): {"meta_model": MetaKind.FLAWED},
     ("iter0", "expert"): {"rubric": preset_rubric("expert").model_dump()},
     ("iter0", "oracle"): {"rubric": preset_rubric("oracle").model_dump()},
@@ -112,6 +132,19 @@ def test_what_the_variants_are() -> None:
         "strict": {"strict": True},
         "weak-strict": {"start": "weak", "strict": True},
         "late": {"tires_after": 9},
+        "no-gate": {"meta.gate": None},
+        "no-anchors": {"meta.gate.anchors": False},
+        "no-attack": {"meta.gate.attack": False},
+        "no-comparison": {"meta.exam.compared": 0},
+        "no-damage": {"meta.exam.damaged": False, "meta.exam.exemplars": 0},
+        "no-choice": {"meta.candidates": 1, "meta.repair": False},
+        "no-selection": {"meta.select": "random"},
+        "no-hygiene": dict.fromkeys((p for p in PUBLISHED if p.startswith("meta.hygiene.")), False),
+        "no-rollback": {"meta.rollback": False},
+        "no-triggers": {"meta.when": "every"},
+        "blocking": {"meta.staleness": 0},
+        "conjunctive": {"reward": "conjunctive"},
+        "dropout": {"dropout": 0.5},
     }
 
 

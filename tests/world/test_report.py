@@ -28,7 +28,7 @@ from metapo.scorer import Connections, Scorer
 from metapo.store import Store
 from metapo.world import charts, corpus, language
 from metapo.world.arms import observe_gold, summarize_run
-from metapo.world.evolution import mark_words, view_revisions
+from metapo.world.evolution import mark_words, view_decisions, view_revisions
 from metapo.world.judge import WorldJudge
 from metapo.world.meta import WorldMeta
 from metapo.world.presets import RESULT, WorldSettings, arm_settings, preset_rubric
@@ -209,9 +209,34 @@ def test_every_revision_is_shown_with_its_decision_and_its_full_text(comparison:
         assert html.escape(render_rubric(revision.rubric)).replace("&quot;", "&#34;") in page.source
         assert f"Written by: {revision.proposer}." in page.text
         assert revision.reason in page.text
-    assert "After step 10: adopted, revision 2" in page.text
+    assert "After step 10 (every 10 steps): adopted, revision 2" in page.text
     assert "Overall quality removed" in page.text
     assert "Distinct reasons added" in page.text
+
+
+def test_decisions_are_told_in_words_with_the_revision_that_they_brought() -> None:
+    first = Revision(rubric=preset_rubric("iter0"), reason="start", proposer="settings", step=0)
+    second = Revision(rubric=preset_rubric("expert"), parents=(first.id,), reason="merged", proposer="m", step=10)
+    back = Revision(rubric=first.rubric, parents=(second.id,), reason="back", proposer="m", step=20)
+    in_force = {"adopted": second, "rolled_back": back}
+    decisions = ("adopted", "rolled_back", "rejected", "unchanged", "failed", "waiting")
+    rows = [
+        {"kind": "meta", "step": 12, "began": 10, "why": "saturation", "decision": d, "reason": "because"}
+        | {"revision": in_force.get(d, back).short_id}
+        for d in decisions
+    ]
+    rows.append({"kind": "meta", "step": 10, "decision": "adopted", "reason": "merged", "revision": second.short_id})
+    run = ArmRun(Path("x"), settings("metapo", 7), "", {}, (), tuple(rows))
+    seen = view_decisions(Arm("metapo", (run,), ((0, first), (12, second), (22, back))))
+    assert [(d.step, d.why, d.decision, d.number) for d in seen] == [
+        (10, "saturation", "adopted", 2),
+        (10, "saturation", "rolled back", 3),
+        (10, "saturation", "rejected", None),
+        (10, "saturation", "unchanged", None),
+        (10, "saturation", "failed", None),
+        (10, "saturation", "accepted, for people to approve", None),
+        (10, "", "adopted", 2),  # as versions before wrote it
+    ]
 
 
 def test_links_lead_to_places_on_the_page(page: Page) -> None:
@@ -335,6 +360,10 @@ EVERY = "every 10 steps the meta model reads recent essays and may rewrite it."
 ABOUT = {
     "iter0": "The rubric is one vague criterion, and it never changes.",
     "mpo": f"The rubric starts as one vague criterion; {EVERY}",
+    "metapo": (
+        "The rubric starts as one vague criterion; every 5 to 40 steps the meta model reads recent essays and may "
+        "rewrite it. What it writes has to pass a gate."
+    ),
     "mpo-raw": f"The rubric starts as one vague criterion; {EVERY} The policy is trained on the plain sum of points.",
     "null-rewrite-oracle": (
         "The rubric starts as the exact criteria that a careful engineer ends with after many runs; every 10 steps it "

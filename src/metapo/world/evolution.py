@@ -1,11 +1,13 @@
 """A rubric's evolution as the report shows it: each revision against the one before, with the words that differ."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
+from typing import Any
 
+from metapo.meta.step import Decision
 from metapo.rubric import Criterion, Polarity, Revision, Rubric
 from metapo.rubric_diff import Change, CriterionDiff, Line, diff_rubrics
 from metapo.rubric_text import render_rubric
@@ -47,9 +49,11 @@ class RevisionView:
 
 @dataclass(frozen=True)
 class DecisionView:
-    """How a meta step ended; `number` is the revision that it brought, None where it brought none."""
+    """How a meta step that began after `step` steps ended, in words, and why it began; `number` is the revision that it
+    brought, None where it brought none."""
 
     step: int
+    why: str
     decision: str
     reason: str
     number: int | None
@@ -119,12 +123,15 @@ def mark_words(old: str, new: str) -> tuple[tuple[tuple[str, bool], ...], tuple[
 def view_decisions(arm: Arm) -> tuple[DecisionView, ...]:
     """The first seed's meta steps in order."""
     numbers = {revision.short_id: number for number, (_, revision) in enumerate(arm.lineage, 1)}
-    return tuple(
-        DecisionView(
-            step=row["step"],
-            decision=row["decision"],
-            reason=row["reason"],
-            number=numbers.get(row["revision"]) if row["decision"] == "adopted" else None,
-        )
-        for row in arm.first.meta_steps
+    return tuple(_view_decision(row, numbers) for row in arm.first.meta_steps)
+
+
+def _view_decision(row: Mapping[str, Any], numbers: Mapping[str, int]) -> DecisionView:
+    decision = Decision(row["decision"])
+    return DecisionView(
+        step=row.get("began", row["step"]),  # a run of a version whose meta steps never overlapped training has one
+        why=row.get("why", ""),
+        decision=decision.in_words,
+        reason=row["reason"],
+        number=numbers.get(row["revision"]) if decision.brings_child else None,
     )

@@ -111,13 +111,17 @@ def view_arm(arm: Arm, n_steps: int) -> ArmView:
 def describe_arm(arm: Arm) -> str:
     """The rubric that the arm starts with, what becomes of it, and what else is not as usual."""
     settings = arm.first.settings
-    start, every = _first_rubric(settings), f"every {settings.meta.every} steps"
+    start, meta = _first_rubric(settings), settings.meta
+    when = f"every {meta.every} steps"
+    if meta.when == "adaptive":
+        when = f"every {meta.earliest} to {meta.every * meta.latest} steps"
     if not arm.evolves:
         told = f"The rubric is {start}, and it never changes."
     elif settings.meta_model is MetaKind.REWORDING:
-        told = f"The rubric starts as {start}; {every} it is reworded and reordered, its meaning unchanged."
+        told = f"The rubric starts as {start}; {when} it is reworded and reordered, its meaning unchanged."
     else:
-        told = f"The rubric starts as {start}; {every} the meta model reads recent essays and may rewrite it."
+        told = f"The rubric starts as {start}; {when} the meta model reads recent essays and may rewrite it."
+        told += " What it writes has to pass a gate." if meta.gate else ""
     return " ".join([told, *_peculiarities(settings)])
 
 
