@@ -30,7 +30,7 @@ task: generic
 task_description: Write a persuasive essay that answers the prompt.
 rubric: rubric.yaml
 judge: {{url: "{url}", model: judge, deadline_s: 5}}
-meta: {{every: 2, samples: 3, accept: always}}
+meta: {{method: mpo, every: 2, samples: 3}}
 data: {{train: prompts.{kind}, prompt_column: topic}}
 policy: {{model: "{model}"}}
 engine: {{steps: 4, batch_size: 8, num_generations: 4, max_completion_tokens: 16, save_every: 2, device: cpu}}

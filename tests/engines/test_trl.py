@@ -96,8 +96,8 @@ def test_training_runs_evaluates_apart_and_writes_the_policy(tmp_path: Path, pol
     assert [r.rollout.step for r in evaluated] == [3] * 16 + [5] * 16, "every three steps and once at the end"
     assert {r.rollout.prompt for r in evaluated} == set(corpus.prompts(held_out=True)[:2])
     for step in store.meta_steps():
-        assert {s.split for s in step.samples} == {Split.TRAIN}
-        assert all(step.step - 3 <= s.step < step.step for s in step.samples)
+        assert {s.rollout.split for s in step.samples} == {Split.TRAIN}
+        assert all(step.step - 3 <= s.rollout.step < step.step for s in step.samples)
         shown = "".join(e.prompt for e in step.exchanges)
         assert not any(r.rollout.prompt in shown for r in evaluated)
     by_step: dict[int, set[str]] = {}
