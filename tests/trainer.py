@@ -32,6 +32,7 @@ SOUND_TEXT = "The sound answer adds four and three, names both of the numbers, a
 EMPTY_TEXT = "An answer that has nothing to do with it is number {}: 3"
 # A gate that knows the order of references and anchors alone: no text of the meta model, no damage.
 GATED: dict[str, Any] = {
+    "method": "metapo",
     "candidates": 1,
     "repair": False,
     "gate": {"attack": False, "min_pairs": 4},
