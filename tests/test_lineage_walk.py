@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -10,6 +11,7 @@ import pytest
 from metapo.judge.transport import ChatRequest
 from metapo.meta.step import Decision
 from metapo.people import waiting
+from metapo.rollout import Rollout
 from metapo.rubric import Criterion, digest
 from metapo.rubric_text import render_criterion
 from metapo.run import Run
@@ -17,14 +19,14 @@ from metapo.settings import Settings
 from metapo.store import ActKind, ActRecord
 from tests.helpers import criterion, rubric
 from tests.reviewer import Reviewer
-from tests.trainer import EMPTY, GATED, PLAIN, SOUND, Trainer, anchor, settings
+from tests.trainer import EMPTY, GATED, PLAIN, SOUND, Trainer, anchor, settings, write
 
-N_MOVES = 14
+N_MOVES = 20
 PROPOSALS: list[tuple[Criterion, ...]] = [
     (SOUND,),
     (EMPTY,),
-    (PLAIN,),
     (SOUND, criterion("plain", (0, 5, 10))),
+    (EMPTY, criterion("plain", (0, 5, 10))),
     (SOUND, criterion("empty-too", (0, 3))),
     (criterion("sound-again", (0, 1)),),
     (),
@@ -45,6 +47,10 @@ def proposer(seed: int) -> Reviewer:
         return render_criterion(chosen(request)[number - 1])
 
     return Reviewer(PLAIN, merge_count=count, merge=merged)
+
+
+def write_more(step: int, clusters: Sequence[str]) -> list[Rollout]:
+    return write(step, clusters, 16)
 
 
 def setting(rng: Random) -> Settings:
@@ -87,14 +93,14 @@ def holds(run: Run) -> None:
         [proposal] = [p for p in done.proposals if p.revision == revision]
         assert proposal.accepted
         assert all(finding.passed for finding in proposal.findings)
-        assert [f.gate_check for f in proposal.findings] == ["form", "fresh", "anchors"]
+        assert {f.gate_check for f in proposal.findings} == {"form", "fresh", "anchors"}
         assert done.decision == Decision.ADOPTED or revision.id in approved
 
 
 async def walk(folder: Path, seed: int) -> None:
     rng = Random(seed)
     given = setting(rng)
-    trainer = Trainer(folder / "0", given, meta=proposer(seed), anchors=[anchor()])
+    trainer = Trainer(folder / "0", given, meta=proposer(seed), anchors=[anchor()], write=write_more)
     for move in range(1, N_MOVES + 1):
         match rng.choice(("steps", "steps", "steps", "decide", "decide", "kill", "close")):
             case "steps":
@@ -104,12 +110,12 @@ async def walk(folder: Path, seed: int) -> None:
             case "kill":
                 for _ in range(rng.randrange(30)):  # somewhere in a meta step
                     await asyncio.sleep(0)
-                place, step = await trainer.killed(folder / str(move)), rng.randint(0, trainer.done)
-                trainer = Trainer(place, given, meta=proposer(seed), resumed_step=step)
+                place, step = await trainer.killed(folder / str(move)), max(0, trainer.done - rng.randint(0, 5))
+                trainer = Trainer(place, given, meta=proposer(seed), resumed_step=step, write=write_more)
             case "close":
                 await trainer.close()
-                place, step = trainer.run.folder, rng.randint(0, trainer.done)
-                trainer = Trainer(place, given, meta=proposer(seed), resumed_step=step)
+                place, step = trainer.run.folder, max(0, trainer.done - rng.randint(0, 5))
+                trainer = Trainer(place, given, meta=proposer(seed), resumed_step=step, write=write_more)
         holds(trainer.run)
     await trainer.close()
 

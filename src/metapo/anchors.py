@@ -1,5 +1,6 @@
 """Pinned anchors from a file: pairs whose order people know, or completions that they labelled."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -70,4 +71,4 @@ def _texts(row: Mapping[str, Any], *names: str) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
