@@ -441,3 +441,10 @@ def test_a_decision_waits_for_the_run_that_is_writing(run: Store) -> None:
     assert asyncio.run(both()).startswith("act 1: ")
     writer.close()
     assert [act.criterion for act in run.acts()] == ["talk"]
+
+
+def test_what_show_prints_can_be_changed_and_put_in_force(run: Store) -> None:
+    Path("mine.yaml").write_text(output("show", RUN, "--format", "yaml").replace("worth 5", "worth the most"))
+    output("edit", RUN, "mine.yaml", *WHY)
+    take(run, 2)
+    assert in_force(run).criteria[0].levels[-1].description == "worth the most"
