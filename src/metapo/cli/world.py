@@ -147,6 +147,16 @@ def report(folder: Path) -> None:
     click.echo(f"Report: {write_report(folder)}")
 
 
+@world.command()
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=FOLDER)
+@click.option("--out", type=FILE, required=True, help="The page to write, such as docs/evidence.md.")
+def evidence(folders: tuple[Path, ...], out: Path) -> None:
+    """Write a page on what the finished runs of comparisons showed: paired differences, intervals and checks."""
+    from metapo.world.evidence import write_evidence
+
+    click.echo(f"Evidence: {write_evidence(folders, out)}")
+
+
 @world.command("make-policy")
 @click.option("--out", type=FILE, required=True, help="The safetensors file to write.")
 @click.option(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from random import Random
 
-from metapo.rubric import Criterion, Level, digest
+from metapo.rubric import Criterion, Level, Rubric, digest
 from metapo.world.meta import WorldMeta, rubric_in_use
 
 
@@ -60,7 +60,17 @@ def flaw_of(prompt: str, *, flaw: float, seed: int) -> Flaw | None:
 def flaws_in(prompts: Iterable[str], *, flaw: float, seed: int) -> list[Flaw | None]:
     """What is wrong with each rubric that a meta step's merges and repairs wrote, from the prompts of its exchanges, in
     order."""
-    return [flaw_of(prompt, flaw=flaw, seed=seed) for prompt in prompts if _BEGINS.search(prompt)]
+    return [flaw_of(prompt, flaw=flaw, seed=seed) for prompt in prompts if begins_rubric(prompt)]
+
+
+def begins_rubric(prompt: str) -> bool:
+    """Does a merge or a repair begin with this prompt?"""
+    return _BEGINS.search(prompt) is not None
+
+
+def is_padded(rubric: Rubric) -> bool:
+    """Is any of the padding in it?"""
+    return bool({c.id for c in rubric.criteria} & {c.id for c in _FILLERS})
 
 
 _BEGINS = re.compile(r"^Stage: (?:merging|repair), number of criteria$", re.MULTILINE)

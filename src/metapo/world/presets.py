@@ -153,8 +153,8 @@ PARTS = (
     "blocking",
 )
 _ADDED = ("conjunctive", "dropout")
-_SWAYS = ("sway-0", "sway-1")
-_WORLDS = ("weak", "strict", "weak-strict", "late")
+SWAYS = ("sway-0", "sway-1")
+WORLDS = ("weak", "strict", "weak-strict", "late")
 ARMS: dict[str, Preset] = {
     **_BASE,
     **varied("metapo", _METAPO, (*PARTS, *_ADDED)),
@@ -164,13 +164,13 @@ ARMS: dict[str, Preset] = {
     **{
         k: v
         for name in ("iter0", "expert", "oracle", "mpo", "metapo")
-        for k, v in varied(name, _BASE[name], _SWAYS).items()
+        for k, v in varied(name, _BASE[name], SWAYS).items()
     },
     **{k: v for name in ("iter0", "oracle") for k, v in varied(name, _BASE[name], ("weak", "late")).items()},
-    **varied("mpo", _MPO, _WORLDS),
-    **varied("metapo", _METAPO, _WORLDS),
-    **varied("final-from-start", _FINAL, _WORLDS),
-    **varied("halfway-from-start", _HALFWAY, _WORLDS),
+    **varied("mpo", _MPO, WORLDS),
+    **varied("metapo", _METAPO, WORLDS),
+    **varied("final-from-start", _FINAL, WORLDS),
+    **varied("halfway-from-start", _HALFWAY, WORLDS),
 }
 
 
