@@ -8,14 +8,14 @@ from pathlib import Path
 from metapo.world.presets import WorldSettings, arm_settings
 
 
-def small_world(*, seed: int = 3, steps: int = 10, **engine: object) -> WorldSettings:
-    """The world's MPO arm, small enough to train in seconds: a meta step every 3 steps, a checkpoint every 2."""
-    settings = arm_settings("mpo", seed=seed, steps=steps)
+def small_world(*, arm: str = "mpo", seed: int = 3, steps: int = 10, **engine: object) -> WorldSettings:
+    """An arm of the world, small enough to train in seconds: a meta step every 3 steps, a checkpoint every 2."""
+    settings = arm_settings(arm, seed=seed, steps=steps)
     small = {"batch_size": 16, "save_every": 2, "keep_checkpoints": 2, "max_completion_tokens": 40, **engine}
     return settings.model_copy(
         update={
             "engine": settings.engine.model_copy(update=small),
-            "meta": settings.meta.model_copy(update={"every": 3, "samples": 6}),
+            "meta": settings.meta.model_copy(update={"when": "every", "every": 3, "samples": 6}),
         }
     )
 

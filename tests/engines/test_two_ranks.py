@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from metapo.judge.endpoint import EndpointSettings
 from metapo.store import Store
 from metapo.world.policy import write_policy
@@ -16,8 +18,11 @@ from tests.servers import Answer, Ask, ChatServer, status, verdicts
 HERE = Path(__file__).parent
 
 
-def launch(tmp_path: Path, *more: str, url: str = "", **engine: object) -> subprocess.CompletedProcess[str]:
+def launch(
+    tmp_path: Path, *more: str, url: str = "", staleness: int = 0, **engine: object
+) -> subprocess.CompletedProcess[str]:
     settings, world = tmp_path / "settings.yaml", small_world(steps=7, **engine)
+    world = world.model_copy(update={"meta": world.meta.model_copy(update={"staleness": staleness})})
     if url:
         endpoint = EndpointSettings(url=url, model="m", max_in_flight=1)
         world = world.model_copy(update={"judge": endpoint})
@@ -39,8 +44,9 @@ def notes(tmp_path: Path, rank: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / f"rank-{rank}.jsonl").read_text().splitlines()]
 
 
-def test_both_ranks_score_every_step_under_the_same_revision(tmp_path: Path) -> None:
-    done = launch(tmp_path)
+@pytest.mark.parametrize("staleness", [0, 2])
+def test_both_ranks_score_every_step_under_the_same_revision(tmp_path: Path, staleness: int) -> None:
+    done = launch(tmp_path, staleness=staleness)
     assert done.returncode == 0, done.stdout + done.stderr
     first, second = notes(tmp_path, 0), notes(tmp_path, 1)
     assert first == second
@@ -50,7 +56,7 @@ def test_both_ranks_score_every_step_under_the_same_revision(tmp_path: Path) -> 
     store = Store(tmp_path / "run" / "store.db")
     store.verify()
     lineage = store.lineage()
-    assert [at for at, _ in lineage][:2] == [0, 3], "the first meta step replaces the vague rubric"
+    assert [at for at, _ in lineage][:2] == [0, 3 + staleness], "the first meta step replaces the vague rubric"
     in_force = [next(r.id for at, r in reversed(lineage) if at <= step) for step in range(7)]
     assert [row["revision"] for row in first] == in_force
     rollouts = store.rollouts()
