@@ -2,6 +2,7 @@
 
 import json
 import random
+import sqlite3
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -62,3 +63,29 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) ->
     told = (broken / METRICS).read_bytes()
     finish(metapo("train", "--resume", broken))
     assert (broken / METRICS).read_bytes() == told, "a finished run is left as it is"
+
+
+def n_begun(folder: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{folder / 'store.db'}?mode=ro", uri=True) as db:
+            return int(db.execute("SELECT COUNT(*) FROM meta_begun").fetchone()[0])
+    except sqlite3.OperationalError:  # not there yet
+        return 0
+
+
+def test_killed_while_a_meta_step_is_under_way_a_gated_run_has_the_same_lineage(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    world = small_world(arm="metapo", steps=6, save_every=1)
+    world = world.model_copy(update={"meta": world.meta.model_copy(update={"staleness": 2, "bridge": "calibrate"})})
+    settings.write_text(world.to_yaml())
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(metapo("train", settings, "--out", whole))
+
+    process = metapo("train", settings, "--out", broken)
+    while process.poll() is None and not n_begun(broken):
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert n_rows(broken) in (3, 4), "after the step at which it began, before the one at which it is due"
+    finish(metapo("train", "--resume", broken))
+    assert story(broken) == story(whole)
