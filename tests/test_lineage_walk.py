@@ -67,14 +67,14 @@ def setting(rng: Random) -> Settings:
 def decide(run: Run, rng: Random) -> None:
     """Some person decides something, sensible or not."""
     known = [m.child for m in run.store.meta_steps() if m.child] + [run.revision]
-    candidates = waiting(run.store.meta_steps()) or known
+    candidates = [m.child for m in waiting(run.store.meta_steps()) if m.child] or known
     kind = rng.choice(list(ActKind))
     about = rng.choice(rng.choice((known, candidates))).id
     text = rubric(*rng.choice(PROPOSALS[:-1])) if kind is ActKind.EDIT else None
     about_id = None if kind in (ActKind.PIN, ActKind.UNPIN) or rng.random() < 0.2 else about
     name = rng.choice(("plain", "sound", "empty"))
     act = ActRecord(kind, "ana", "a reason", "2026-01-01", about=about_id, criterion=name, rubric=text)
-    run.store.append_act(act, act.rubric)
+    run.store.append_act(act)
 
 
 def holds(run: Run) -> None:

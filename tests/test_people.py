@@ -88,7 +88,7 @@ def test_an_edit_of_what_is_no_longer_there_changes_nothing() -> None:
 
 
 def decide(trainer: Trainer, done: ActRecord) -> int:
-    return trainer.run.store.append_act(done, done.rubric)
+    return trainer.run.store.append_act(done)
 
 
 MANUAL = settings(staleness=1, approve="manual")

@@ -22,7 +22,11 @@ def main(settings_file: Path, policy: Path, out: Path, fail_rank: str) -> None:
     score = EvolvingReward.__call__
 
     def noted(self: EvolvingReward, prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
-        row = {"step": columns["trainer_state"].global_step, "revision": self.scorer.in_force[""].revision.id, "n": len(prompts)}
+        row = {
+            "step": columns["trainer_state"].global_step,
+            "revision": self.scorer.in_force[""].revision.id,
+            "n": len(prompts),
+        }
         with (out.parent / f"rank-{rank}.jsonl").open("a") as f:
             f.write(json.dumps(row) + "\n")
         return score(self, prompts, completions, **columns)

@@ -1,20 +1,26 @@
 """Store.verify finds each kind of tampering that it claims to find."""
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from metapo.errors import LineageError
+from metapo.rollout import Rollout
 from metapo.store import Store
 from tests.reviewer import Reviewer
-from tests.trainer import EMPTY, GATED, SOUND, Trainer, settings
+from tests.trainer import EMPTY, GATED, SOUND, Trainer, settings, write
+
+
+def write_more(step: int, clusters: Sequence[str]) -> list[Rollout]:
+    return write(step, clusters, 32)
 
 
 async def made(folder: Path) -> Path:
     """The store of a run with two clusters, each with a revision of its own that the gate accepted."""
     given = settings(every=8, staleness=0, bridge="off", **GATED)
-    trainer = await Trainer(folder, given, meta=Reviewer(SOUND), clusters=("a", "b")).go(9)
+    trainer = await Trainer(folder, given, meta=Reviewer(SOUND), clusters=("a", "b"), write=write_more).go(9)
     assert [at for at, _ in trainer.run.store.lineage("a")] == [0, 8]
     assert trainer.run.store.verify() >= 2
     await trainer.close()
