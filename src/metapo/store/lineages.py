@@ -194,9 +194,12 @@ class Lineages(Database):
         was taken before an interruption is taken again after the same step; without a step, all that is yet to take."""
         with self._transaction() as db:
             taken = sa.select(_live_taken.c.act_id).where(_live_taken.c.cluster == cluster)
-            later = sa.select(t.act_taken.c.act_id).where(t.act_taken.c.cluster == cluster, t.act_taken.c.step > step)
-            mine = sa.or_(t.act.c.cluster.is_(None), t.act.c.cluster == cluster)
-            open_now = [mine, t.act.c.id.not_in(taken), *([] if step is None else [t.act.c.id.not_in(later)])]
+            open_now = [sa.or_(t.act.c.cluster.is_(None), t.act.c.cluster == cluster), t.act.c.id.not_in(taken)]
+            if step is not None:
+                later = sa.select(t.act_taken.c.act_id).where(
+                    t.act_taken.c.cluster == cluster, t.act_taken.c.step > step
+                )
+                open_now.append(t.act.c.id.not_in(later))
             rows = db.execute(sa.select(t.act).where(*open_now).order_by(t.act.c.id)).all()
             return [_read_act(db, row) for row in rows]
 
