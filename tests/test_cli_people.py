@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -91,12 +92,13 @@ def take(store: Store, step: int, cluster: str = "") -> list[str]:
         raise AssertionError(f"nothing is to be judged, {len(rollouts)} came")
 
     settings = Settings.model_validate(
-        {"rubric": ONE, "judge": {"url": "http://x/v1", "model": "m"}, "meta": {"every": 0}}
+        {"rubric": ONE, "judge": {"url": "http://x/v1", "model": "m"}, "meta": {"every": 0, "bridge": "off"}}
     )
     reviser = Reviser(MetaModel(ScriptedTransport([]), "task", settings.meta, "meta model"))
-    evolution = Evolution(store, settings, reviser, Ledger(), cluster)
+    events: list[dict[str, Any]] = []
+    evolution = Evolution(store, settings, reviser, Ledger(), events.append, cluster)
     evolution.begin(1, step)
-    events = asyncio.run(evolution.at_boundary(step, [], [], Senses(appraise)))
+    asyncio.run(evolution.at_boundary(step, [], [], Senses(appraise)))
     return [event["outcome"] for event in events]
 
 
@@ -220,7 +222,7 @@ def test_an_edit_of_a_waiting_revision_takes_its_place(run: Store) -> None:
     assert said.startswith(f"act 1: edit rubric {THREE.digest[:10]} in place of {CHILD.short_id}, by ada. ")
     assert output("waiting", RUN) == "nothing waits\n"
     take(run, 24)
-    assert run.lineage()[-1][1].reason == f"edit of {CHILD.short_id} by ada: it reads well"
+    assert run.lineage()[-1][1].reason == f"{CHILD.short_id} edited by ada: it reads well"
     assert in_force(run) == THREE
 
 
@@ -294,7 +296,7 @@ def test_a_decision_reaches_the_clusters_that_it_is_for(run: Store) -> None:
     assert [c.id for c in in_force(run, "poems").criteria if c.pinned] == ["depth", "talk"]
     assert output("pin", RUN, "talk", *WHY).startswith("act 3: ")  # it is new to the essays
     refused = error("pin", RUN, "depth", *WHY, "--cluster", "letters")
-    assert refused == "no rollout so far is of cluster 'letters'; the run has essays, poems"
+    assert refused == "no rollout so far is of cluster 'letters'; the run has 'essays', 'poems'"
 
 
 def test_a_revision_is_decided_on_in_the_cluster_where_it_waits(run: Store) -> None:
@@ -306,6 +308,14 @@ def test_a_revision_is_decided_on_in_the_cluster_where_it_waits(run: Store) -> N
     assert take(run, 24, "essays") == []
     assert take(run, 24, "poems") == [f"{CHILD.short_id} is in force"]
     assert f"act 1: approve {CHILD.short_id} for cluster poems, by ada: it reads well" in output("acts", RUN)
+
+
+def test_prompts_without_a_name_are_a_cluster_beside_the_named_ones(run: Store) -> None:
+    run.append_rollouts(1, [rollout("", 0), rollout("poems", 1)])
+    output("pin", RUN, "depth", *WHY, "--cluster", "")
+    output("pin", RUN, "talk", *WHY)
+    assert len(take(run, 5, "poems")) == 1
+    assert len(take(run, 5)) == 2
 
 
 def test_a_run_without_clusters_has_none_to_name() -> None:

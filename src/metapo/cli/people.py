@@ -319,11 +319,11 @@ def _who(by: str | None) -> str:
 
 def _clusters(store: "Store", cluster: str | None = None) -> list[str]:
     """The clusters that have a lineage of their own, or the one that is named. Raises ActRefused."""
-    known = [name for name in store.clusters() if name] or [""]
-    if cluster and cluster not in known:
-        has = f"has {', '.join(known)}" if any(known) else "knows no clusters: leave --cluster out"
+    known = store.clusters() or [""]
+    if cluster is not None and cluster not in known:
+        has = f"has {', '.join(map(repr, known))}" if any(known) else "knows no clusters: leave --cluster out"
         raise ActRefused(f"no rollout so far is of cluster {cluster!r}; the run {has}")
-    return [cluster] if cluster else known
+    return known if cluster is None else [cluster]
 
 
 def _pinned(store: "Store") -> "list[AnchorRecord]":
