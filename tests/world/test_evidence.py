@@ -14,13 +14,16 @@ from metapo.cli import main
 from metapo.errors import RunError
 from metapo.files import append_row, write_whole
 from metapo.rubric import Revision
-from metapo.run import METRICS, SETTINGS, STORE
+from metapo.run import METRICS, STORE
+from metapo.run import SETTINGS as SETTINGS_FILE
 from metapo.store import CallRecord, MetaStepRecord, ProposalRecord, Store
 from metapo.world.arms import HACKS, summarize_run
 from metapo.world.evidence import write_evidence
+from metapo.world.flaws import Flaw, FlawedMeta
 from metapo.world.presets import ARMS, RESULT, WorldSettings, arm_settings, preset_rubric, with_sources
 from metapo.world.questions import QUESTIONS
 from metapo.world.tally import worst_dip
+from tests.world.test_spoilt import PARENT, SETTINGS, conversation, flawed, record, written
 
 STEPS = 60
 FIRST = Revision(rubric=preset_rubric("iter0"), reason="given", proposer="person", step=0)
@@ -40,7 +43,7 @@ def settings(arm: str, seed: int, steps: int = STEPS) -> WorldSettings:
 def make_run(out: Path, own: WorldSettings, gold: Sequence[float], meta: Sequence[dict[str, Any]] = ()) -> Path:
     """A finished run with these gold qualities, two seconds per step; the judge's score is 0.5 throughout."""
     folder = out / f"{own.arm}-{own.seed}"
-    write_whole(folder / SETTINGS, own.to_yaml())
+    write_whole(folder / SETTINGS_FILE, own.to_yaml())
     for step, value in enumerate(gold):
         rates = {f"hack/{kind}": 0.25 for kind in HACKS}
         row = {"kind": "train", "step": step, "revision": "a", "normalized": 0.5, "gold": value, **rates}
@@ -168,8 +171,30 @@ def test_dips_with_and_without_the_gate(tmp_path: Path, fall: float, ratio: str,
     assert ratio in found
     assert found.endswith("; one seed, fewer than the 5 asked for")
     assert verdict == met
-    assert lines(text, "A flawed meta model")["flawed-gate",] == ("0 of 0 accepted, 0 adopted",) * 3
+    assert lines(text, "A flawed meta model")["flawed-gate",] == (f"{fall:.3f}", f"1: {fall:.3f}")
+    none = "0 of 0 accepted, 0 adopted"
+    assert f"| flawed-gate | {none} | {none} | {none} |" in text
     assert lines(text, "What is required")["the gate accepts no vacuous proposal",][1] == "can't be told"
+
+
+async def test_flawed_proposals_that_the_gate_accepted_are_told(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "runs", SETTINGS, flat(0.5))
+    dropped, padded = [await conversation(FlawedMeta(flaw=1, seed=3), flawed(f)) for f in (Flaw.DROPPED, Flaw.PADDED)]
+    proposals = ProposalRecord(written(dropped), True), ProposalRecord(written(padded), False)
+    store = Store(folder / STORE)
+    attempt = store.begin_attempt(resumed_step=0, now=datetime(2026, 1, 1, tzinfo=UTC))
+    store.adopt(attempt, 0, PARENT)
+    store.append_meta_step(attempt, record([*dropped, *padded], *proposals, child=written(dropped)))
+    store.close()
+    text = page(tmp_path / "runs")
+    found = lines(text, "What is required")
+    assert found["the gate accepts no dropped proposal",] == (
+        "1 of 1 accepted; one seed, fewer than the 5 asked for",
+        "not met",
+    )
+    assert found["the gate accepts no padded proposal",][1] == "met"
+    assert found["the gate accepts no vacuous proposal",][1] == "can't be told"
+    assert "- seed 3, the meta step after step 10: dropped, of 4 criteria where its parent has 8; adopted\n" in text
 
 
 def test_what_meta_steps_did_and_cost(runs: Path) -> None:
