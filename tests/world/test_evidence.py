@@ -226,7 +226,7 @@ def test_it_says_what_it_is_and_what_is_missing(runs: Path) -> None:
 
 def test_runs_with_other_settings_are_named(runs: Path) -> None:
     make_run(runs, settings("oracle", 4).model_copy(update={"reward": "raw_sum"}), flat(0.4))
-    assert "take their figures for something else:\noracle, seed 4.\n" in page(runs)
+    assert "which the\ncommands below don't repeat:\noracle, seed 4.\n" in page(runs)
 
 
 def test_folders_count_together_and_give_the_same_bytes(runs: Path, tmp_path: Path) -> None:
