@@ -29,6 +29,7 @@ Attacks = Callable[[], Awaitable[Sequence[Pair]]]
 Grades = Mapping[str, float | None]
 """By criterion id, the place of a completion's points in the criterion's own range, in [0, 1]; None is unscored."""
 Scores = tuple[float | None, float | None]
+ONE_PAIR = 1.0  # a tie more or less is the judge's noise
 LUCK = 0.05  # a gain counts that an equally good rubric would reach by luck no more often than that
 
 
@@ -192,7 +193,7 @@ class Gate:
         change = await self._change(child, self.exam.anchors)
         if change.n < n / 2:
             return Finding(Check.ANCHORS, False, f"only {change.n} of {n} anchors have verdicts", n=change.n)
-        return change.finding(Check.ANCHORS, change.share_after >= change.share_before)
+        return change.finding(Check.ANCHORS, change.down - change.up < ONE_PAIR)
 
     async def _attack(self, child: Rubric, attacks: Attacks) -> Finding:
         change = await self._change(child, await attacks())

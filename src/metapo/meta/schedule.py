@@ -44,7 +44,7 @@ class ScheduleSettings(Frozen):
     when: Literal["every", "adaptive"] = "every"
     every: int = Field(default=10, ge=0)
     earliest: int = Field(default=3, ge=1)
-    latest: int = Field(default=4, ge=1)
+    latest: int = Field(default=2, ge=1)
     triggers: Triggers = Triggers()
 
     @model_validator(mode="after")
