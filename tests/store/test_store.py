@@ -271,7 +271,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(store: Store) -> 
         ("UPDATE revision SET step = 9 WHERE step = 4", "was changed after it was written"),
         ("DELETE FROM revision_parent", "was changed after it was written"),
         ("UPDATE adoption SET step = 3 WHERE step = 4", "not in force at that step"),
-        ("DELETE FROM adoption WHERE step = 0", "not in force at that step"),
+        ("DELETE FROM adoption WHERE step = 0", "what was in force before is missing"),
         (f"UPDATE rollout SET revision_id = '{CHILD.id}' WHERE step = 3", "not in force at that step"),
     ],
 )
@@ -670,13 +670,16 @@ def test_an_act_is_open_until_its_cluster_has_taken_it(store: Store) -> None:
     attempt = begin(store)
     when = "2026-01-01T00:00:00+00:00"
     pin = ActRecord(ActKind.PIN, "ann", "it matters", when, criterion="depth")
-    edit = ActRecord(ActKind.EDIT, "bob", "", when, cluster="law")
-    assert [store.append_act(pin), store.append_act(edit, REFUSED.rubric)] == [1, 2]
-    known = [replace(pin, id=1), replace(edit, id=2, rubric=REFUSED.rubric)]
+    edit = ActRecord(ActKind.EDIT, "bob", "", when, cluster="law", rubric=REFUSED.rubric)
+    assert [store.append_act(pin), store.append_act(edit)] == [1, 2]
+    known = [replace(pin, id=1), replace(edit, id=2)]
     assert store.acts() == known
     assert (store.open_acts(""), store.open_acts("law")) == (known[:1], known)
     store.take_act(attempt, 4, 1, "law", "pinned")
     assert (store.open_acts(""), store.open_acts("law")) == (known[:1], known[1:])
     assert store.outcomes_of_acts() == [(1, "law", 4, "pinned")]
     begin(store, resumed_step=2)
-    assert store.open_acts("law") == known, "the boundary at which it was taken comes again"
+    assert store.open_acts("law") == store.open_acts("law", 4) == known, (
+        "the boundary at which it was taken comes again"
+    )
+    assert store.open_acts("law", 3) == known[1:], "and not before"
