@@ -43,7 +43,7 @@ def act(kind: ActKind, about: Revision | None = None, *, name: str = "", text: R
             f"nothing changes: {STALE.short_id} was written for a parent that is no longer in force",
         ),
         (act(ActKind.PIN, name="elsewhere"), "nothing changes: the rubric in force has no criterion 'elsewhere'"),
-        (act(ActKind.UNPIN, name="plain"), "nothing changes: the rubric in force is the same"),
+        (act(ActKind.UNPIN, name="plain"), "nothing changes: 'plain' is not pinned"),
     ],
 )
 def test_an_act_leads_to_what_it_can(done: ActRecord, outcome: str) -> None:

@@ -102,7 +102,7 @@ def write(step: int, clusters: Sequence[str] = ("",), n: int = 8) -> list[Rollou
         Rollout(
             prompt=f"Question {i // 4} of step {step}: four and three?",
             completion=f"No. {step}/{i}. {SOUND_TEXT}" if i % 2 else EMPTY_TEXT.format(f"{step}/{i}"),
-            reference=SOUND_TEXT,
+            reference=f"To {step}/{i}. {SOUND_TEXT}",
             step=step,
             position=i,
             cluster=clusters[i // 4 % len(clusters)],
