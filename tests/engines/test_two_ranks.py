@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def launch(
-    tmp_path: Path, *more: str, url: str = "", staleness: int = 0, **engine: object
+    tmp_path: Path, *more: str, url: str = "", staleness: int = 0, **engine: Any
 ) -> subprocess.CompletedProcess[str]:
     settings, world = tmp_path / "settings.yaml", small_world(steps=7, **engine)
     world = world.model_copy(update={"meta": world.meta.model_copy(update={"staleness": staleness})})
