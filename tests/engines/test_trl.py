@@ -153,7 +153,7 @@ def test_an_unreachable_judge_is_told_before_anything_is_written(tmp_path: Path,
     assert not (tmp_path / "run").exists()
 
 
-def over_http(server: ChatServer, **engine: object) -> WorldSettings:
+def over_http(server: ChatServer, **engine: Any) -> WorldSettings:
     """A judge that is the meta model too; one request at a time, so that none is cancelled on its way."""
     endpoint = EndpointSettings(url=server.url, model="m", max_in_flight=1)
     return small_world(steps=3, **engine).model_copy(update={"judge": endpoint})
