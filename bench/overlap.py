@@ -1,12 +1,12 @@
 """What meta steps add to the wall time of training, where training waits for them and where they run beside it.
 
 The offline world's arm metapo is trained under a meta step every `--every` steps, with a staleness of 0 (blocking) and
-of 2 (overlapped). Its meta model would answer at once; here each request takes a while, as one to a large model does.
+of `--staleness` (overlapped). Its meta model would answer at once; here each request takes a while, as one to a large model does.
 How long is found at the start, in a short run of its own: so long that a meta step takes about a tenth of the time of
 the training between two of them, which the paper gives for its own (about 11 %). Requests that a stage sends at once
 wait at once. Only the meta model takes its time; judge and policy are the world's. Both models are programs that
-compute on the cores of the training, as served ones would not: what that takes is told, and a meta step can't be
-shorter.
+compute on the cores of the training, in its process, as served ones would not. So that this counts for little, meta
+steps are smaller than usual (fewer samples and pairs); what it takes is told, and a meta step can't be shorter.
 
 "Seconds in all" is the time from the end of the first step to the end of the last one, "in meta steps" the time that
 meta steps took beside or between them, "waited" the time in which training stood still for one. The last two columns
@@ -34,6 +34,7 @@ from metapo.engines.trl import train
 from metapo.files import read_rows
 from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.run import METRICS
+from metapo.settings import MetaSchedule
 from metapo.world import corpus
 from metapo.world.anchors import world_anchors
 from metapo.world.judge import WorldJudge
@@ -43,7 +44,11 @@ from metapo.world.presets import WorldSettings, arm_settings
 
 SHARE = 0.1  # of the training time between two meta steps
 TRIAL_PAUSE_S = 0.05
-STALENESS = {"blocking": 0, "overlapped": 2}
+SMALL: dict[str, Any] = {
+    "samples": 8,
+    "gate": {"max_pairs": 16, "max_anchors": 8, "max_attacks": 4},
+    "exam": {"compared": 4},
+}
 HEADER = (
     *("mode", "steps", "meta steps", "seconds in all", "in meta steps", "waited", "waited, share"),
     *("median step, s", "median step beside a meta step, s"),
@@ -137,7 +142,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     timings = {
         mode: measure(options.steps, options.every, options.seed, staleness, SlowMeta(trial.pause_s))
-        for mode, staleness in STALENESS.items()
+        for mode, staleness in (("blocking", 0), ("overlapped", options.staleness))
     }
     print(table(timings))
     return 0
@@ -149,10 +154,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--every", type=int, default=20, help="training steps from one meta step to the next (default 20)"
     )
+    parser.add_argument("--staleness", type=int, default=3, help="steps from its beginning to its adoption (default 3)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    if not STALENESS["overlapped"] < options.every < options.steps - STALENESS["overlapped"]:
-        parser.error("a meta step has to fit: every must be over 2, and steps over every + 2")
+    if not 0 < options.staleness < options.every < options.steps - options.staleness:
+        parser.error("a meta step has to fit: staleness from 1 to below every, and steps over every + staleness")
     return options
 
 
@@ -207,10 +213,10 @@ def measure(n_steps: int, every: int, seed: int, staleness: int, meta: SlowMeta)
 
 
 def make_settings(n_steps: int, every: int, seed: int, staleness: int) -> WorldSettings:
-    """The arm metapo on a fixed schedule, so that both modes have as many meta steps."""
+    """The arm metapo on a fixed schedule, so that both modes have as many meta steps, and with small ones."""
     settings = arm_settings("metapo", seed=seed, steps=n_steps)
-    meta = settings.meta.model_copy(update={"when": "every", "every": every, "staleness": staleness})
-    return settings.model_copy(update={"meta": meta})
+    meta = {"when": "every", "every": every, "staleness": staleness, **SMALL}
+    return settings.model_copy(update={"meta": MetaSchedule.model_validate(meta)})
 
 
 def table(timings: dict[str, Timing]) -> str:
