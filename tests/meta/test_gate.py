@@ -140,7 +140,9 @@ async def test_too_few_scored_pairs_tell_nothing() -> None:
     [
         ("+++-", "+++-", True),
         ("+++-", "++-+", True),  # as many right, be it others
-        ("++++", "+++=", False),
+        ("++++", "+++=", True),  # half a pair is the judge's noise
+        ("++++", "+++-", False),
+        ("++++", "++==", False),
         ("----", "---=", True),
         ("++??", "????", False),  # none of four has verdicts under both
         ("++??", "++++", True),  # two of four have
