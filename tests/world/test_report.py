@@ -361,7 +361,7 @@ ABOUT = {
     "iter0": "The rubric is one vague criterion, and it never changes.",
     "mpo": f"The rubric starts as one vague criterion; {EVERY}",
     "metapo": (
-        "The rubric starts as one vague criterion; every 5 to 40 steps the meta model reads recent essays and may "
+        "The rubric starts as one vague criterion; every 3 to 20 steps the meta model reads recent essays and may "
         "rewrite it. What it writes has to pass a gate."
     ),
     "mpo-raw": f"The rubric starts as one vague criterion; {EVERY} The policy is trained on the plain sum of points.",
