@@ -81,9 +81,9 @@ async def test_problems_of_the_form_are_the_reason_and_nothing_is_judged() -> No
     [
         ("=" * 20, "=" * 20, False),  # no change is no gain
         ("+" * 20, "+" * 20, False),
-        ("-" * 20, "+" * 4 + "-" * 16, False),  # four rises in a row: a chance of 1/16
-        ("-" * 20, "+" * 5 + "-" * 15, True),  # five: 1/32
-        ("-" * 20, "=" * 5 + "-" * 15, True),  # to a tie is a rise as well
+        ("-" * 20, "+" * 5 + "-" * 15, False),  # five rises in a row: a chance of 1/32
+        ("-" * 20, "+" * 6 + "-" * 14, True),  # six: 1/64
+        ("-" * 20, "=" * 6 + "-" * 14, True),  # to a tie is a rise as well
         ("-" * 18 + "++", "+" * 8 + "-" * 12, False),  # 8 up, 2 down: 56/1024
         ("-" * 19 + "+", "+" * 8 + "-" * 12, True),  # 8 up, 1 down: 10/512
         ("+" * 20, "-" * 20, False),
@@ -94,6 +94,17 @@ async def test_fresh_pairs_have_to_rise_by_more_than_luck(before: str, after: st
     report = await examined({"fresh": before}, {"fresh": after}, settings)
     assert report.accepted is passed
     assert report.findings[-1].check is Check.FRESH
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "passed"),
+    [("++++", "++++", False), ("++++", "+++=", False), ("-+++", "++++", True)],
+)
+async def test_what_the_anchors_gain_or_lose_counts_as_well(before: str, after: str, passed: bool) -> None:
+    """Five fresh pairs in a row are just too few alone."""
+    fresh = {"fresh": "-" * 20}, {"fresh": "+" * 5 + "-" * 15}
+    report = await examined(fresh[0] | {"anchors": before}, fresh[1] | {"anchors": after}, GateSettings(attack=False))
+    assert report.accepted is passed
 
 
 async def test_pairs_of_one_completion_rise_as_one() -> None:
@@ -241,5 +252,5 @@ def test_luck_agrees_with_trying_every_way(steps: list[int]) -> None:
 
 def test_luck_of_equal_steps_is_the_sign_test() -> None:
     assert by_luck([1] * 8 + [-1] * 2) == 56 / 1024
-    assert by_luck([2] * 5) == 1 / 32 < LUCK < by_luck([2] * 4)
+    assert by_luck([2] * 6) == 1 / 64 < LUCK < by_luck([2] * 5)
     assert by_luck([]) == 1.0

@@ -30,7 +30,7 @@ Grades = Mapping[str, float | None]
 """By criterion id, the place of a completion's points in the criterion's own range, in [0, 1]; None is unscored."""
 Scores = tuple[float | None, float | None]
 ONE_PAIR = 1.0  # a tie more or less is the judge's noise
-LUCK = 0.05  # a gain counts that an equally good rubric would reach by luck no more often than that
+LUCK = 0.02  # a gain counts that an equally good rubric would reach by luck no more often than that
 
 
 class Check(StrEnum):
@@ -169,9 +169,10 @@ class Gate:
         return Report(tuple(findings), await self.measure(child, self.exam.fresh) if measured else None)
 
     async def prefers(self, other: Rubric) -> str:
-        """Why another rubric judges the fresh pairs better than the parent; empty where it doesn't clearly."""
+        """Why another rubric judges the fresh pairs better than the parent; empty where it doesn't clearly. The archive
+        is not asked: it holds what spoke for the parent."""
         change = await self._change(other, self.exam.fresh)
-        return change.told if change.n >= self._settings.min_pairs and change.is_gain else ""
+        return change.told if change.n >= self._settings.min_pairs and change.by_luck <= LUCK else ""
 
     async def won(self, child: Rubric) -> list[Pair]:
         """The fresh pairs that the child puts in the right order and the parent does not."""
@@ -184,7 +185,16 @@ class Gate:
         if change.n < self._settings.min_pairs:
             detail = f"only {change.n} pairs of known order have verdicts, {self._settings.min_pairs} are needed"
             return Finding(Check.FRESH, False, detail, n=change.n)
-        return change.finding(Check.FRESH, change.is_gain)
+        return change.finding(Check.FRESH, await self._gains(child, change))
+
+    async def _gains(self, child: Rubric, fresh: "_Change") -> bool:
+        """Does it order the fresh pairs better, and is that more than luck? What the anchors gain or lose by it counts
+        towards that: noise moves them too."""
+        if fresh.up <= fresh.down:
+            return False
+        anchors = self.exam.anchors if self._settings.anchors else ()
+        moves = fresh.moves + (await self._change(child, anchors)).moves
+        return _Change(moves).by_luck <= LUCK
 
     async def _anchors(self, child: Rubric) -> Finding:
         n = len(self.exam.anchors)
@@ -248,13 +258,13 @@ class _Change:
         return sum(max(0.0, move.before - move.after) for move in self.moves)
 
     @property
-    def is_gain(self) -> bool:
-        """More than luck. Pairs that share their better completion move as one: they share its verdicts, errors
-        included."""
+    def by_luck(self) -> float:
+        """How likely such a gain is for an equally good rubric. Pairs that share their better completion move as one:
+        they share its verdicts, errors included."""
         steps: Counter[str] = Counter()
         for move in self.moves:
             steps[move.of] += round(2 * (move.after - move.before))
-        return by_luck(list(steps.values())) <= LUCK
+        return by_luck(list(steps.values()))
 
     @property
     def told(self) -> str:
