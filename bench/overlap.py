@@ -1,12 +1,13 @@
 """What meta steps add to the wall time of training, where training waits for them and where they run beside it.
 
-The offline world's arm metapo is trained under a meta step every `--every` steps, with a staleness of 0 (blocking) and
-of `--staleness` (overlapped). Its meta model would answer at once; here each request takes a while, as one to a large model does.
-How long is found at the start, in a short run of its own: so long that a meta step takes about a tenth of the time of
-the training between two of them, which the paper gives for its own (about 11 %). Requests that a stage sends at once
-wait at once. Only the meta model takes its time; judge and policy are the world's. Both models are programs that
-compute on the cores of the training, in its process, as served ones would not. So that this counts for little, meta
-steps are smaller than usual (fewer samples and pairs); what it takes is told, and a meta step can't be shorter.
+The offline world's arm metapo is trained under a meta step every `--every` steps, with a staleness of 0 (blocking)
+and of `--staleness` (overlapped). Its meta model would answer at once; here each request takes a while, as one to a
+large model does. How long is found at the start, in a short run of its own: so long that a meta step takes about a
+tenth of the time of the training between two of them, which the paper gives for its own (about 11 %). Requests that a
+stage sends at once wait at once. Only the meta model takes its time; judge and policy are the world's. Both models
+are programs that compute on the cores of the training, in its process, as served ones would not. So that this counts
+for little, meta steps are smaller than usual (fewer samples and pairs); what it takes is told, and a meta step can't
+be shorter.
 
 "Seconds in all" is the time from the end of the first step to the end of the last one, "in meta steps" the time that
 meta steps took beside or between them, "waited" the time in which training stood still for one. The last two columns
