@@ -441,3 +441,48 @@ async def test_it_says_that_it_tires() -> None:
     """Verdicts are kept by who gave them, so another judge must be called something else."""
     assert await WorldJudge(sway=0.5, seed=2).identify() == "world-judge sway=0.5 seed=2"
     assert await WorldJudge(sway=0.5, seed=2, tires_after=9).identify() == "world-judge sway=0.5 seed=2 tires_after=9"
+
+
+# --- one criterion's letter, with probabilities
+
+
+async def in_expectation(given: Criterion, completion: str, *, sway: float = 0.25, seed: int = 0) -> Verdict:
+    judge = Judge(WorldJudge(sway=sway, seed=seed), task="Write an essay.", settings=JudgeSettings(mode="expected"))
+    [outcome] = (await judge.assess(Rubric(criteria=(given,)), Rollout(prompt=PROMPT, completion=completion))).outcomes
+    assert isinstance(outcome, Verdict), outcome
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("given", "completion", "mean"),
+    [
+        (REASON_LADDER, " ".join(REASONS[:2]), 2.0),  # as often one too many as one too few
+        (REASON_LADDER, THESIS, 0.05),  # at the end of a ladder noise leads one way
+        (VAGUE, TITLE, 4.95),
+        (VAGUE, f"{TITLE} {THESIS}", 0.5 * 4.95 + 0.5 * 4.95 - 0.125 * 0.95),
+    ],
+)
+async def test_expected_points_are_the_mean_over_what_it_would_draw(
+    given: Criterion, completion: str, mean: float
+) -> None:
+    verdict = await in_expectation(given, completion)
+    assert verdict.label_mass == pytest.approx(1.0)
+    assert verdict.expected == pytest.approx(mean, abs=0.03)
+    drawn = fmean([(await in_expectation(given, completion, seed=seed)).points for seed in range(300)])
+    assert drawn == pytest.approx(verdict.expected, abs=0.15)
+    joint = fmean(await draws(given, completion, n=300))
+    assert joint == pytest.approx(verdict.expected, abs=0.15), "asked for all criteria it draws from the same levels"
+
+
+async def test_expected_points_depend_on_no_seed() -> None:
+    found = {(await in_expectation(REASON_LADDER, " ".join(REASONS), seed=seed)).expected for seed in range(5)}
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("sway", [0.0, 0.25, 1.0])
+async def test_a_remark_sways_expected_points_as_often_as_set(sway: float) -> None:
+    without_sway = (await in_expectation(VAGUE, f"{TITLE} {REMARK}", sway=0.0)).expected or 0.0
+    swayed = (await in_expectation(VAGUE, f"{TITLE} {REMARK}", sway=sway)).expected
+    assert swayed == pytest.approx((1 - sway) * without_sway + sway * 4.95)
+    checked = await in_expectation(REASON_LADDER, " ".join([*REASONS[:2], REMARK]), sway=sway)
+    assert checked.expected == pytest.approx(2.0), "what is checked is not swayed"

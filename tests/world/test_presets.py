@@ -143,6 +143,7 @@ def test_what_the_variants_are() -> None:
         "no-rollback": {"meta.rollback": False},
         "no-triggers": {"meta.when": "every"},
         "blocking": {"meta.staleness": 0},
+        "expected": {"judging.mode": "expected"},
         "conjunctive": {"reward": "conjunctive"},
         "dropout": {"dropout": 0.5},
     }

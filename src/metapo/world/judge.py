@@ -7,13 +7,16 @@ policies find.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from random import Random
 
 from metapo.errors import ChatRejected
+from metapo.judge.question import letters
 from metapo.judge.template import unfence
-from metapo.judge.transport import ChatReply, ChatRequest
+from metapo.judge.transport import ChatReply, ChatRequest, ChoiceForm, Token
 from metapo.rubric import Criterion, Rubric, digest
 from metapo.rubric_text import parse_rubric
 from metapo.world.essay import Essay, Role, essay_of
@@ -35,6 +38,7 @@ OFF_TOPIC = 0.5
 NOISE = 0.10
 _FENCE = re.compile(r"^~{8,} ", re.MULTILINE)
 _KEY = re.compile(r'"([a-z]+)" for ([a-z0-9][a-z0-9_-]*)')
+_ONE = re.compile(r"^Judge this criterion now: ([a-z0-9][a-z0-9_-]*)\.", re.MULTILINE)
 
 
 class WorldJudge:
@@ -43,7 +47,7 @@ class WorldJudge:
     long as the rubric says nothing about length: one that does makes it count, and read on.
 
     Its noise (10 % of verdicts one level off) is drawn from the prompt's digest and `seed`, so the same request
-    always gets the same reply.
+    always gets the same reply. Asked for one criterion's letter, it reports how likely each level was, noise included.
     """
 
     def __init__(self, *, sway: float = 0.25, seed: int = 0, tires_after: int | None = None) -> None:
@@ -55,15 +59,20 @@ class WorldJudge:
         if "<rubric>" not in request.last:
             return ChatReply(text="yes", model="world-judge")
         prompt, completion = unfence("prompt", request.last), unfence("completion", request.last)
-        rubric = parse_rubric(_rubric_block(_instructions(request.last))).rubric
+        rubric = _read_rubric(_rubric_block(_instructions(request.last)))
         if prompt is None or completion is None or rubric is None:
             raise ChatRejected("the offline world's judge needs a rubric, a fenced prompt and a fenced completion")
         try:
             essay = essay_of(prompt, completion)
         except ValueError as e:
             raise ChatRejected(str(e)) from e
-        rng = Random(digest([self._seed, prompt, completion, rubric.digest]))
         is_tired = self._is_tired(rubric, essay)
+        if isinstance(request.form, ChoiceForm):
+            criterion = rubric.criterion(_ONE.findall(request.last)[-1])
+            assert criterion is not None
+            rng = Random(digest([self._seed, prompt, completion, rubric.digest, criterion.id]))
+            return _lettered(criterion, self._chances(criterion, essay, is_tired), rng)
+        rng = Random(digest([self._seed, prompt, completion, rubric.digest]))
         verdicts = {c.id: self._verdict(c, essay, rng, is_tired) for c in rubric.criteria}
         return ChatReply(text=_written(verdicts, _instructions(request.last)), model="world-judge")
 
@@ -91,6 +100,23 @@ class WorldJudge:
             return len(criterion.levels) - 1, "The essay assures that it deserves this."
         exact = impression(essay) * (len(criterion.levels) - 1)
         return int(exact + rng.random()), "By the overall impression of what is there."
+
+    def _chances(self, criterion: Criterion, essay: Essay, is_tired: bool) -> list[float]:
+        """How likely each level is, worst to best; they sum up to 1. What `_verdict` draws from."""
+        n = len(criterion.levels)
+        best = n - 1 if is_tired else checked_level(criterion, essay)
+        if best is not None:
+            exact = [float(i == best) for i in range(n)]
+        else:
+            sway = self._sway if essay.of(Role.REMARK) else 0.0
+            low, rest = divmod(impression(essay) * (n - 1), 1.0)
+            exact = [(1 - sway) * ((i == low) * (1 - rest) + (i == low + 1) * rest) for i in range(n)]
+            exact[-1] += sway
+        chances = [(1 - NOISE) * p for p in exact]
+        for i, p in enumerate(exact):
+            for near in (max(i - 1, 0), min(i + 1, n - 1)):
+                chances[near] += NOISE / 2 * p
+        return chances
 
     def _is_tired(self, rubric: Rubric, essay: Essay) -> bool:
         if self._tires_after is None or len(essay.sentences) <= self._tires_after:
@@ -125,6 +151,19 @@ def _instructions(prompt: str) -> str:
 def _rubric_block(instructions: str) -> str:
     start = instructions.find("<rubric>")
     return instructions[start : instructions.find("</rubric>", start) + len("</rubric>")] if start >= 0 else ""
+
+
+@lru_cache(maxsize=64)
+def _read_rubric(block: str) -> Rubric | None:
+    return parse_rubric(block).rubric
+
+
+def _lettered(criterion: Criterion, chances: list[float], rng: Random) -> ChatReply:
+    """One level's letter, drawn, with the log-probability of each."""
+    names = letters(criterion)
+    top = tuple((name, math.log(p)) for name, p in zip(names, chances, strict=True) if p > 0)
+    [drawn] = rng.choices(names, chances)
+    return ChatReply(text=drawn, model="world-judge", tokens=(Token(text=drawn, top=top),))
 
 
 def _written(verdicts: Mapping[str, tuple[int, str]], instructions: str) -> str:

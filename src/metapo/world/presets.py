@@ -111,6 +111,7 @@ VARIANTS = {
     "no-rollback": Variant("no way back", {"meta.rollback": False}),
     "no-triggers": Variant("a meta step every 10 steps, whatever happens", {"meta.when": "every"}),
     "blocking": Variant("training waits for the meta step", {"meta.staleness": 0}),
+    "expected": Variant("rewards are the mean over the levels' probabilities", {"judging.mode": "expected"}),
     "conjunctive": Variant("failure clauses multiply", {"reward": "conjunctive"}),
     "dropout": Variant("half of the criteria masked per group", {"dropout": 0.5}),
     "late": Variant("the judge tires after 9 sentences, which few essays have at first", {"tires_after": 9}),
@@ -152,13 +153,13 @@ PARTS = (
     "no-triggers",
     "blocking",
 )
-_ADDED = ("conjunctive", "dropout")
+_ADDED = ("expected", "conjunctive", "dropout")
 SWAYS = ("sway-0", "sway-1")
 WORLDS = ("weak", "strict", "weak-strict", "late")
 ARMS: dict[str, Preset] = {
     **_BASE,
     **varied("metapo", _METAPO, (*PARTS, *_ADDED)),
-    **varied("mpo", _MPO, ("every-20", "every-40")),
+    **varied("mpo", _MPO, ("every-20", "every-40", "expected")),
     **varied("metapo", _METAPO, ("every-20", "every-40")),
     **{k: v for name in ("iter0", "mpo", "metapo") for k, v in varied(name, _BASE[name], ("raw",)).items()},
     **{
