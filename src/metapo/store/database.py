@@ -36,7 +36,8 @@ class Database:
 
 def _set_up(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # else Python's driver begins no transaction before CREATE, ALTER or DROP
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+    # the time to wait for a lock comes first: whoever turns on WAL needs the lock, too
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
