@@ -128,6 +128,20 @@ def test_mpo_is_one_line_and_one_may_still_differ_from_it() -> None:
     assert MetaSettings(method="mpo").select == "random"
 
 
+def meta(text: str) -> MetaSchedule:
+    """The meta settings that a file reads as which says `meta: text`."""
+    return load(dump() + f"meta: {text}\n").meta
+
+
+def test_on_and_off_are_read_as_people_write_them() -> None:
+    assert meta("{bridge: off}").bridge == meta("{bridge: 'off'}").bridge == "off"
+    assert meta("{gate: off}").gate is meta("{gate: false}").gate is meta("{gate: null}").gate is None
+    assert meta("{gate: on}").gate == meta("{method: mpo, gate: true}").gate == GateSettings()
+    assert "meta.bridge: Input should be 'off', 'log' or 'calibrate'; got 'True'" in refused(
+        dump(meta={"bridge": True})
+    )
+
+
 def test_by_default_meta_steps_are_gated_adaptive_and_beside_training() -> None:
     ours = load(dump()).meta
     assert (ours.method, ours.when, ours.select, ours.staleness) == ("metapo", "adaptive", "mixed", 1)

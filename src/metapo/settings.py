@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from metapo.errors import SettingsError
 from metapo.judge.budget import Budget
@@ -34,6 +34,11 @@ class MetaSchedule(ScheduleSettings, MetaSettings):
     anchors: str | None = None
     budget: MetaBudget = MetaBudget()
     endpoint: Endpoint | None = None
+
+    @field_validator("bridge", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, bridge: Any) -> Any:
+        return "off" if bridge is False else bridge  # YAML reads a bare off as false
 
     @model_validator(mode="after")
     def _one_meta_step_at_a_time(self) -> Self:

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from metapo.meta.hygiene import HygieneSettings
 from metapo.rubric import Frozen
@@ -59,7 +59,7 @@ class MetaSettings(Frozen):
 
     `candidates` proposals are merged from different parts of the refinements; where all are refused the best is written
     once more with the reason (`repair`). With `rollback` a revision that judges the next batches worse than its
-    parent gives its place back. `gate` null adopts every readable proposal.
+    parent gives its place back. `gate` null, or off, adopts every readable proposal; on is the gate with its defaults.
     """
 
     method: Literal["metapo", "mpo"] = "metapo"
@@ -84,6 +84,11 @@ class MetaSettings(Frozen):
         if not isinstance(data, dict) or data.get("method") != "mpo":
             return data
         return {name: value for name, value in MPO.items() if name in cls.model_fields} | data
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _gate_is_a_switch(cls, gate: Any) -> Any:
+        return (GateSettings() if gate else None) if isinstance(gate, bool) else gate
 
     @model_validator(mode="after")
     def _attacks_fit(self) -> Self:
