@@ -153,7 +153,27 @@ def test_what_a_meta_step_brings_scores_before_the_next_may_begin() -> None:
     message = refused(dump(meta={"method": "mpo", "every": 2, "staleness": 2}))
     assert "staleness = 2 must be less than every = 2: the next meta step needs rollouts" in message
     assert "staleness = 5 must be less than earliest = 5" in refused(dump(meta={"staleness": 5, "earliest": 5}))
+    assert "staleness = 1 must be less than every = 1" in refused(dump(meta={"every": 1}))
     assert load(dump(meta={"method": "mpo", "every": 2, "staleness": 1})).meta.staleness == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "earliest"),
+    [
+        ("{}", 3),
+        ("{every: 2}", 2),
+        ("{every: 1, staleness: 0}", 1),
+        ("{staleness: 3}", 4),
+        ("{staleness: 3, every: 4}", 4),
+        ("{every: 2, earliest: 2}", 2),
+        ("{every: 0, staleness: 5}", 3),
+    ],
+)
+def test_earliest_follows_what_is_set_and_is_written_back(text: str, earliest: int) -> None:
+    found = load(dump() + f"meta: {text}\n")
+    assert found.meta.earliest == earliest
+    assert yaml.safe_load(found.to_yaml())["meta"]["earliest"] == earliest
+    assert load(found.to_yaml()) == found
 
 
 def test_resolved_settings_hold_every_field() -> None:

@@ -20,7 +20,6 @@ class MetaSchedule(ScheduleSettings, MetaSettings):
     """What a meta step does, when it begins, and how what it brings comes into force. `every` 0 switches meta steps
     off: the rubric stays fixed, unless people change it.
 
-    What a meta step brings scores from `staleness` steps after it began, while training goes on; with 0 training waits.
     With `approve: manual` an accepted revision waits for a person. On adoption the last batch is scored under both
     revisions (`bridge`): the change of mean and spread is logged, or taken back (`calibrate`). `anchors` is a file of
     pairs or labelled completions that no revision may order worse. `endpoint` is the meta model's; without one the
@@ -39,17 +38,6 @@ class MetaSchedule(ScheduleSettings, MetaSettings):
     @classmethod
     def _off_is_a_word(cls, bridge: Any) -> Any:
         return "off" if bridge is False else bridge  # YAML reads a bare off as false
-
-    @model_validator(mode="after")
-    def _one_meta_step_at_a_time(self) -> Self:
-        adaptive = self.when == "adaptive"
-        name, least = ("earliest", min(self.earliest, self.every)) if adaptive else ("every", self.every)
-        if self.every and self.staleness >= least:
-            raise ValueError(
-                f"staleness = {self.staleness} must be less than {name} = {least}: the next meta step needs rollouts "
-                "under what the last one brought"
-            )
-        return self
 
 
 class PanelSettings(Frozen):

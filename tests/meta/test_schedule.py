@@ -234,8 +234,22 @@ def test_rows_before_the_last_meta_step_make_no_difference(figures: list[Progres
 
 def test_earliest_may_not_come_after_every() -> None:
     with pytest.raises(ValidationError, match="earliest = 3 is later than every = 2: lower earliest, or raise every"):
-        ScheduleSettings(when="adaptive", every=2)
+        ScheduleSettings(when="adaptive", every=2, earliest=3)
     assert ScheduleSettings(every=2).earliest == 3, "it has no meaning there"
+
+
+@given(st.integers(1, 30), st.integers(0, 30))
+def test_an_earliest_that_is_not_set_fits_the_others(every: int, staleness: int) -> None:
+    if staleness >= every:
+        with pytest.raises(ValidationError, match=f"staleness = {staleness} must be less than every = {every}"):
+            ScheduleSettings(when="adaptive", every=every, staleness=staleness)
+        return
+    earliest = ScheduleSettings(when="adaptive", every=every, staleness=staleness).earliest
+    assert staleness < earliest <= every
+    assert earliest == 3 or earliest in (staleness + 1, every), "no further from 3 than it must be"
+    assert (
+        ScheduleSettings(when="adaptive", every=every, staleness=staleness, earliest=staleness + 1).earliest > staleness
+    )
 
 
 # --- what it reads and what it may cost

@@ -34,24 +34,47 @@ class Triggers(Frozen):
 
 
 class ScheduleSettings(Frozen):
-    """When a meta step begins.
+    """When a meta step begins, and when what it brings comes into force.
 
     `every`: after every so many steps (the paper); 0 is never, adaptive or not. `adaptive`: `earliest` steps after the
     beginning and after a meta step that changed the rubric; after one that changed nothing in `every` steps, and each
     further one in a row doubles the wait, up to `latest` times `every`; a trigger cuts it short, down to `earliest`.
+
+    What a meta step brings scores from `staleness` steps after it began, while training goes on; with 0 training waits.
+    The next one begins later still. So an adaptive `earliest` that is not set is 3, or more where `staleness` asks for
+    it, but never more than `every`.
     """
 
     when: Literal["every", "adaptive"] = "every"
     every: int = Field(default=10, ge=0)
+    staleness: int = Field(default=0, ge=0)
     earliest: int = Field(default=3, ge=1)
     latest: int = Field(default=2, ge=1)
     triggers: Triggers = Triggers()
+
+    @model_validator(mode="after")
+    def _earliest_follows(self) -> Self:
+        if self.when == "adaptive" and self.every and "earliest" not in self.model_fields_set:
+            fitting = min(max(self.earliest, self.staleness + 1), self.every)
+            object.__setattr__(self, "earliest", fitting)  # frozen from here on
+        return self
 
     @model_validator(mode="after")
     def _earliest_comes_first(self) -> Self:
         if self.when == "adaptive" and 0 < self.every < self.earliest:
             raise ValueError(
                 f"earliest = {self.earliest} is later than every = {self.every}: lower earliest, or raise every"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_meta_step_at_a_time(self) -> Self:
+        earliest = self.when == "adaptive" and self.earliest < self.every
+        name, least = ("earliest", self.earliest) if earliest else ("every", self.every)
+        if self.every and self.staleness >= least:
+            raise ValueError(
+                f"staleness = {self.staleness} must be less than {name} = {least}: the next meta step needs rollouts "
+                f"under what the last one brought. Lower staleness (at 0 training waits), or raise {name}"
             )
         return self
 
