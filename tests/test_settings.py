@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from metapo.errors import RubricError, SettingsError
+from metapo.meta.hygiene import HygieneSettings
 from metapo.meta.settings import MPO, GateSettings, MetaSettings
 from metapo.settings import DataSettings, EngineSettings, MetaSchedule, PolicySettings, Settings, TrainSettings
 from metapo.world.presets import arm_settings
@@ -131,6 +132,17 @@ def test_mpo_is_one_line_and_one_may_still_differ_from_it() -> None:
 def meta(text: str) -> MetaSchedule:
     """The meta settings that a file reads as which says `meta: text`."""
     return load(dump() + f"meta: {text}\n").meta
+
+
+def test_under_mpo_one_rule_of_hygiene_switches_on_no_other() -> None:
+    assert meta("{method: mpo, hygiene: {split: true}}").hygiene == HygieneSettings(
+        duplicates=False, no_variance=False, misordered=False, split=True
+    )
+    assert meta("{method: mpo, hygiene: {}}").hygiene == meta("mpo").hygiene
+    assert meta("{hygiene: {split: false}}").hygiene == HygieneSettings(split=False)
+    given_whole = MetaSchedule.model_validate({"method": "mpo", "hygiene": HygieneSettings()})
+    assert given_whole.hygiene == HygieneSettings()
+    assert "meta.hygiene.merge: Extra inputs" in refused(dump(meta={"method": "mpo", "hygiene": {"merge": True}}))
 
 
 def test_on_and_off_are_read_as_people_write_them() -> None:

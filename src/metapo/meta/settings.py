@@ -83,7 +83,7 @@ class MetaSettings(Frozen):
             data = {"method": data}
         if not isinstance(data, dict) or data.get("method") != "mpo":
             return data
-        return {name: value for name, value in MPO.items() if name in cls.model_fields} | data
+        return _under({name: value for name, value in MPO.items() if name in cls.model_fields}, data)
 
     @field_validator("gate", mode="before")
     @classmethod
@@ -96,3 +96,13 @@ class MetaSettings(Frozen):
             written, most = self.exam.written_attacks, self.gate.max_attacks
             raise ValueError(f"exam.written_attacks = {written} is more than gate.max_attacks = {most}")
         return self
+
+
+def _under(base: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """`data` with what it doesn't set taken from `base`, inside of nested parts too."""
+    nested = {
+        name: _under(value, data[name])
+        for name, value in base.items()
+        if isinstance(value, dict) and isinstance(data.get(name), dict)
+    }
+    return base | data | nested
