@@ -17,6 +17,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from metapo.cli import main
+from metapo.cli.world import compare
 from metapo.files import write_whole
 from metapo.rollout import Rollout
 from metapo.rubric import Revision, Rubric
@@ -24,7 +25,7 @@ from metapo.rubric_text import parse_rubric, render_rubric
 from metapo.run import SETTINGS, STORE
 from metapo.store import BegunRecord, MetaStepRecord, ProposalRecord, RolloutRecord, Store
 from metapo.world.compare import ARMS
-from metapo.world.presets import RESULT, arm_settings, preset_rubric
+from metapo.world.presets import RESULT, TUNING_SEEDS, arm_settings, preset_rubric
 from tests.helpers import criterion, rubric
 from tests.servers import ChatServer, in_turn, refused_url, says, status, verdicts
 
@@ -633,6 +634,12 @@ def test_an_unknown_arm_is_named_with_those_there_are() -> None:
     assert error("world", "compare", "--arms", "mpo, magic", "--out", "o") == wanted
     assert error("world", "run", "magic", "--out", "o") == wanted
     assert not Path("o").exists()
+
+
+def test_a_comparison_has_seeds_that_tuned_nothing() -> None:
+    (seeds,) = (option.default for option in compare.params if option.name == "seeds")
+    assert len(seeds.split(",")) >= 5
+    assert not TUNING_SEEDS & set(map(int, seeds.split(",")))
 
 
 @pytest.mark.parametrize("seeds", ["", "one", "1,,2", "1,x", "1.5", "-1", "1,-1", "4294967296"])

@@ -224,6 +224,20 @@ def test_it_says_what_it_is_and_what_is_missing(runs: Path) -> None:
     assert "other settings" not in text
 
 
+def test_seeds_used_for_tuning_are_marked(runs: Path) -> None:
+    text = page(runs)
+    found = lines(text, "What was run")
+    assert (found["iter0",][1], found["mpo",][1]) == (r"1\*", r"1\*, 2, 3\*")
+    assert "\n\\* Used while the world was tuned: 1, 3. Its constants" in text
+
+
+def test_without_seeds_used_for_tuning_none_is_marked(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", settings("iter0", 21), flat(0.5))
+    text = page(tmp_path / "runs")
+    assert lines(text, "What was run")["iter0",][1] == "21"
+    assert "tuned" not in text
+
+
 def test_runs_with_other_settings_are_named(runs: Path) -> None:
     make_run(runs, settings("oracle", 4).model_copy(update={"reward": "raw_sum"}), flat(0.4))
     assert "which the\ncommands below don't repeat:\noracle, seed 4.\n" in page(runs)

@@ -61,7 +61,9 @@ def demo(out: Path, seed: int, steps: int, processes: int) -> None:
     show_default=True,
     help="Arms, separated by commas; metapo world arms lists them.",
 )
-@click.option("--seeds", default="1,2,3,4,5", show_default=True, help="Seeds, separated by commas; paired across arms.")
+@click.option(
+    "--seeds", default="21,22,23,24,25", show_default=True, help="Seeds, separated by commas; paired across arms."
+)
 @click.option("--out", type=FOLDER, required=True, help="Folder for the runs, summary.json and the report.")
 @_steps
 @_sway

@@ -19,7 +19,7 @@ from metapo.meta.onset import PARTED, SMOOTH, STAYS
 from metapo.world.checks import check_all
 from metapo.world.flaws import Flaw
 from metapo.world.paired import LEVEL, MIN_PAIRS, RESAMPLES, Comparison, compare_paired
-from metapo.world.presets import ARMS, arm_settings
+from metapo.world.presets import ARMS, TUNING_SEEDS, arm_settings
 from metapo.world.questions import QUESTIONS
 from metapo.world.report import commands
 from metapo.world.runs import Arm, ArmRun, Figure, Unfinished, group_arms, read_runs
@@ -28,6 +28,7 @@ from metapo.world.tally import DIP_AFTER, DIP_SMOOTH, Tally, tally
 PAGE = "evidence.md"
 REFERENCES = ("mpo", "metapo")
 SOFTWARE = ("metapo", "torch", "transformers", "trl")
+TUNED = r"\*"  # a star that Markdown shows
 Row = tuple[str, ...]
 
 
@@ -59,6 +60,7 @@ def render(folders: Sequence[Path], out: Path) -> str:
         ],
         software=[f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in SOFTWARE)],
         arms=[(arm.name, ARMS[arm.name].about, _seeds(arm), str(arm.n_steps)) for arm in arms],
+        tuned=", ".join(map(str, sorted(TUNING_SEEDS & {run.seed for run in runs}))),
         missing=[name for name in ARMS if name not in tallies],
         unfinished=unfinished,
         differing=[f"{r.settings.arm}, seed {r.seed}" for r in runs if differs(r)],
@@ -278,7 +280,8 @@ def _average(tallies: Sequence[Tally], figure: Callable[[Tally], float]) -> str:
 
 
 def _seeds(arm: Arm) -> str:
-    return ", ".join(str(run.seed) for run in arm.runs)
+    """The arm's seeds; those of TUNING_SEEDS have a star."""
+    return ", ".join(f"{run.seed}{TUNED if run.seed in TUNING_SEEDS else ''}" for run in arm.runs)
 
 
 def _n(arm: Arm) -> str:
