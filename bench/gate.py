@@ -3,7 +3,8 @@
 The offline world's judge errs by a level in one verdict of ten, and draws its errors anew for every wording of a
 rubric: even one that only reads otherwise gives other scores. Each trial has new rollouts, new errors, and proposals
 that are worse as the world's flawed meta model makes them, reworded, or better. Where the parent is vague, half of a
-good rubric is better as well. `--trials` says how many trials each situation gets.
+good rubric is better as well. `--trials` says how many trials each situation gets: 20 show what is badly wrong, and
+`--trials 40` gives the figures of docs/log.md.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from metapo.world.language import read_ask
 from metapo.world.meta import WorldMeta
 from metapo.world.presets import arm_settings, preset_rubric
 
-TRIALS = 60
+TRIALS = 20
 N_ROLLOUTS = 160
 N_UNTRAINED = 40
 N_ATTACKS = 14
