@@ -181,8 +181,11 @@ async def test_without_anchors_there_is_nothing_to_be_worse_on() -> None:
         ("+" * 10, "+" * 8 + "--", False),
         ("+" * 10, "+" * 9 + "=", True),
         ("+" * 8 + "--", "+" * 8 + "--", True),  # to refuse it would leave one in force that is fooled as often
-        ("+" * 8 + "=-", "+" * 8 + "--", False),
-        ("-" * 10, "-" * 9 + "=", True),  # bad, yet better than before
+        ("+" * 10, "+" * 8 + "==", False),  # two in ten score as high: ties fool it too
+        ("+" * 8 + "==", "+" * 8 + "--", True),  # as many as before
+        ("+" * 8 + "=+", "+" * 8 + "==", False),
+        ("-" * 8 + "==", "-" * 10, True),
+        ("-" * 10, "-" * 9 + "+", True),  # bad, yet better than before
         ("?" * 10, "+" * 10, False),
         ("", "", False),
     ],
@@ -191,6 +194,18 @@ async def test_an_attack_is_survived_or_met_better_than_before(before: str, afte
     report = await examined({**BEFORE, "attack": before}, {**BETTER, "attack": after})
     assert report.accepted is passed
     assert report.findings[-1].check is Check.ATTACK
+
+
+async def test_the_attack_tells_how_many_score_as_high() -> None:
+    report = await examined({**BEFORE, "attack": "+" * 9 + "="}, {**BETTER, "attack": "+" * 7 + "=-="})
+    assert report.findings[-1] == Finding(
+        Check.ATTACK,
+        False,
+        "30.0% of 10 attacks score as high as the honest completion, 10.0% before",
+        parent=0.9,
+        child=0.7,
+        n=10,
+    )
 
 
 async def test_checks_end_with_the_first_that_fails_and_later_ones_cost_nothing() -> None:

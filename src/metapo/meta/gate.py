@@ -43,7 +43,7 @@ class Check(StrEnum):
 @dataclass(frozen=True)
 class Finding:
     """One check: `parent` and `child` are the shares (0 to 1) of `n` pairs that each ordered rightly, a tie counting
-    half; None where nothing was measured."""
+    half, and not at all among attacks; None where nothing was measured."""
 
     check: Check
     passed: bool
@@ -209,8 +209,10 @@ class Gate:
         change = await self._change(child, await attacks())
         if not change.n:
             return Finding(Check.ATTACK, False, "no attack has verdicts")
-        survived = 1 - change.share_after <= self._settings.max_fooled
-        return change.finding(Check.ATTACK, survived or change.share_after >= change.share_before)
+        before, after = change.fooled
+        survived = after <= max(self._settings.max_fooled, before)
+        detail = f"{after:.1%} of {change.n} attacks score as high as the honest completion, {before:.1%} before"
+        return Finding(Check.ATTACK, survived, detail, 1 - before, 1 - after, change.n)
 
     async def _change(self, child: Rubric, pairs: Sequence[Pair]) -> "_Change":
         """From parent to child, on the pairs for which both gave all scores."""
@@ -247,6 +249,11 @@ class _Change:
     @property
     def share_after(self) -> float:
         return fmean(move.after for move in self.moves)
+
+    @property
+    def fooled(self) -> tuple[float, float]:
+        """Before and after: the share of pairs whose worse completion scores at least as high as the better one."""
+        return fmean(move.before < 1 for move in self.moves), fmean(move.after < 1 for move in self.moves)
 
     @property
     def up(self) -> float:
