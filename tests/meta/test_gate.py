@@ -98,13 +98,27 @@ async def test_fresh_pairs_have_to_rise_by_more_than_luck(before: str, after: st
 
 @pytest.mark.parametrize(
     ("before", "after", "passed"),
-    [("++++", "++++", False), ("++++", "+++=", False), ("-+++", "++++", True)],
+    [
+        ("++++", "++++", True),
+        ("++++", "+++=", True),  # a chance of 1/64 still
+        ("++++", "+++-", False),  # 6 up, 1 down: 8/128
+        ("+++-", "++-+", False),  # one more anchor moves by chance as much as it gains
+    ],
 )
-async def test_what_the_anchors_gain_or_lose_counts_as_well(before: str, after: str, passed: bool) -> None:
-    """Five fresh pairs in a row are just too few alone."""
-    fresh = {"fresh": "-" * 20}, {"fresh": "+" * 5 + "-" * 15}
+async def test_what_the_anchors_lose_counts_against_a_gain(before: str, after: str, passed: bool) -> None:
+    """Six fresh pairs in a row are just enough alone."""
+    fresh = {"fresh": "-" * 20}, {"fresh": "+" * 6 + "-" * 14}
     report = await examined(fresh[0] | {"anchors": before}, fresh[1] | {"anchors": after}, GateSettings(attack=False))
-    assert report.accepted is passed
+    assert report.findings[1].passed is passed
+
+
+@pytest.mark.parametrize("n_up", [1, 5])
+async def test_what_the_anchors_gain_is_no_gain_on_fresh_pairs(n_up: int) -> None:
+    before = {"fresh": "-" * 20, "anchors": "-" * 9}
+    after = {"fresh": "+" * n_up + "-" * (20 - n_up), "anchors": "+" * 9}
+    report = await examined(before, after, GateSettings(attack=False))
+    assert report.findings[-1].check is Check.FRESH
+    assert not report.accepted
 
 
 async def test_pairs_of_one_completion_rise_as_one() -> None:
@@ -144,6 +158,25 @@ async def test_too_few_scored_pairs_tell_nothing() -> None:
         {"fresh": "-" * 8 + "?" * 9}, {"fresh": "+" * 17}, GateSettings(anchors=False, attack=False)
     )
     assert enough.accepted
+
+
+@pytest.mark.parametrize("unscored", ["?", "!"])
+async def test_a_child_that_scores_fewer_pairs_than_its_parent_fails_each_check(unscored: str) -> None:
+    """Else it could pass on the few that it chose to score."""
+    signs = {"fresh": "-" * 64, "anchors": "+" * 20, "attack": "+" * 16}
+    for check, few, enough in [(Check.FRESH, 57, 58), (Check.ANCHORS, 17, 18), (Check.ATTACK, 14, 15)]:
+        right = {name: "+" * len(of) for name, of in signs.items()}
+        n = len(signs[check])
+        report = await examined(signs, right | {check: "+" * few + unscored * (n - few)})
+        assert report.reason == f"{check}: only {few} of the {n} pairs that the parent scores have verdicts"
+        assert (await examined(signs, right | {check: "+" * enough + unscored * (n - enough)})).accepted
+    chosen = await examined(signs, {"fresh": "+" * 8 + unscored * 56, "anchors": "+" * 20, "attack": "+" * 16})
+    assert not chosen.accepted
+
+
+async def test_what_the_parent_leaves_unscored_is_not_held_against_a_child() -> None:
+    report = await examined({**BEFORE, "fresh": "=" * 20 + "?" * 40}, {**BETTER, "fresh": "+" * 20 + "?" * 40})
+    assert report.accepted
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ Grades = Mapping[str, float | None]
 """By criterion id, the place of a completion's points in the criterion's own range, in [0, 1]; None is unscored."""
 Scores = tuple[float | None, float | None]
 ONE_PAIR = 1.0  # a tie more or less is the judge's noise
+SCORED_SHARE = 0.9  # of the pairs that the parent scores, a child scores at least as many: else it passes on a choice
 LUCK = 0.02  # a gain counts that an equally good rubric would reach by luck no more often than that
 
 
@@ -172,7 +173,8 @@ class Gate:
         """Why another rubric judges the fresh pairs better than the parent; empty where it doesn't clearly. The archive
         is not asked: it holds what spoke for the parent."""
         change = await self._change(other, self.exam.fresh)
-        return change.told if change.n >= self._settings.min_pairs and change.by_luck <= LUCK else ""
+        enough = change.n >= self._settings.min_pairs and not change.gap
+        return change.told if enough and change.by_luck <= LUCK else ""
 
     async def won(self, child: Rubric) -> list[Pair]:
         """The fresh pairs that the child puts in the right order and the parent does not."""
@@ -185,16 +187,17 @@ class Gate:
         if change.n < self._settings.min_pairs:
             detail = f"only {change.n} pairs of known order have verdicts, {self._settings.min_pairs} are needed"
             return Finding(Check.FRESH, False, detail, n=change.n)
+        if change.gap:
+            return Finding(Check.FRESH, False, change.gap, n=change.n)
         return change.finding(Check.FRESH, await self._gains(child, change))
 
     async def _gains(self, child: Rubric, fresh: "_Change") -> bool:
-        """Does it order the fresh pairs better, and is that more than luck? What the anchors gain or lose by it counts
-        towards that: noise moves them too."""
-        if fresh.up <= fresh.down:
+        """Does it order the fresh pairs better, and is that more than luck, also together with what the anchors lose
+        by it? What they gain makes up for nothing but that."""
+        if fresh.by_luck > LUCK:
             return False
         anchors = self.exam.anchors if self._settings.anchors else ()
-        moves = fresh.moves + (await self._change(child, anchors)).moves
-        return _Change(moves).by_luck <= LUCK
+        return fresh.joined(await self._change(child, anchors)).by_luck <= LUCK
 
     async def _anchors(self, child: Rubric) -> Finding:
         n = len(self.exam.anchors)
@@ -203,12 +206,16 @@ class Gate:
         change = await self._change(child, self.exam.anchors)
         if change.n < n / 2:
             return Finding(Check.ANCHORS, False, f"only {change.n} of {n} anchors have verdicts", n=change.n)
+        if change.gap:
+            return Finding(Check.ANCHORS, False, change.gap, n=change.n)
         return change.finding(Check.ANCHORS, change.down - change.up < ONE_PAIR)
 
     async def _attack(self, child: Rubric, attacks: Attacks) -> Finding:
         change = await self._change(child, await attacks())
         if not change.n:
             return Finding(Check.ATTACK, False, "no attack has verdicts")
+        if change.gap:
+            return Finding(Check.ATTACK, False, change.gap, n=change.n)
         before, after = change.fooled
         survived = after <= max(self._settings.max_fooled, before)
         detail = f"{after:.1%} of {change.n} attacks score as high as the honest completion, {before:.1%} before"
@@ -217,10 +224,11 @@ class Gate:
     async def _change(self, child: Rubric, pairs: Sequence[Pair]) -> "_Change":
         """From parent to child, on the pairs for which both gave all scores."""
         before, after = await self.measure(self.parent, pairs), await self.measure(child, pairs)
-        both = zip(pairs, before.scores, after.scores, strict=True)
-        return _Change(
-            tuple(_Move(digest([p.prompt, p.better]), _place(b), _place(a)) for p, b, a in both if None not in (*b, *a))
+        both = [x for x in zip(pairs, before.scores, after.scores, strict=True) if None not in x[1]]
+        moves = tuple(
+            _Move(digest([p.prompt, p.better]), _place(b), _place(a)) for p, b, a in both if None not in a
         )
+        return _Change(moves, len(both))
 
 
 class _Move(NamedTuple):
@@ -234,13 +242,21 @@ class _Move(NamedTuple):
 
 @dataclass(frozen=True)
 class _Change:
-    """What another rubric did to the order of the same pairs."""
+    """What another rubric did to the order of the same pairs. `n_before` of them have verdicts under the parent."""
 
     moves: tuple[_Move, ...]
+    n_before: int
 
     @property
     def n(self) -> int:
         return len(self.moves)
+
+    @property
+    def gap(self) -> str:
+        """What is wrong where the child scores too few of the pairs that its parent scores; else empty."""
+        if self.n_before == 0 or self.n / self.n_before >= SCORED_SHARE:
+            return ""
+        return f"only {self.n} of the {self.n_before} pairs that the parent scores have verdicts"
 
     @property
     def share_before(self) -> float:
@@ -272,6 +288,9 @@ class _Change:
         for move in self.moves:
             steps[move.of] += round(2 * (move.after - move.before))
         return by_luck(list(steps.values()))
+
+    def joined(self, other: "_Change") -> "_Change":
+        return _Change(self.moves + other.moves, self.n_before + other.n_before)
 
     @property
     def told(self) -> str:
