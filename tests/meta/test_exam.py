@@ -124,6 +124,19 @@ async def test_anchors_are_drawn_and_stand_once() -> None:
     assert set(some) < set(world_anchors())
 
 
+async def test_pinned_pairs_are_all_examined_before_any_of_the_archive() -> None:
+    pinned = pairs("pinned", 6, source=Source.ANCHOR)
+    archive = pairs("archive", 60, source=Source.ARCHIVE)
+    again = [pair.model_copy(update={"source": Source.ARCHIVE}) for pair in pinned]
+    drawn = (await exam_of([], anchors=[*again, *archive, *pinned], limits=GateSettings(max_anchors=10))).anchors
+    assert len(drawn) == 10
+    assert set(drawn) > set(pinned)
+    assert set(drawn) - set(pinned) < set(archive)
+    few = (await exam_of([], anchors=[*archive, *pinned], limits=GateSettings(max_anchors=4))).anchors
+    assert len(few) == 4
+    assert set(few) < set(pinned)
+
+
 async def test_what_training_may_have_inflated_is_not_cut() -> None:
     trained, before = essays(), essays(seed="before")
     log: list[Exchange] = []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from metapo.judge.judge import Assessment
 from metapo.meta.gate import LUCK, Check, Exam, Finding, Gate, Report, by_luck
-from metapo.meta.pairs import Pair
+from metapo.meta.pairs import Pair, Source
 from metapo.meta.settings import GateSettings
 from metapo.reward import Scored
 from metapo.rollout import Rollout
@@ -26,10 +26,11 @@ ON = GateSettings()
 def gate_of(
     before: dict[str, str], after: dict[str, str], settings: GateSettings = ON, *, anchors: int | None = None
 ) -> tuple[Gate, Orders]:
-    """A gate before which pairs are ordered as the signs say: keys fresh, anchors and attack."""
+    """A gate before which pairs are ordered as the signs say: keys fresh, pinned, anchors (the archive) and attack."""
     n_anchors = len(before.get("anchors", "")) if anchors is None else anchors
     orders = Orders({PARENT: before, CHILD: after})
-    exam = Exam(pairs("fresh", len(before["fresh"])), pairs("anchors", n_anchors))
+    pinned = pairs("pinned", len(before.get("pinned", "")), source=Source.ANCHOR)
+    exam = Exam(pairs("fresh", len(before["fresh"])), pinned + pairs("anchors", n_anchors, source=Source.ARCHIVE))
     return Gate(PARENT, exam, orders.appraise, settings), orders
 
 
@@ -198,6 +199,59 @@ async def test_anchors_are_no_worse(before: str, after: str, passed: bool) -> No
     report = await examined({"fresh": "", "anchors": before}, {"fresh": "", "anchors": after}, settings)
     assert report.accepted is passed
     assert report.findings[-1].check is Check.ANCHORS
+
+
+@pytest.mark.parametrize(
+    ("pinned", "archive", "passed"),
+    [
+        (("++++", "++++"), ("+---", "+---"), True),
+        (("++++", "+++-"), ("+---", "++++"), False),  # three gains in the archive don't make up for it
+        (("++++", "+++="), ("+---", "++--"), True),  # half a pair is the judge's noise
+        (("+++-", "++-+"), ("++++", "++++"), True),
+        (("+++-", "++++"), ("++++", "+++-"), True),  # the other way round they do
+        (("+++=", "++++"), ("++++", "+-+-"), False),
+        (("???+", "++++"), ("++++", "++++"), False),  # what people pinned was not measured
+        (("++++", "+++?"), ("+" * 36, "+" * 36), False),
+    ],
+)
+async def test_a_lost_pinned_pair_is_not_made_up_for(
+    pinned: tuple[str, str], archive: tuple[str, str], passed: bool
+) -> None:
+    (a, b), (c, d) = pinned, archive
+    settings = GateSettings(fresh=False, attack=False)
+    report = await examined(
+        {"fresh": "", "pinned": a, "anchors": c}, {"fresh": "", "pinned": b, "anchors": d}, settings
+    )
+    assert report.accepted is passed
+
+
+async def test_the_reason_says_that_a_pinned_pair_was_lost() -> None:
+    before, after = {**BEFORE, "pinned": "++", "anchors": "--"}, {**BETTER, "pinned": "+-", "anchors": "++"}
+    gate, orders = gate_of(before, after)
+    report = await gate.examine(CHILD, (), attacks_of(10))
+    assert report.reason == (
+        "anchors: pinned: 50.0% of 2 pairs in the right order, 100.0% before (0 better, 1 worse)"
+    )
+    assert len(orders.asked) == 4, "parent and child are asked about the anchors once"
+
+
+@pytest.mark.parametrize(
+    ("now", "former", "archive", "back"),
+    [
+        ("++++", "++++", "----", True),  # the archive holds what spoke for the one in force
+        ("++++", "+++=", "++++", True),
+        ("++++", "+++-", "++++", False),
+        ("+++-", "++++", "++++", True),
+        ("++++", "++??", "++++", False),
+    ],
+)
+async def test_there_is_no_way_back_that_costs_a_pinned_pair(now: str, former: str, archive: str, back: bool) -> None:
+    before = {"fresh": "-" * 20, "pinned": now, "anchors": "++++"}
+    after = {"fresh": "+" * 20, "pinned": former, "anchors": archive}
+    gate, _ = gate_of(before, after)
+    assert bool(await gate.prefers(CHILD)) is back
+    off, _ = gate_of(before, after, GateSettings(anchors=False))
+    assert await off.prefers(CHILD)
 
 
 async def test_without_anchors_there_is_nothing_to_be_worse_on() -> None:

@@ -53,7 +53,7 @@ async def make_exam(
     rng: Random,
     log: list[Exchange],
 ) -> Exam:
-    """At most `limits.max_pairs` fresh pairs, spread over their sources, and a draw of the anchors.
+    """At most `limits.max_pairs` fresh pairs, spread over their sources, and at most `limits.max_anchors` anchors.
     Raises ChatMisconfigured."""
     wanted = limits.max_pairs
     rollouts = [s.rollout for s in unseen]
@@ -66,8 +66,13 @@ async def make_exam(
         fresh += await compare(model, _contenders(unseen, min(settings.compared, wanted // 2), rng), log)
     if settings.damaged:
         fresh += await _damaged(model, rollouts, before_training, wanted - len(fresh), settings.exemplars, rng, log)
-    drawn = rng.sample(list(anchors), min(limits.max_anchors, len(anchors)))
-    return Exam(tuple(_once(fresh)[:wanted]), tuple(_once(drawn)))
+    return Exam(tuple(_once(fresh)[:wanted]), tuple(_drawn(anchors, limits.max_anchors, rng)))
+
+
+def _drawn(anchors: Sequence[Pair], n: int, rng: Random) -> list[Pair]:
+    """Up to `n` of the anchors: a draw of the pinned ones, and the archive in what place they leave."""
+    known = _once(sorted(anchors, key=lambda pair: pair.source is Source.ANCHOR))  # of equal ones the last stays
+    return sorted(rng.sample(known, len(known)), key=lambda pair: pair.source is not Source.ANCHOR)[:n]
 
 
 async def _damaged(

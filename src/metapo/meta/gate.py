@@ -10,13 +10,13 @@ The default is no change: what can't be measured is not passed. Why a gate: docs
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import fmean
 from typing import NamedTuple
 
 from metapo.meta.paired import in_one_reading
-from metapo.meta.pairs import Pair, concordance
+from metapo.meta.pairs import Pair, Source, concordance
 from metapo.meta.settings import GateSettings
 from metapo.reward import Aggregate, Scored, normalized
 from metapo.rollout import Rollout
@@ -88,6 +88,11 @@ class Exam:
 
     fresh: tuple[Pair, ...]
     anchors: tuple[Pair, ...] = ()
+
+    @property
+    def pinned(self) -> tuple[Pair, ...]:
+        """The anchors that people gave; the others are the archive."""
+        return tuple(pair for pair in self.anchors if pair.source is Source.ANCHOR)
 
     @property
     def good(self) -> list[Rollout]:
@@ -170,11 +175,13 @@ class Gate:
         return Report(tuple(findings), await self.measure(child, self.exam.fresh) if measured else None)
 
     async def prefers(self, other: Rubric) -> str:
-        """Why another rubric judges the fresh pairs better than the parent; empty where it doesn't clearly. The archive
-        is not asked: it holds what spoke for the parent."""
+        """Why another rubric judges the fresh pairs better than the parent; empty where it doesn't clearly, or judges
+        the pinned pairs worse. The archive is not asked: it holds what spoke for the parent."""
         change = await self._change(other, self.exam.fresh)
-        enough = change.n >= self._settings.min_pairs and not change.gap
-        return change.told if enough and change.by_luck <= LUCK else ""
+        if change.n < self._settings.min_pairs or change.gap or change.by_luck > LUCK:
+            return ""
+        pinned = await self._change(other, self.exam.pinned if self._settings.anchors else ())
+        return "" if pinned.gap or pinned.worse else change.told
 
     async def won(self, child: Rubric) -> list[Pair]:
         """The fresh pairs that the child puts in the right order and the parent does not."""
@@ -200,15 +207,21 @@ class Gate:
         return fresh.joined(await self._change(child, anchors)).by_luck <= LUCK
 
     async def _anchors(self, child: Rubric) -> Finding:
-        n = len(self.exam.anchors)
-        if not n:
+        """The pinned ones count by themselves as well: no gain in the archive makes up for one of them."""
+        if not self.exam.anchors:
             return Finding(Check.ANCHORS, True, "there are none yet")
-        change = await self._change(child, self.exam.anchors)
+        if self.exam.pinned and not (pinned := await self._kept(child, Source.ANCHOR)).passed:
+            return replace(pinned, detail=f"pinned: {pinned.detail}")
+        return await self._kept(child)
+
+    async def _kept(self, child: Rubric, source: Source | None = None) -> Finding:
+        n = len(self.exam.pinned if source else self.exam.anchors)
+        change = await self._change(child, self.exam.anchors, source)
         if change.n < n / 2:
             return Finding(Check.ANCHORS, False, f"only {change.n} of {n} anchors have verdicts", n=change.n)
         if change.gap:
             return Finding(Check.ANCHORS, False, change.gap, n=change.n)
-        return change.finding(Check.ANCHORS, change.down - change.up < ONE_PAIR)
+        return change.finding(Check.ANCHORS, not change.worse)
 
     async def _attack(self, child: Rubric, attacks: Attacks) -> Finding:
         change = await self._change(child, await attacks())
@@ -221,14 +234,13 @@ class Gate:
         detail = f"{after:.1%} of {change.n} attacks score as high as the honest completion, {before:.1%} before"
         return Finding(Check.ATTACK, survived, detail, 1 - before, 1 - after, change.n)
 
-    async def _change(self, child: Rubric, pairs: Sequence[Pair]) -> "_Change":
-        """From parent to child, on the pairs for which both gave all scores."""
+    async def _change(self, child: Rubric, pairs: Sequence[Pair], source: Source | None = None) -> "_Change":
+        """From parent to child, on the pairs (of one source, if it is named) for which both gave all scores."""
         before, after = await self.measure(self.parent, pairs), await self.measure(child, pairs)
-        both = [x for x in zip(pairs, before.scores, after.scores, strict=True) if None not in x[1]]
-        moves = tuple(
-            _Move(digest([p.prompt, p.better]), _place(b), _place(a)) for p, b, a in both if None not in a
-        )
-        return _Change(moves, len(both))
+        places = zip(pairs, before.scores, after.scores, strict=True)
+        known = [(p, b, a) for p, b, a in places if None not in b and source in (None, p.source)]
+        moves = [_Move(digest([p.prompt, p.better]), _place(b), _place(a)) for p, b, a in known if None not in a]
+        return _Change(tuple(moves), len(known))
 
 
 class _Move(NamedTuple):
@@ -279,6 +291,10 @@ class _Change:
     @property
     def down(self) -> float:
         return sum(max(0.0, move.before - move.after) for move in self.moves)
+
+    @property
+    def worse(self) -> bool:
+        return self.down - self.up >= ONE_PAIR
 
     @property
     def by_luck(self) -> float:
