@@ -31,16 +31,25 @@ def rollouts_of(places: list[tuple[int, int]]) -> list[Scored]:
 
 
 @given(groups, st.integers(0, 99))
-def test_about_half_of_the_groups_are_held_out_whole(places: list[tuple[int, int]], seed: int) -> None:
+def test_about_half_of_the_prompts_are_held_out_whole(places: list[tuple[int, int]], seed: int) -> None:
     evidence = Evidence(rollouts_of(places))
     seen, unseen = (part.recent for part in hold_out(evidence, Random(seed)))
-    held = [{(s.rollout.step, s.rollout.prompt) for s in part} for part in (seen, unseen)]
+    prompts = {s.rollout.prompt for s in evidence.recent}
+    held = [{s.rollout.prompt if len(prompts) > 1 else s.rollout.step for s in part} for part in (seen, unseen)]
     assert held[0].isdisjoint(held[1])
-    assert len(held[1]) == len(set(places)) // 2
+    assert len(held[1]) == len(prompts if len(prompts) > 1 else {s.rollout.step for s in evidence.recent}) // 2
     assert sorted(s.rollout.position for s in [*seen, *unseen]) == list(range(len(places)))
     for part in (seen, unseen):
         assert [s.rollout.position for s in part] == sorted(s.rollout.position for s in part)
     assert hold_out(evidence, Random(seed)) == hold_out(evidence, Random(seed))
+
+
+def test_one_prompt_is_held_out_in_half_of_its_groups() -> None:
+    recent = rollouts_of([(step, 0) for step in range(4) for _ in range(2)])
+    seen, unseen = hold_out(Evidence(recent, reference={"p0": recent[0]}), Random(0))
+    assert [len(part.recent) for part in (seen, unseen)] == [4, 4]
+    assert {s.rollout.step for s in seen.recent}.isdisjoint(s.rollout.step for s in unseen.recent)
+    assert [recent[0] in part.recent for part in (seen, unseen)] == [bool(p.reference) for p in (seen, unseen)]
 
 
 def test_another_draw_holds_out_others() -> None:
@@ -48,14 +57,16 @@ def test_another_draw_holds_out_others() -> None:
     assert hold_out(evidence, Random(0)) != hold_out(evidence, Random(1))
 
 
-def test_what_proposals_see_of_the_time_before_training_examines_nobody() -> None:
-    """At the first meta step the recent rollouts begin with those from before training."""
-    recent = rollouts_of([(0, p) for p in range(10)])
-    early = {s.rollout.prompt: s for s in recent} | {"p99": scored("old", prompt="p99")}
+def test_what_was_written_before_training_is_on_the_side_of_its_prompt() -> None:
+    """What the exam damages is nothing that the proposals saw; a prompt that is not among the recent ones is the
+    exam's."""
+    recent = rollouts_of([(step, p) for step in range(3, 5) for p in range(10)])
+    early = {p: scored("old", prompt=p) for p in [*dict.fromkeys(s.rollout.prompt for s in recent), "p99"]}
     seen, unseen = hold_out(Evidence(recent, [scored("earlier")], early), Random(0))
-    assert (seen.earlier, seen.reference) == ([scored("earlier")], early)
-    assert unseen.earlier == ()
+    assert (seen.earlier, unseen.earlier) == ([scored("earlier")], ())
+    assert set(seen.reference) == {s.rollout.prompt for s in seen.recent}
     assert set(unseen.reference) == {s.rollout.prompt for s in unseen.recent} | {"p99"}
+    assert {**seen.reference, **unseen.reference} == early
 
 
 def essays(n: int = 120, *, monitor: bool = False, seed: str = "essays") -> list[Scored]:

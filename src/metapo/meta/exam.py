@@ -1,6 +1,6 @@
 """What the proposals of one meta step are measured by: pairs of known order from rollouts that they have not seen."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -24,21 +24,26 @@ RICH_SHARE = 0.5  # of the cuts wanted: with fewer, what the policy wrote before
 
 
 def hold_out(evidence: Evidence, rng: Random) -> tuple[Evidence, Evidence]:
-    """Evidence for the proposals to see, and as many groups of recent rollouts that they don't, with those from before
-    training that are not among what they see."""
-    groups = list(dict.fromkeys(map(_group, evidence.recent)))
-    unseen = set(rng.sample(groups, len(groups) // 2))
-    seen = set(groups) - unseen
-    return (
-        replace(evidence, recent=[s for s in evidence.recent if _group(s) in seen]),
-        Evidence(
-            [s for s in evidence.recent if _group(s) in unseen],
-            reference={p: s for p, s in evidence.reference.items() if _group(s) not in seen},
-        ),
-    )
+    """Evidence for the proposals to see, and what they don't see: half of the prompts of the recent rollouts, with all
+    that was written to them, and what was written before training to prompts that are not among the recent ones. With
+    one prompt alone, half of its groups."""
+    part = _prompt if len({_prompt(s) for s in evidence.recent}) > 1 else _group
+    parts = list(dict.fromkeys(map(part, evidence.recent)))
+    seen = set(parts) - set(rng.sample(parts, len(parts) // 2))
+
+    def side(shown: bool) -> tuple[list[Scored], dict[str, Scored]]:
+        recent = [s for s in evidence.recent if (part(s) in seen) is shown]
+        return recent, {p: s for p, s in evidence.reference.items() if (part(s) in seen) is shown}
+
+    (recent, reference), (unseen, before_training) = side(True), side(False)
+    return replace(evidence, recent=recent, reference=reference), Evidence(unseen, reference=before_training)
 
 
-def _group(scored: Scored) -> tuple[int, str]:
+def _prompt(scored: Scored) -> Hashable:
+    return scored.rollout.prompt
+
+
+def _group(scored: Scored) -> Hashable:
     return scored.rollout.step, scored.rollout.prompt
 
 
@@ -105,7 +110,7 @@ async def _damaged(
 
 def _contenders(unseen: Sequence[Scored], n: int, rng: Random) -> list[tuple[Rollout, Rollout]]:
     """From each of `n` groups the completion that the judge holds best, which is where hacks are, and another one."""
-    groups: dict[tuple[int, str], dict[str, Scored]] = {}
+    groups: dict[Hashable, dict[str, Scored]] = {}
     for scored in unseen:
         groups.setdefault(_group(scored), {})[scored.rollout.completion] = scored
     found = []
