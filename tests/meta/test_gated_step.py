@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metapo.audit.detectors import Detector
 from metapo.judge.judge import Assessment
 from metapo.meta.conversation import MetaModel, Stage
 from metapo.meta.gate import Check
@@ -16,12 +17,12 @@ from metapo.meta.settings import MPO, ExamSettings, GateSettings, MetaSettings
 from metapo.meta.step import Decision, MetaStep, Reviser, Senses
 from metapo.reward import Scored
 from metapo.rollout import Rollout
-from metapo.rubric import Criterion, Revision, Rubric
+from metapo.rubric import Criterion, Level, Revision, Rubric
 from metapo.world.anchors import world_anchors
 from metapo.world.flaws import FlawedMeta
 from metapo.world.meta import WorldMeta
 from tests.meta.rollouts import reward
-from tests.meta.seers import Merger, Seer, revision, sees
+from tests.meta.seers import TOP, Merger, Seer, revision, sees
 
 RIGHT, COARSE, BLIND, WRONG = (sees(name) for name in ("right", "coarse", "blind", "wrong"))
 SMALL = MetaSettings(samples=6, exam=ExamSettings(written_attacks=1))
@@ -160,6 +161,25 @@ async def test_proposals_do_not_see_what_examines_them() -> None:
     assert report.fresh is not None
     assert shown
     assert shown.isdisjoint(pair.prompt for pair in report.fresh.pairs if pair.source != "exemplar")
+
+
+@pytest.mark.parametrize(("select", "told"), [("mixed", True), ("random", False)])
+async def test_the_meta_model_is_told_who_repeats_the_rubric_in_force(select: str, told: bool) -> None:
+    top = Level(points=TOP, description="supports every reason with evidence from several independent sources")
+    asking = RIGHT.model_copy(update={"levels": (*RIGHT.levels[:-1], top)})
+    seer, judged_by = Seer(), Rubric(criteria=(asking,))
+    parrots = [
+        seer.score(
+            judged_by, Rollout(prompt=s.rollout.prompt, completion=f"{s.rollout.completion} It {top.description}.")
+        )
+        for s in seer.evidence(judged_by).recent
+    ]
+    limits = MetaSettings.model_validate({"method": "mpo", "select": select, "samples": 4})
+    done = await step(Merger([RIGHT]), asking, limits=limits, evidence=Evidence(parrots))
+    flagged = [Detector.RUBRIC_PARROTING in sample.flags for sample in done.samples]
+    assert flagged == [told] * 4
+    asked = [e.prompt for e in done.exchanges if e.stage is Stage.ANALYZE]
+    assert ["- rubric parroting: " in prompt for prompt in asked] == [told] * 4
 
 
 async def test_as_published_every_rollout_may_be_read_nothing_is_examined_and_all_is_adopted() -> None:

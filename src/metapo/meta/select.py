@@ -23,6 +23,7 @@ from metapo.audit.detectors import Detector
 from metapo.meta.likeness import ALIKE, likeness, shingles, without_duplicates
 from metapo.meta.suspicion import Scene, score_of
 from metapo.reward import Scored
+from metapo.rubric import Rubric
 
 RECENCY_HALF_LIFE = 10
 
@@ -32,12 +33,14 @@ class Evidence:
     """What a meta step may look at: training rollouts that have a reward.
 
     `recent` are those since the last meta step, oldest first; `earlier` some from before it, which tell what is new.
-    `reference` holds, by prompt, what the policy wrote before training moved it.
+    `reference` holds, by prompt, what the policy wrote before training moved it. `rubric` is the one in force: without
+    it no detector can tell who repeats its words.
     """
 
     recent: Sequence[Scored]
     earlier: Sequence[Scored] = ()
     reference: Mapping[str, Scored] = field(default_factory=dict)
+    rubric: Rubric | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class _Pool:
         newest = max((s.rollout.step for s in distinct), default=0)
         # The order of arrival in a race with these rates is a weighted draw without replacement.
         arrivals = [(rng.expovariate(_recency(s, newest)), s) for s in distinct]
-        scene = Scene(evidence.recent, distinct, [*evidence.earlier, *evidence.reference.values()])
+        before = [*evidence.earlier, *evidence.reference.values()]
+        scene = Scene(evidence.recent, distinct, before, evidence.rubric)
         return cls(evidence, scene, newest, [s for _, s in sorted(arrivals, key=itemgetter(0))])
 
     def ranked(self, samples: Iterable[tuple[float, Sample]]) -> list[Sample]:

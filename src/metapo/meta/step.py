@@ -192,7 +192,8 @@ class Reviser:
         self, rubric: Rubric, evidence: Evidence, senses: Senses, rng: Random, log: list[Exchange]
     ) -> list[Sample]:
         """The samples with the judge's reasons."""
-        selected = SELECTS[self.settings.select](evidence, self.settings.samples, rng)
+        select = SELECTS[self.settings.select]
+        selected = select(replace(evidence, rubric=rubric), self.settings.samples, rng)
         explained = await each(lambda sample: senses.explain(rubric, sample.scored), selected)
         log += [_explanation(i, call) for i, scored in enumerate(explained) for call in scored.assessment.calls]
         return [replace(sample, scored=scored) for sample, scored in zip(selected, explained, strict=True)]

@@ -16,6 +16,7 @@ from metapo.audit.detectors import MIN_WORDS, Detector, detect
 from metapo.audit.passage import Passage
 from metapo.meta.likeness import Shingles, new_share, shingles
 from metapo.reward import Scored
+from metapo.rubric import Rubric
 
 USUAL_TO_SHORT = 3
 MIN_GAP = 0.1
@@ -43,15 +44,18 @@ def score_of(scored: Scored) -> float:
 
 @dataclass(frozen=True)
 class Scene:
-    """What rollouts are seen against: all `recent` ones, the `distinct` ones among them, and those `before` them."""
+    """What rollouts are seen against: all `recent` ones, the `distinct` ones among them, those `before` them, and the
+    `rubric` that they were scored by, whose words none should repeat."""
 
     recent: Sequence[Scored]
     distinct: Sequence[Scored]
     before: Sequence[Scored]
+    rubric: Rubric | None = None
 
     def flags(self, scored: Scored) -> tuple[Detector, ...]:
         """The detectors that fire on a rollout, in the order of `Detector`."""
-        found = detect(scored.rollout.prompt, scored.rollout.completion, min_words=self.min_words)
+        rollout = scored.rollout
+        found = detect(rollout.prompt, rollout.completion, rubric=self.rubric, min_words=self.min_words)
         return tuple(flag.detector for flag in found)
 
     def signs(self, scored: Scored) -> list[Sign]:
