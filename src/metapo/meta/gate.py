@@ -30,7 +30,7 @@ Grades = Mapping[str, float | None]
 """By criterion id, the place of a completion's points in the criterion's own range, in [0, 1]; None is unscored."""
 Scores = tuple[float | None, float | None]
 ONE_PAIR = 1.0  # a tie more or less is the judge's noise
-SCORED_SHARE = 0.9  # of the pairs that the parent scores, a child scores at least as many: else it passes on a choice
+SCORED_SHARE = 0.9  # of the pairs that the parent scores, a child scores so many: it is not examined on its own choice
 LUCK = 0.02  # a gain counts that an equally good rubric would reach by luck no more often than that
 
 
@@ -199,8 +199,8 @@ class Gate:
         return change.finding(Check.FRESH, await self._gains(child, change))
 
     async def _gains(self, child: Rubric, fresh: "_Change") -> bool:
-        """Does it order the fresh pairs better, and is that more than luck, also together with what the anchors lose
-        by it? What they gain makes up for nothing but that."""
+        """Does it order the fresh pairs better, and is that more than luck, both alone and together with the anchors? So
+        what these lose counts against it, and what they gain makes up for that alone."""
         if fresh.by_luck > LUCK:
             return False
         anchors = self.exam.anchors if self._settings.anchors else ()
