@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,13 +26,14 @@ from metapo.errors import (
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rollout import Split
-from metapo.scorer import Connections, Scorer
+from metapo.rubric import Revision
+from metapo.scorer import Connections, InForce, Scorer
 from metapo.store import Store
 from metapo.world import corpus
 from metapo.world.judge import WorldJudge
 from metapo.world.meta import WorldMeta
 from metapo.world.policy import build_tokenizer, write_policy
-from metapo.world.presets import WorldSettings
+from metapo.world.presets import WorldSettings, preset_rubric
 from tests.engines.parts import small_world
 from tests.servers import Answer, Ask, ChatServer, refused_url, status, verdicts
 
@@ -212,6 +214,29 @@ def test_a_run_does_not_go_on_under_another_model(tmp_path: Path, policy: Path) 
         store = Store(folder / "store.db")
         assert store.spent().n_calls == server.n_requests, "those that were refused too"
     store.close()
+
+
+def test_the_trainers_log_has_the_same_names_whichever_clusters_a_batch_holds(tmp_path: Path) -> None:
+    """Criteria are named where all clusters have the same ones. The rubric of `law` has more of them than the run's."""
+    reward = EvolvingReward.open(tmp_path, small_world(steps=2), judge=WorldJudge(seed=1), meta=WorldMeta())
+    first = reward.scorer.in_force[""]
+    law = Revision(rubric=preset_rubric("oracle"), reason="r", proposer="p", step=1)
+    trainer_state = SimpleNamespace(global_step=0)
+
+    def logged(*clusters: str) -> dict[str, float]:
+        seen: dict[str, float] = {}
+        texts = {"prompts": corpus.prompts(held_out=False)[:2], "completions": ["An essay.", "Another."]}
+        reward(**texts, cluster=list(clusters), trainer_state=trainer_state, log_metric=seen.__setitem__)
+        return seen
+
+    criteria = [f"criterion/{c.id}" for c in first.revision.rubric.criteria]
+    assert list(logged("", "")) == ["judge/unscored", "judge/normalized", *criteria]
+    reward.scorer.in_force = {"": first, "law": InForce(law)}
+    for clusters in (("", "law"), ("law", ""), ("law", "law"), ("", "")):
+        seen = logged(*clusters)
+        assert list(seen) == ["judge/unscored", "judge/normalized"]
+        assert 0 <= seen["judge/normalized"] <= 1
+    reward.close()
 
 
 def test_a_batch_that_can_not_be_split_into_groups_is_told(tmp_path: Path, policy: Path) -> None:

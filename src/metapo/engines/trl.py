@@ -154,7 +154,7 @@ class EvolvingReward:
             scored = self.scorer.unscored(rollouts, e)
         self._scored += scored
         if log_metric := columns.get("log_metric"):
-            _log(log_metric, scored)
+            _log(log_metric, scored, self.scorer.in_force)
         return [s.reward.value for s in scored]
 
     @property
@@ -414,12 +414,25 @@ def _config(settings: TrainSettings, folder: Path) -> Any:
     )
 
 
-def _log(log_metric: Callable[[str, float], None], scored: Sequence[Scored]) -> None:
-    """Show a batch in the trainer's own log. Every rank logs the same names, since TRL gathers name by name."""
+def _log(log_metric: Callable[[str, float], None], scored: Sequence[Scored], in_force: Mapping[str, InForce]) -> None:
+    """Show a batch in the trainer's own log; criteria only where all clusters have the same ones. Every rank logs the
+    same names, since TRL gathers name by name: they follow from what is in force, not from the batch."""
     log_metric("judge/unscored", sum(s.reward.value is None for s in scored) / len(scored))
-    for i, part in enumerate(scored[0].reward.parts):
-        points = [p for s in scored if (p := s.reward.parts[i].points) is not None]
-        log_metric(f"criterion/{part.criterion_id}", sum(points) / len(points) if points else math.nan)
+    log_metric("judge/normalized", _mean([s.reward.normalized for s in scored]))
+    rubrics = {one.revision.rubric.digest: one.revision.rubric for one in in_force.values()}
+    if len(rubrics) > 1:
+        return
+    [rubric] = rubrics.values()
+    known = {one.revision.id for one in in_force.values()}
+    parts = [part for s in scored if s.revision_id in known for part in s.reward.parts]
+    for criterion in rubric.criteria:
+        log_metric(f"criterion/{criterion.id}", _mean([p.points for p in parts if p.criterion_id == criterion.id]))
+
+
+def _mean(figures: Sequence[float | None]) -> float:
+    """Of those that are known; nan where none is."""
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _known_answers(folder: Path) -> KnownAnswers | None:
