@@ -328,6 +328,22 @@ async def test_prompts_without_a_cluster_evolve_beside_those_with_one(tmp_path: 
     await trainer.close()
 
 
+async def test_a_cluster_that_comes_late_begins_with_the_runs_first_revision(tmp_path: Path) -> None:
+    trainer = await Trainer(tmp_path, settings(staleness=0), meta=Reviewer(STYLE)).go(5)
+    trainer.clusters = ("rare",)
+    await trainer.go(2)
+    (_, first), (_, second) = trainer.lineage
+    by_step = {r.rollout.step: r.revision_id for r in trainer.run.store.rollouts()}
+    assert [by_step[step] for step in (3, 4, 5, 6)] == [first, second, first, first]
+    assert lineage(trainer.run, "rare") == [(0, first)]
+    await trainer.close()
+    again = Trainer(tmp_path, settings(staleness=0), meta=Reviewer(STYLE), resumed_step=5, clusters=("", "rare"))
+    await again.go(1)
+    assert {r.revision_id for r in again.run.store.rollouts(from_step=5)} == {first, second}
+    assert lineage(again.run) == [(0, first), (4, second)]
+    await again.close()
+
+
 async def test_a_cluster_of_evaluation_prompts_has_no_lineage(tmp_path: Path) -> None:
     trainer = await Trainer(tmp_path, settings(staleness=0), meta=Reviewer(STYLE)).go(2)
     batch = [r.rollout.model_copy(update={"split": Split.EVAL, "cluster": "x"}) for r in trainer.run.store.rollouts()]

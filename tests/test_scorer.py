@@ -1,6 +1,7 @@
 """Scoring: the revision in force, the judges that the settings name, the monitor beside them, and the warm-up."""
 
 import asyncio
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Reason, Revision, Rubric, Unscored, Verdict
 from metapo.scale import Scale, bridge
-from metapo.scorer import AT_ONCE, MIN_WARM_UP, Connections, InForce, Scorer
+from metapo.scorer import AT_ONCE, MIN_WARM_UP, ByCluster, Connections, InForce, Scorer
 from metapo.settings import MonitorSettings, PanelSettings, Settings
 from tests.helpers import criterion, rubric
 from tests.judge.questions import points, reply
@@ -87,7 +88,7 @@ def of(asking: Scorer) -> Revision:
 
 
 def adopt(asking: Scorer, to: Revision, scale: Scale = UNSCALED) -> None:
-    asking.in_force = {"": InForce(to, scale)}
+    asking.in_force = ByCluster(InForce(revision()), {"": InForce(to, scale)})
 
 
 def rollouts(n: int, *, step: int = 0, split: Split = Split.TRAIN) -> list[Rollout]:
@@ -271,12 +272,18 @@ async def test_a_verdict_missing_where_it_would_not_count_leaves_no_reward() -> 
 
 async def test_each_cluster_has_its_own_revision_and_one_that_is_unknown_the_runs_first() -> None:
     asking = scorer(Model(lambda prompt: reply(a=5)))
-    law = revision(rubric(criterion("style", (0, 5))), step=1)
-    asking.in_force = {**asking.in_force, "law": InForce(law, Scale(shift=1.0))}
+    first, law, other = of(asking), revision(rubric(criterion("style", (0, 5))), step=1), revision(step=2)
+    asking.in_force = ByCluster(InForce(first), {"": InForce(other), "law": InForce(law, Scale(shift=1.0))})
     batch = [r.model_copy(update={"cluster": name}) for r, name in zip(rollouts(3), ("", "law", "new"), strict=True)]
     got = await asking.score(batch)
-    assert [s.revision_id for s in got] == [of(asking).id, law.id, of(asking).id]
+    assert [s.revision_id for s in got] == [other.id, law.id, first.id]
     assert [s.reward.value for s in got] == [1.0, 2.0, 1.0]
+
+
+def test_what_is_in_force_reaches_other_ranks_whole() -> None:
+    sent = ByCluster(InForce(revision()), {"": InForce(revision(step=1))})
+    got = pickle.loads(pickle.dumps(sent))
+    assert [got[name] for name in ("", "new")] == [InForce(revision(step=1)), InForce(revision())]
 
 
 async def test_what_is_appraised_is_whole_unscaled_and_seen_by_no_monitor() -> None:

@@ -61,9 +61,9 @@ class Evolution:
         cluster: str = "",
     ) -> None:
         """`note` sees what happens, as it happens."""
-        first = Revision(rubric=settings.rubric, reason="the settings' rubric", proposer="settings", step=0)
+        begins = Revision(rubric=settings.rubric, reason="the settings' rubric", proposer="settings", step=0)
         self.cluster = cluster
-        self.in_force = InForce(first)
+        self.first = self.in_force = InForce(begins)
         self._store = store
         self._settings = settings
         self._reviser = reviser
@@ -73,6 +73,7 @@ class Evolution:
         self._under_way: _UnderWay | None = None
         self._batch: Sequence[Rollout] = ()
         if chain := store.adoptions(cluster):
+            self.first = InForce(chain[0].revision)
             self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
 
     def begin(self, attempt: int, step: int) -> None:

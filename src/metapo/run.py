@@ -44,7 +44,7 @@ from metapo.records import anchor_record, rollout_record, take_records
 from metapo.reward import Scored
 from metapo.rollout import Split
 from metapo.rubric import Revision
-from metapo.scorer import InForce
+from metapo.scorer import ByCluster
 from metapo.settings import BudgetSettings, Settings
 from metapo.store import CallRecord, Store
 
@@ -70,7 +70,7 @@ def observe_nothing(scored: Sequence[Scored]) -> Mapping[str, float]:
 class Boundary:
     """What holds from the next step on: what is in force for each cluster, and the error that ends the run, if any."""
 
-    in_force: Mapping[str, InForce]
+    in_force: ByCluster
     error: MetapoError | None = None
 
     @property
@@ -185,16 +185,17 @@ class Run:
             self._lock.release()
 
     @property
-    def in_force(self) -> dict[str, InForce]:
+    def in_force(self) -> ByCluster:
         """The revision and scale in force, by cluster."""
-        return {cluster: evolution.in_force for cluster, evolution in self._evolutions.items()}
+        known = {cluster: evolution.in_force for cluster, evolution in self._evolutions.items()}
+        return ByCluster(self._evolutions[""].first, known)
 
     @property
     def revision(self) -> Revision:
         """The revision in force for prompts of no cluster."""
         return self._evolutions[""].in_force.revision
 
-    def begin(self, step: int) -> Mapping[str, InForce]:
+    def begin(self, step: int) -> ByCluster:
         """Open an attempt that goes on after `step` optimizer steps; returns what is in force there.
 
         What an earlier attempt wrote beyond `step` stays in the store but is no longer live. Raises BudgetSpent.

@@ -71,9 +71,20 @@ class InForce:
     scale: Scale = field(default_factory=Scale)
 
 
+class ByCluster(dict[str, InForce]):
+    """What is in force for each cluster. One that has no lineage yet is scored under `first`, where each begins."""
+
+    def __init__(self, first: InForce, known: Mapping[str, InForce] | None = None) -> None:
+        super().__init__(known or {})
+        self.first = first
+
+    def __missing__(self, cluster: str) -> InForce:
+        return self.first
+
+
 class Scorer:
-    """Judges rollouts under the revision in force for their cluster, or else under that of the cluster "". The engine
-    swaps `in_force` between steps, never within one."""
+    """Judges rollouts under the revision in force for their cluster. The engine swaps `in_force` between steps, never
+    within one."""
 
     def __init__(
         self, settings: Settings, connections: Connections, revision: Revision, cache: Cache | None = None
@@ -95,7 +106,7 @@ class Scorer:
         self.aggregate = AGGREGATES[settings.reward]
         self._at_once = AT_ONCE * settings.judge.at_once
         self._warm: set[str] = set()
-        self.in_force: Mapping[str, InForce] = {"": InForce(revision)}
+        self.in_force = ByCluster(InForce(revision), {"": InForce(revision)})
 
     async def score(self, rollouts: Sequence[Rollout], watch: Callable[[Scored], None] = ignore) -> list[Scored]:
         """One Scored per rollout, in order; `watch` sees each as soon as it is there. Raises ChatMisconfigured; any
@@ -104,7 +115,7 @@ class Scorer:
         warm_up = await self._warm_up(in_force, rollouts)
 
         async def score_one(rollout: Rollout) -> Scored:
-            scored = await self._score(_for(rollout, in_force), rollout)
+            scored = await self._score(in_force[rollout.cluster], rollout)
             watch(scored)
             return scored
 
@@ -134,7 +145,7 @@ class Scorer:
 
     def unscored(self, rollouts: Sequence[Rollout], error: MetapoError) -> list[Scored]:
         """The rollouts of a batch that could not be judged at all."""
-        return [self._unscored(_for(rollout, self.in_force).revision, rollout, error) for rollout in rollouts]
+        return [self._unscored(self.in_force[rollout.cluster].revision, rollout, error) for rollout in rollouts]
 
     def _unscored(self, revision: Revision, rollout: Rollout, error: MetapoError) -> Scored:
         nothing = _nothing(revision.rubric, error)
@@ -173,21 +184,18 @@ class Scorer:
             assessment = _nothing(rubric, e)
         return Monitored(monitor.judge.model, assessment, self.aggregate(rubric, assessment.outcomes))
 
-    async def _warm_up(self, in_force: Mapping[str, InForce], rollouts: Sequence[Rollout]) -> tuple[Call, ...]:
+    async def _warm_up(self, in_force: ByCluster, rollouts: Sequence[Rollout]) -> tuple[Call, ...]:
         """Once per revision, where a batch holds enough of its rollouts to gain by it."""
         by_revision: dict[str, list[Rollout]] = {}
         for rollout in rollouts if self._settings.judging.warm_up else ():
-            by_revision.setdefault(_for(rollout, in_force).revision.id, []).append(rollout)
+            by_revision.setdefault(in_force[rollout.cluster].revision.id, []).append(rollout)
         cold = [of for key, of in by_revision.items() if len(of) >= MIN_WARM_UP and key not in self._warm]
-        self._warm = (self._warm | by_revision.keys()) & {one.revision.id for one in in_force.values()}
-        rubrics = [_for(of[0], in_force).revision.rubric for of in cold]
+        self._warm = (self._warm | by_revision.keys()) & {
+            one.revision.id for one in (in_force.first, *in_force.values())
+        }
+        rubrics = [in_force[of[0].cluster].revision.rubric for of in cold]
         calls = [await self._judge.warm_up(rubric, of[0]) for rubric, of in zip(rubrics, cold, strict=True)]
         return tuple(call for part in calls for call in part)
-
-
-def _for(rollout: Rollout, in_force: Mapping[str, InForce]) -> InForce:
-    """What is in force for a rollout: a cluster that has no lineage yet begins with the run's first revision."""
-    return in_force.get(rollout.cluster) or in_force[""]
 
 
 def _nothing(rubric: Rubric, error: MetapoError) -> Assessment:

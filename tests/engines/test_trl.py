@@ -27,7 +27,7 @@ from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rollout import Split
 from metapo.rubric import Revision
-from metapo.scorer import Connections, InForce, Scorer
+from metapo.scorer import ByCluster, Connections, InForce, Scorer
 from metapo.store import Store
 from metapo.world import corpus
 from metapo.world.judge import WorldJudge
@@ -231,7 +231,7 @@ def test_the_trainers_log_has_the_same_names_whichever_clusters_a_batch_holds(tm
 
     criteria = [f"criterion/{c.id}" for c in first.revision.rubric.criteria]
     assert list(logged("", "")) == ["judge/unscored", "judge/normalized", *criteria]
-    reward.scorer.in_force = {"": first, "law": InForce(law)}
+    reward.scorer.in_force = ByCluster(first, {"": first, "law": InForce(law)})
     for clusters in (("", "law"), ("law", ""), ("law", "law"), ("", "")):
         seen = logged(*clusters)
         assert list(seen) == ["judge/unscored", "judge/normalized"]

@@ -28,7 +28,7 @@ from metapo.reward import Scored
 from metapo.rollout import Rollout, Split, as_text
 from metapo.rubric import Revision
 from metapo.run import CHECKPOINTS, STORE, Boundary, Observe, Run, observe_nothing
-from metapo.scorer import Connections, InForce, Scorer
+from metapo.scorer import ByCluster, Connections, Scorer
 from metapo.settings import Settings, TrainSettings
 from metapo.store import CallRecord, KnownAnswers
 
@@ -179,7 +179,7 @@ class EvolvingReward:
     def begin(self, step: int, policy: Any) -> None:
         """Training starts, or goes on, after `step` steps."""
 
-        def go_on(run: Run) -> Mapping[str, InForce]:
+        def go_on(run: Run) -> ByCluster:
             self._bridge.run(run.interrupt())  # a meta step of the training before, where the trainer trains once more
             return run.begin(step)
 
@@ -414,7 +414,7 @@ def _config(settings: TrainSettings, folder: Path) -> Any:
     )
 
 
-def _log(log_metric: Callable[[str, float], None], scored: Sequence[Scored], in_force: Mapping[str, InForce]) -> None:
+def _log(log_metric: Callable[[str, float], None], scored: Sequence[Scored], in_force: ByCluster) -> None:
     """Show a batch in the trainer's own log; criteria only where all clusters have the same ones. Every rank logs the
     same names, since TRL gathers name by name: they follow from what is in force, not from the batch."""
     log_metric("judge/unscored", sum(s.reward.value is None for s in scored) / len(scored))
