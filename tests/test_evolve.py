@@ -194,6 +194,32 @@ async def test_each_request_is_on_record_once_while_a_meta_step_runs_beside_batc
     assert n_cancelled <= 8
 
 
+class Counting(Marker):
+    """A judge in this process: nobody notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        self.n += 1
+        return (await super().complete(request)).model_copy(update={"prompt_tokens": 90, "completion_tokens": 10})
+
+
+async def test_what_gate_and_bridge_ask_a_judge_in_this_process_is_on_record_and_counts(tmp_path: Path) -> None:
+    judge = Counting()
+    given = settings(first=EMPTY, staleness=1, bridge="log", budget={"tokens": 1000}, **GATED)
+    trainer = await Trainer(tmp_path, given, meta=Reviewer(PLAIN), judge=judge).go(9)
+    await trainer.close()
+    store = trainer.run.store
+    assert [at for at, _ in trainer.lineage] == [0, 5]
+    [done] = store.meta_steps()
+    n_explained = sum(e.stage == "explain" for e in done.exchanges)
+    assert store.spent(["judge", "gate"]).n_calls + n_explained == judge.n
+    assert store.spent(["judge"]).n_calls == 9 * 8 + 2, "each batch, and a warm-up for each revision"
+    assert store.spent(["gate"]).tokens == 100 * store.spent(["gate"]).n_calls
+    assert done.step == 4, "no other began at 8: the budget of meta steps is reached"
+
+
 async def test_each_request_of_an_interrupted_meta_step_is_on_record_once(tmp_path: Path) -> None:
     def behave(ask: Ask) -> Answer:
         return Answer(hang=True) if stage_of(ask).startswith("refinement") else answers(ask)

@@ -23,10 +23,10 @@ from metapo.judge.ledger import Ledger, account
 from metapo.meta.schedule import Past, due, progress
 from metapo.meta.step import Decision, MetaStep, Reviser, Senses
 from metapo.people import rule, waiting
-from metapo.records import call_records, meta_step_record, take_records
+from metapo.records import call_records, meta_step_record, records_of, take_records
 from metapo.reward import Scored
 from metapo.rollout import Rollout
-from metapo.rubric import Revision
+from metapo.rubric import Revision, Rubric
 from metapo.scale import Bridge, Scale, bridge
 from metapo.scorer import InForce
 from metapo.settings import Settings
@@ -46,6 +46,20 @@ class _UnderWay:
     begun: BegunRecord
     record: MetaStepRecord | None = None
     work: asyncio.Task[MetaStepRecord] | None = None
+
+
+class _Noting:
+    """Senses that keep what they appraised: its calls are in no other record."""
+
+    def __init__(self, senses: Senses) -> None:
+        self.appraised: list[Scored] = []
+        self.senses = replace(senses, appraise=self.appraise)
+        self._appraise = senses.appraise
+
+    async def appraise(self, rubric: Rubric, rollouts: Sequence[Rollout]) -> Sequence[Scored]:
+        appraised = await self._appraise(rubric, rollouts)
+        self.appraised += appraised
+        return appraised
 
 
 class Evolution:
@@ -153,11 +167,12 @@ class Evolution:
     async def _work(self, begun: BegunRecord, senses: Senses) -> MetaStepRecord:
         """The meta step itself; its record is written as soon as it is there."""
         started, name = time.monotonic(), f"meta step {self.cluster}/{begun.step}"
+        noting = _Noting(senses)
         try:
             with account(name):
-                done = await self._revise(begun, senses)
+                done = await self._revise(begun, noting.senses)
         except BaseException:
-            self._store.append_other_calls(self._attempt, begun.step, self._calls(name))
+            self._store.append_other_calls(self._attempt, begun.step, self._calls(name, noting))
             raise
         waits = done.decision is Decision.ADOPTED and self._settings.meta.approve == "manual"
         decision = Decision.WAITING if waits else done.decision
@@ -165,7 +180,7 @@ class Evolution:
         for exchange in done.exchanges:
             self._ledger.claim(exchange.call.sent)
         tries = [record for e in done.exchanges for record in call_records(e.call, "meta")[:-1]]
-        self._store.append_meta_step(self._attempt, record, [*tries, *self._calls(name)])
+        self._store.append_meta_step(self._attempt, record, [*tries, *self._calls(name, noting)])
         return record
 
     async def _revise(self, begun: BegunRecord, senses: Senses) -> MetaStep:
@@ -190,9 +205,10 @@ class Evolution:
             return None
         return next((r for r in lineage if r.id in parent.parents), None)
 
-    def _calls(self, name: str) -> list[CallRecord]:
-        """What a meta step asked that is no exchange: the gate's questions to the judge."""
-        return [replace(c, role="gate") if c.role == "judge" else c for c in take_records(self._ledger, name)]
+    def _calls(self, name: str, noting: _Noting) -> list[CallRecord]:
+        """What was asked that is no exchange: all that was appraised, and what is left in the account."""
+        calls = [*(r for s in noting.appraised for r in records_of(s)), *take_records(self._ledger, name)]
+        return [replace(c, role="gate") if c.role == "judge" else c for c in calls]
 
     # --- from when on
 
@@ -247,12 +263,12 @@ class Evolution:
     async def _bridge(self, step: int, child: Revision, senses: Senses) -> Bridge | None:
         """What `child` would change in the values of the newest batch; None where it has no reward under both."""
         before = self.in_force
-        name = f"bridge {self.cluster}/{step}"
+        name, noting = f"bridge {self.cluster}/{step}", _Noting(senses)
         try:
             with account(name):
-                parts = [await senses.appraise(r.rubric, self._batch) for r in (before.revision, child)]
+                parts = [await noting.appraise(r.rubric, self._batch) for r in (before.revision, child)]
         finally:
-            self._store.append_other_calls(self._attempt, step, self._calls(name))
+            self._store.append_other_calls(self._attempt, step, self._calls(name, noting))
         old, new = ([before.scale.apply(s.reward.value) for s in part] for part in parts)
         return bridge(old, new)
 

@@ -123,8 +123,7 @@ class Scorer:
         if warm_up:
             first = scored[0].assessment
             scored[0] = replace(scored[0], assessment=replace(first, calls=(*warm_up, *first.calls)))
-        for call in (call for one in scored for a in one.assessments for call in a.calls):
-            self._ledger.claim(call.sent)
+        self._claim(scored)
         return scored
 
     async def explain(self, rubric: Rubric, scored: Scored) -> Scored:
@@ -135,17 +134,23 @@ class Scorer:
 
     async def appraise(self, rubric: Rubric, rollouts: Sequence[Rollout]) -> list[Scored]:
         """Rollouts as a rubric would score them that need not be in force: whole, unscaled, and not watched by the
-        monitor. The calls stay in the ledger. Raises ChatMisconfigured."""
+        monitor. The calls in what is returned are no longer in the ledger. Raises ChatMisconfigured."""
 
         async def appraise_one(rollout: Rollout) -> Scored:
             assessment = await self._judge.assess(rubric, rollout)
             return Scored(rollout, "", assessment, self.aggregate(rubric, assessment.outcomes))
 
-        return await each(appraise_one, rollouts, self._at_once)
+        appraised = await each(appraise_one, rollouts, self._at_once)
+        self._claim(appraised)
+        return appraised
 
     def unscored(self, rollouts: Sequence[Rollout], error: MetapoError) -> list[Scored]:
         """The rollouts of a batch that could not be judged at all."""
         return [self._unscored(self.in_force[rollout.cluster].revision, rollout, error) for rollout in rollouts]
+
+    def _claim(self, scored: Sequence[Scored]) -> None:
+        for call in (call for one in scored for a in one.assessments for call in a.calls):
+            self._ledger.claim(call.sent)
 
     def _unscored(self, revision: Revision, rollout: Rollout, error: MetapoError) -> Scored:
         nothing = _nothing(revision.rubric, error)
