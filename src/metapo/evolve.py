@@ -35,7 +35,6 @@ from metapo.store import ActRecord, BegunRecord, CallRecord, DecisionRecord, Met
 Event = dict[str, Any]
 """A row of the run's metrics."""
 COMING = tuple(d.value for d in Decision if d.brings_child)
-BROUGHT = ([Decision.ADOPTED.value], [Decision.WAITING.value])
 log = logging.getLogger(__name__)
 
 
@@ -198,10 +197,10 @@ class Evolution:
         )
 
     def _former(self, parent: Revision, lineage: Sequence[Revision]) -> Revision | None:
-        """The revision that a meta step replaced by `parent`, approved by people or not; None where people wrote it, or
-        it is a return itself."""
+        """The revision that a meta step replaced by `parent`; None where people decided that, or it is a return
+        itself."""
         brought = [d.decision for d in self._store.decisions(self.cluster) if d.child_id == parent.id]
-        if brought not in BROUGHT:
+        if brought != [Decision.ADOPTED.value]:
             return None
         return next((r for r in lineage if r.id in parent.parents), None)
 
