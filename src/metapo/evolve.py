@@ -98,9 +98,10 @@ class Evolution:
         else:
             self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
         self._under_way = self._still_under_way(step)
-        if self._settings.meta.bridge != "off":
-            known = [r.rollout for r in self._store.rollouts(to_step=step, cluster=self.cluster)]
-            self._batch = [r for r in known if r.step == known[-1].step]
+        newest = self._store.last_step(step, self.cluster)
+        if self._settings.meta.bridge != "off" and newest is not None:
+            known = self._store.rollouts(from_step=newest, to_step=newest + 1, cluster=self.cluster)
+            self._batch = [record.rollout for record in known]
 
     async def at_boundary(
         self, step: int, rows: Sequence[Mapping[str, Any]], last: Sequence[Scored], senses: Senses

@@ -196,6 +196,15 @@ def test_reads_are_in_order_and_within_their_bounds(store: Store) -> None:
     assert [r.rollout.split for r in store.rollouts(split=Split.EVAL)] == [Split.EVAL]
 
 
+def test_the_newest_step_of_a_cluster_is_known(store: Store) -> None:
+    attempt = begin(store)
+    rare = record(3, 1)
+    rare = replace(rare, rollout=rare.rollout.model_copy(update={"cluster": "rare"}))
+    store.append_rollouts(attempt, [rare, *(record(step) for step in range(6)), record(7, split=Split.EVAL)])
+    asked = [(9, ""), (5, ""), (0, ""), (9, "rare"), (3, "rare"), (9, "none")]
+    assert [store.last_step(step, cluster) for step, cluster in asked] == [5, 4, None, 3, None, None]
+
+
 def test_a_revision_is_written_once_and_read_back_whole(store: Store) -> None:
     attempt = begin(store)
     store.adopt(attempt, 4, CHILD)

@@ -100,6 +100,14 @@ class Store(Lineages):
             rows = db.execute(sa.select(t.answered_by).where(t.answered_by.c.attempt_id == newest)).all()
         return {row.role: row.identity for row in rows}
 
+    def last_step(self, to_step: int, cluster: str) -> int | None:
+        """The newest step below `to_step` with live training rollouts of a cluster; None where it has none."""
+        column = live_rollout.c
+        mine = (column.split == Split.TRAIN.value, column.step < to_step, column.cluster == cluster)
+        with self._transaction() as db:
+            found: int | None = db.scalar(sa.select(sa.func.max(column.step)).where(*mine))
+        return found
+
     def rollouts(
         self,
         *,
