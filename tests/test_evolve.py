@@ -71,6 +71,16 @@ async def test_what_a_meta_step_brings_holds_from_staleness_steps_later_however_
     await slow.close()
 
 
+@pytest.mark.parametrize(("n_steps", "began"), [(8, [4]), (9, [4]), (10, [4]), (11, [4, 8]), (6, []), (7, [4])])
+async def test_what_would_come_into_force_at_the_end_is_not_begun(
+    tmp_path: Path, n_steps: int, began: list[int]
+) -> None:
+    trainer = await Trainer(tmp_path, OVERLAPPED, meta=Reviewer(STYLE), n_steps=n_steps).go(n_steps)
+    await trainer.close()
+    assert [b.step for b in trainer.run.store.begun()] == began
+    assert [m.step for m in trainer.run.store.meta_steps()] == began, "each that began ends within the run"
+
+
 async def test_with_a_staleness_of_none_training_waits(tmp_path: Path) -> None:
     held = Held(STYLE)
     trainer = await Trainer(tmp_path, settings(staleness=0), meta=held).go(3)

@@ -129,6 +129,7 @@ class Trainer:
         judge: Transport | None = None,
         served: bool = False,
         resumed_step: int | None = None,
+        n_steps: int | None = None,
         clusters: Sequence[str] = ("",),
         anchors: Sequence[Pair] = (),
         write: Callable[[int, Sequence[str]], list[Rollout]] = write,
@@ -144,7 +145,7 @@ class Trainer:
         self.done = resumed_step or 0
         self.clusters = clusters
         self._write = write
-        self.scorer.in_force = self.run.begin(self.done)
+        self.scorer.in_force = self.run.begin(self.done, n_steps)
 
     async def step(self) -> Boundary:
         """Write, judge, end the step, and save a checkpoint."""

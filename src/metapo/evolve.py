@@ -72,8 +72,9 @@ class Evolution:
         ledger: Ledger,
         note: Callable[[Event], None],
         cluster: str = "",
+        n_steps: int | None = None,
     ) -> None:
-        """`note` sees what happens, as it happens."""
+        """`note` sees what happens, as it happens. `n_steps` is where the run ends, if that is known."""
         begins = Revision(rubric=settings.rubric, reason="the settings' rubric", proposer="settings", step=0)
         self.cluster = cluster
         self.first = self.in_force = InForce(begins)
@@ -82,6 +83,7 @@ class Evolution:
         self._reviser = reviser
         self._ledger = ledger
         self._note = note
+        self._n_steps = n_steps
         self._attempt = 0
         self._under_way: _UnderWay | None = None
         self._batch: Sequence[Rollout] = ()
@@ -115,8 +117,10 @@ class Evolution:
             self._go_on(self._under_way, senses)
             if self._under_way.begun.adopt_step <= step:
                 await self._finish(self._under_way, step, senses)
-        if self._under_way is None and (why := self._due(step, rows)):
-            begun = BegunRecord(step, step + self._settings.meta.staleness, why, self.cluster)
+        adopt_step = step + self._settings.meta.staleness
+        is_in_time = self._n_steps is None or adopt_step < self._n_steps  # later, what it brings would score nothing
+        if self._under_way is None and is_in_time and (why := self._due(step, rows)):
+            begun = BegunRecord(step, adopt_step, why, self.cluster)
             self._store.begin_meta_step(self._attempt, begun)
             self._under_way = _UnderWay(begun)
             self._go_on(self._under_way, senses)

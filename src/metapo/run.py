@@ -103,6 +103,7 @@ class Run:
         self._ledger = ledger or Ledger()
         self._attempt = 0
         self._step = 0
+        self._n_steps: int | None = None
         self._rows: list[dict[str, Any]] = []
         self._trained: set[str] = set()
         self._evolutions: dict[str, Evolution] = {"": self._evolution("")}
@@ -195,8 +196,9 @@ class Run:
         """The revision in force for prompts of no cluster."""
         return self._evolutions[""].in_force.revision
 
-    def begin(self, step: int) -> ByCluster:
-        """Open an attempt that goes on after `step` optimizer steps; returns what is in force there.
+    def begin(self, step: int, n_steps: int | None = None) -> ByCluster:
+        """Open an attempt that goes on after `step` optimizer steps; returns what is in force there. `n_steps` is how
+        many the run has in all, if that is known: what would come into force only then is not begun.
 
         What an earlier attempt wrote beyond `step` stays in the store but is no longer live. Raises BudgetSpent.
         """
@@ -204,7 +206,7 @@ class Run:
             raise error
         now = datetime.now(UTC)
         self._attempt = self.store.begin_attempt(resumed_step=step, now=now, answered_by=self._answered_by)
-        self._step = step
+        self._step, self._n_steps = step, n_steps
         self._trained = set(self.store.clusters())
         self._evolutions = {cluster: self._evolution(cluster) for cluster in sorted({"", *self._trained})}
         for evolution in self._evolutions.values():  # "" comes first: the others begin where it did
@@ -322,7 +324,7 @@ class Run:
             await self._evolutions[cluster].at_boundary(step, self._rows, last.get(cluster, ()), senses)
 
     def _evolution(self, cluster: str) -> Evolution:
-        return Evolution(self.store, self.settings, self._reviser, self._ledger, self._note, cluster)
+        return Evolution(self.store, self.settings, self._reviser, self._ledger, self._note, cluster, self._n_steps)
 
     def _failure(self, step: int, train: Sequence[Scored]) -> JudgeFailureLimit | None:
         failed = [s for s in train if s.reward.value is None]

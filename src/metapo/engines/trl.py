@@ -176,12 +176,12 @@ class EvolvingReward:
             if self._run is not None:  # first of all: a meta step whose connections close would end as a failed one
                 self._bridge.run(self._run.interrupt())
 
-    def begin(self, step: int, policy: Any) -> None:
-        """Training starts, or goes on, after `step` steps."""
+    def begin(self, step: int, policy: Any, n_steps: int | None = None) -> None:
+        """Training starts, or goes on, after `step` steps; it ends after `n_steps`, if that is known."""
 
         def go_on(run: Run) -> ByCluster:
             self._bridge.run(run.interrupt())  # a meta step of the training before, where the trainer trains once more
-            return run.begin(step)
+            return run.begin(step, n_steps)
 
         self._policy = policy
         self._error = None
@@ -256,7 +256,7 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self._stop = None
-        self._reward.begin(state.global_step, model)
+        self._reward.begin(state.global_step, model, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._stop = self._reward.end_step(state.global_step)

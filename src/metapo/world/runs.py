@@ -125,13 +125,13 @@ def _read_run(folder: Path) -> ArmRun:
 
 
 def rubric_of(folder: Path, share: float = 1.0) -> Rubric:
-    """The rubric in force after the share `share` (0 to 1) of a run's steps. Raises RunError where the folder holds no
+    """The rubric in force after the share `share` (0 to 1) of a run's steps, one that scored a step. Raises RunError where the folder holds no
     run that has begun."""
     if not (folder / STORE).exists():
         raise RunError(f"{folder} holds no run whose rubric could be taken: it has no {STORE}")
     n_steps = WorldSettings.load(folder / SETTINGS).engine.steps
     with closing(Store(folder / STORE)) as store:
-        in_force = [revision for step, revision in store.lineage() if step <= share * n_steps]
+        in_force = [revision for step, revision in store.lineage() if step <= share * n_steps and step < n_steps]
     if not in_force:
         raise RunError(f"the run in {folder} has not begun, so there is no rubric to take")
     return in_force[-1].rubric
