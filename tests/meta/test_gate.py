@@ -229,9 +229,7 @@ async def test_the_reason_says_that_a_pinned_pair_was_lost() -> None:
     before, after = {**BEFORE, "pinned": "++", "anchors": "--"}, {**BETTER, "pinned": "+-", "anchors": "++"}
     gate, orders = gate_of(before, after)
     report = await gate.examine(CHILD, (), attacks_of(10))
-    assert report.reason == (
-        "anchors: pinned: 50.0% of 2 pairs in the right order, 100.0% before (0 better, 1 worse)"
-    )
+    assert report.reason == ("anchors: pinned: 50.0% of 2 pairs in the right order, 100.0% before (0 better, 1 worse)")
     assert len(orders.asked) == 4, "parent and child are asked about the anchors once"
 
 
