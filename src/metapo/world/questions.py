@@ -89,6 +89,11 @@ QUESTIONS = (
         _variants(("metapo",), ("conjunctive", "dropout")),
     ),
     Question(
+        "Does the mean over the levels' probabilities help?",
+        "The judge of this world tells its probabilities exactly, so its slips average out.",
+        _variants(("mpo", "metapo"), ("expected",)),
+    ),
+    Question(
         "What holds in other worlds?",
         "",
         (

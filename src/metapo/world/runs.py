@@ -125,8 +125,8 @@ def _read_run(folder: Path) -> ArmRun:
 
 
 def rubric_of(folder: Path, share: float = 1.0) -> Rubric:
-    """The rubric in force after the share `share` (0 to 1) of a run's steps, one that scored a step. Raises RunError where the folder holds no
-    run that has begun."""
+    """The rubric in force after the share `share` (0 to 1) of a run's steps, one that scored a step. Raises RunError
+    where the folder holds no run that has begun."""
     if not (folder / STORE).exists():
         raise RunError(f"{folder} holds no run whose rubric could be taken: it has no {STORE}")
     n_steps = WorldSettings.load(folder / SETTINGS).engine.steps
