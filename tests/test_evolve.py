@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -309,6 +310,15 @@ async def test_no_meta_step_begins_once_their_budget_is_reached_and_training_goe
     await trainer.close()
 
 
+async def test_a_budget_that_is_reached_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    given = settings(staleness=0, every=1, budget={"steps": 1})
+    with caplog.at_level("INFO", logger="metapo.evolve"):
+        trainer = await Trainer(tmp_path, given, meta=Reviewer(STYLE)).go(5)
+    await trainer.close()
+    told = [r.getMessage() for r in caplog.records if r.getMessage().startswith("no meta step")]
+    assert told == ["no meta step after 2, although it is due (every 1 steps): meta.budget.steps = 1 is reached"]
+
+
 async def test_the_budget_counts_the_meta_steps_of_all_clusters(tmp_path: Path) -> None:
     given = settings(staleness=0, budget={"steps": 3})
     trainer = await Trainer(tmp_path, given, meta=Reviewer(STYLE), clusters=("a", "b")).go(12)
@@ -440,12 +450,12 @@ WRONG_TEXT = (
 )
 
 
-def misled(step: int, clusters: Sequence[str]) -> list[Rollout]:
-    """As `write`, but at first the references are wrong, so that the gate takes the wrong criterion."""
+def misled(step: int, clusters: Sequence[str], until: int = 4) -> list[Rollout]:
+    """As `write`, but the first `until` steps have wrong references, so that the gate takes the wrong criterion."""
     rollouts = write(step, clusters)
     return (
         [r.model_copy(update={"reference": f"{r.position} of {step}. {WRONG_TEXT}"}) for r in rollouts]
-        if step < 4
+        if step < until
         else rollouts
     )
 
@@ -457,6 +467,15 @@ async def test_a_revision_that_judges_the_next_batches_worse_gives_its_place_bac
     assert [m.decision for m in trainer.run.store.meta_steps()] == ["adopted", "rolled_back", "rejected"]
     assert trainer.run.revision.reason.startswith("back to ")
     assert trainer.run.store.verify() > 2
+    await trainer.close()
+
+
+async def test_a_revision_keeps_its_place_once_the_first_meta_step_after_it_has_examined_it(tmp_path: Path) -> None:
+    given = settings(first=SOUND, staleness=1, bridge="off", **GATED)
+    longer = partial(misled, until=8)
+    trainer = await Trainer(tmp_path, given, meta=Reviewer(EMPTY), write=longer).go(17)
+    assert [r.rubric for _, r in trainer.run.store.lineage()] == [rubric(SOUND), rubric(EMPTY)]
+    assert [d.step for d in trainer.run.store.decisions()] == [4, 8, 12, 16]
     await trainer.close()
 
 

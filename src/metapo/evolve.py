@@ -87,6 +87,8 @@ class Evolution:
         self._attempt = 0
         self._under_way: _UnderWay | None = None
         self._batch: Sequence[Rollout] = ()
+        self._told: set[str] = set()
+        self._adopted: set[str] = set()
         if chain := store.adoptions(cluster):
             self.first = InForce(chain[0].revision)
             self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
@@ -99,6 +101,7 @@ class Evolution:
             self._store.adopt(attempt, 0, self.in_force.revision)
         else:
             self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
+        self._adopted = {a.revision.id for a in chain}
         self._under_way = self._still_under_way(step)
         newest = self._store.last_step(step, self.cluster)
         if self._settings.meta.bridge != "off" and newest is not None:
@@ -149,15 +152,18 @@ class Evolution:
 
     def _due(self, step: int, rows: Sequence[Mapping[str, Any]]) -> str | None:
         """Why a meta step begins now; None where none does."""
-        adopted = {a.revision.id for a in self._store.adoptions(self.cluster)}
-        past = [Past(d.step, d.child_id in adopted) for d in self._store.decisions(self.cluster)]
+        if self._settings.meta.every == 0:
+            return None
+        past = [Past(d.step, d.child_id in self._adopted) for d in self._store.decisions(self.cluster)]
         since = past[-1].step if past else 0
         why = due(step, progress(row for row in rows if row["step"] >= since), past, self._settings.meta)
         if why is None:
             return None
         spent = self._store.spent(roles=("meta", "gate"))
         if allowed := self._settings.meta.budget.reached(spent.tokens, spent.cost_usd, self._store.n_begun()):
-            log.info("no meta step after %d, although it is due (%s): %s is reached", step, why, allowed)
+            if allowed not in self._told:
+                log.info("no meta step after %d, although it is due (%s): %s is reached", step, why, allowed)
+            self._told.add(allowed)
             return None
         return why
 
@@ -202,10 +208,11 @@ class Evolution:
         )
 
     def _former(self, parent: Revision, lineage: Sequence[Revision]) -> Revision | None:
-        """The revision that a meta step replaced by `parent`; None where people decided that, or it is a return
-        itself."""
-        brought = [d.decision for d in self._store.decisions(self.cluster) if d.child_id == parent.id]
-        if brought != [Decision.ADOPTED.value]:
+        """The revision that a meta step replaced by `parent`, for the first meta step since; None where people decided
+        that, or it is a return itself."""
+        ended = self._store.decisions(self.cluster)
+        brought = [d.decision for d in ended if d.child_id == parent.id]
+        if brought != [Decision.ADOPTED.value] or any(d.parent_id == parent.id for d in ended):
             return None
         return next((r for r in lineage if r.id in parent.parents), None)
 
@@ -261,6 +268,7 @@ class Evolution:
             scale = found.scale(self.in_force.scale)
         self._store.adopt(self._attempt, step, child, self.cluster, factor=scale.factor, shift=scale.shift)
         self.in_force = InForce(child, scale)
+        self._adopted.add(child.id)
         if found:
             self._note(self._row("bridge", step) | {f"bridge/{k}": v for k, v in vars(found).items()})
 

@@ -199,13 +199,8 @@ class Gate:
         return change.finding(Check.FRESH, await self._gains(child, change))
 
     async def _gains(self, child: Rubric, fresh: "_Change") -> bool:
-<<<<<<< HEAD
         """Does it order the fresh pairs better, and is that more than luck, both alone and together with the anchors?
         So what these lose counts against it, and what they gain makes up for that alone."""
-=======
-        """Does it order the fresh pairs better, by more than luck, both alone and together with the anchors? So what
-        these lose counts against it, and what they gain makes up for that alone."""
->>>>>>> 1da6939 (Pinned pairs come first: say so in the settings)
         if fresh.by_luck > LUCK:
             return False
         anchors = self.exam.anchors if self._settings.anchors else ()
