@@ -74,7 +74,7 @@ def test_a_tiny_model_trains_on_real_prompts_against_a_server(
         assert {r.rollout.prompt for r in rollouts} <= set(essay_prompts)
         assert server.n_requests >= 32
         steps = store.meta_steps()
-        assert [m.step for m in steps] == [2, 4]
+        assert [m.step for m in steps] == [2], "one after the last step would score nothing"
         assert all(m.decision == "failed" and m.reason for m in steps), "verdicts are no rubric: the parent stays"
         assert store.verify() == 1
         store.close()
