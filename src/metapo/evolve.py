@@ -22,7 +22,7 @@ from metapo.evidence import gather_evidence, known_pairs
 from metapo.judge.ledger import Ledger, account
 from metapo.meta.schedule import Past, due, progress
 from metapo.meta.step import Decision, MetaStep, Reviser, Senses
-from metapo.people import rule, waiting
+from metapo.people import rule, waiting_in
 from metapo.records import call_records, meta_step_record, records_of, take_records
 from metapo.reward import Scored
 from metapo.rollout import Rollout
@@ -30,7 +30,7 @@ from metapo.rubric import Revision, Rubric
 from metapo.scale import Bridge, Scale, bridge
 from metapo.scorer import InForce
 from metapo.settings import Settings
-from metapo.store import ActRecord, BegunRecord, CallRecord, DecisionRecord, MetaStepRecord, Store
+from metapo.store import BegunRecord, CallRecord, DecisionRecord, MetaStepRecord, Store
 
 Event = dict[str, Any]
 """A row of the run's metrics."""
@@ -245,19 +245,13 @@ class Evolution:
     async def _rulings(self, step: int, senses: Senses) -> None:
         """What people decided since the last boundary."""
         for act in self._store.open_acts(self.cluster, step):
-            ruling = rule(act, self.in_force.revision, self._waiting(act), step)
+            candidates = [m.child for m in waiting_in(self._store, self.cluster, act) if m.child]
+            ruling = rule(act, self.in_force.revision, candidates, step)
             if ruling.child is not None:
                 await self._adopt(step, ruling.child, senses)
             self._store.take_act(self._attempt, step, act.id, self.cluster, ruling.outcome)
             log.info("%s by %s: %s", act.kind.value, act.who, ruling.outcome)
             self._note(self._row("act", step) | {"act": act.kind.value, "who": act.who, "outcome": ruling.outcome})
-
-    def _waiting(self, act: ActRecord) -> list[Revision]:
-        """The revisions that wait for approval when this act is taken."""
-        decided = [a for a in self._store.acts() if a.id < act.id and a.cluster in (None, self.cluster)]
-        taken_at = {number: step for number, of, step, _ in self._store.outcomes_of_acts() if of == self.cluster}
-        found = waiting(self._store.meta_steps(self.cluster), decided, taken_at)
-        return [record.child for record in found if record.child]
 
     async def _adopt(self, step: int, child: Revision, senses: Senses) -> None:
         """From here on `child` scores. With a bridge the newest batch is scored under both, so that the change of scale

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from metapo.rubric import Revision, Rubric
-from metapo.store import ActKind, ActRecord, MetaStepRecord
+from metapo.store import ActKind, ActRecord, MetaStepRecord, Store
 
 WAITING = "waiting"
 
@@ -32,6 +32,13 @@ def waiting(
         return record.decision == WAITING and all(known.get(i, record.step + 1) <= record.step for i in about)
 
     return [m for m in meta_steps if m.child and is_open(m, m.child)]
+
+
+def waiting_in(store: Store, cluster: str, before: ActRecord | None = None) -> list[MetaStepRecord]:
+    """What waits for approval in a cluster; with `before`, what does when this act is taken."""
+    acts = [a for a in store.acts() if a.cluster in (None, cluster) and (before is None or a.id < before.id)]
+    taken_at = {number: step for number, of, step, _ in store.outcomes_of_acts() if of == cluster}
+    return waiting(store.meta_steps(cluster), acts, taken_at)
 
 
 def foresee(

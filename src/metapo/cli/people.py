@@ -52,8 +52,10 @@ _in_cluster = click.option("--cluster", help="For this cluster of prompts alone 
 def waiting(run: Path) -> None:
     """Print the revisions that wait for approval (meta.approve: manual): why they were proposed, what the gate
     measured, and how to see the difference."""
+    from metapo.people import waiting_in
+
     with _opened(run) as store:
-        found = [one for cluster in _clusters(store) for one in _waiting(store, cluster)]
+        found = [one for cluster in _clusters(store) for one in waiting_in(store, cluster)]
         for one in found:
             _show_waiting(run, store, one)
     click.echo(f"{counted(len(found), 'revision waits', 'revisions wait')} for approval" if found else "nothing waits")
@@ -137,8 +139,7 @@ def pin(run: Path, criterion: str, why: str, by: str | None, cluster: str | None
     """Pin the criterion with the id CRITERION: no meta step may change it or take it out."""
     from metapo.store import ActKind
 
-    with _opened(run) as store:
-        _note(store, replace(_act(ActKind.PIN, who=_who(by), why=why, cluster=cluster), criterion=criterion))
+    _set_pin(run, criterion, ActKind.PIN, why, by, cluster)
 
 
 @click.command()
@@ -150,8 +151,12 @@ def unpin(run: Path, criterion: str, why: str, by: str | None, cluster: str | No
     """Leave the criterion with the id CRITERION to meta steps again."""
     from metapo.store import ActKind
 
+    _set_pin(run, criterion, ActKind.UNPIN, why, by, cluster)
+
+
+def _set_pin(run: Path, criterion: str, kind: "ActKind", why: str, by: str | None, cluster: str | None) -> None:
     with _opened(run) as store:
-        _note(store, replace(_act(ActKind.UNPIN, who=_who(by), why=why, cluster=cluster), criterion=criterion))
+        _note(store, replace(_act(kind, who=_who(by), why=why, cluster=cluster), criterion=criterion))
 
 
 def _act(kind: "ActKind", *, who: str, why: str, about: str | None = None, cluster: str | None = None) -> "ActRecord":
@@ -332,18 +337,12 @@ def _pinned(store: "Store") -> "list[AnchorRecord]":
     return [one for one in store.anchors() if one.source == Source.ANCHOR]
 
 
-def _waiting(store: "Store", cluster: str) -> "list[MetaStepRecord]":
-    from metapo.people import waiting as waiting_of
-
-    taken_at = {number: step for number, of, step, _ in store.outcomes_of_acts() if of == cluster}
-    mine = [act for act in store.acts() if act.cluster in (None, cluster)]
-    return waiting_of(store.meta_steps(cluster), mine, taken_at)
-
-
 def _find(store: "Store", prefix: str, cluster: str | None) -> tuple[str, str | None]:
     """The waiting revision whose id starts with `prefix`, and its cluster, None where it waits in several.
     Raises ActRefused."""
-    found = [(m.child.id, of) for of in _clusters(store, cluster) for m in _waiting(store, of) if m.child]
+    from metapo.people import waiting_in
+
+    found = [(m.child.id, of) for of in _clusters(store, cluster) for m in waiting_in(store, of) if m.child]
     ids = {child_id for child_id, _ in found if child_id.startswith(prefix)}
     if len(ids) != 1:
         others = f"these wait: {', '.join(sorted({i[:10] for i, _ in found}))}" if found else "none does"

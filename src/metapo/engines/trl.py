@@ -9,8 +9,8 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -310,7 +310,7 @@ def train(
     reward = EvolvingReward.open(
         folder, settings, resume=resume, judge=judge, meta=meta, observe=observe, anchors=anchors
     )
-    try:
+    with closing(reward), _disk_watched(folder):
         trainer_class = GRPOTrainer if settings.engine.algorithm == "grpo" else RLOOTrainer
         trainer = trainer_class(
             model=model,
@@ -330,8 +330,14 @@ def train(
             if reward.error is not None:
                 raise reward.error
         _save_policy(trainer, folder / POLICY)
+
+
+@contextmanager
+def _disk_watched(folder: Path) -> Iterator[None]:
+    """Raises RunError for a full disk. Each writer reports it in its own words, so the disk itself is asked."""
+    try:
+        yield
     except (OSError, RuntimeError, SafetensorError) as e:
-        # Each writer reports a full disk in its own words, so the disk itself is asked.
         n_free = shutil.disk_usage(folder).free
         if n_free > NEARLY_FULL_BYTES:
             raise
@@ -339,8 +345,6 @@ def train(
             f"the disk that holds {folder} has only {n_free / 1e6:.1f} MB left, and writing failed: {e}. "
             "Free some space, then resume the run."
         ) from e
-    finally:
-        reward.close()
 
 
 def _save_policy(trainer: Any, folder: Path) -> None:

@@ -163,14 +163,14 @@ class Gate:
         """The checks that are switched on, the cheap ones first, up to the first that fails: what comes after it costs
         nothing. `problems` is what is wrong with the form. Raises ChatMisconfigured."""
         findings = [Finding(Check.FORM, not problems, "; ".join(problems) or "valid")]
-        checks: Mapping[Check, Callable[[], Awaitable[Finding]]] = {
-            Check.FRESH: lambda: self._fresh(child),
-            Check.ANCHORS: lambda: self._anchors(child),
-            Check.ATTACK: lambda: self._attack(child, attacks),
-        }
-        for check, run in checks.items():
-            if findings[-1].passed and getattr(self._settings, check.value):
-                findings.append(await run())
+        checks: tuple[tuple[bool, Callable[[], Awaitable[Finding]]], ...] = (
+            (self._settings.fresh, lambda: self._fresh(child)),
+            (self._settings.anchors, lambda: self._anchors(child)),
+            (self._settings.attack, lambda: self._attack(child, attacks)),
+        )
+        for is_on, check in checks:
+            if is_on and findings[-1].passed:
+                findings.append(await check())
         measured = any(f.check is Check.FRESH for f in findings)
         return Report(tuple(findings), await self.measure(child, self.exam.fresh) if measured else None)
 

@@ -34,36 +34,34 @@ def migrate(db: sa.Connection) -> int:
     return len(MIGRATIONS) - done
 
 
+def _run(db: sa.Connection, script: str) -> None:
+    for statement in script.split(";"):
+        if statement.strip():
+            db.execute(sa.text(statement))
+
+
 @migration
 def m001_first(db: sa.Connection) -> None:
     """Attempts, lineage, rollouts, verdicts, calls, meta steps, and a view per question that people ask."""
-    for statement in _M001.split(";"):
-        if statement.strip():
-            db.execute(sa.text(statement))
+    _run(db, _M001)
 
 
 @migration
 def m002_judging(db: sa.Connection) -> None:
     """What a call cost and where it went, expected points and evidence, opinions of several judges, known answers."""
-    for statement in _M002.split(";"):
-        if statement.strip():
-            db.execute(sa.text(statement))
+    _run(db, _M002)
 
 
 @migration
 def m003_accounts(db: sa.Connection) -> None:
     """Calls that belong to no rollout, who answered an attempt, and what the levels' probabilities summed up to."""
-    for statement in _M003.split(";"):
-        if statement.strip():
-            db.execute(sa.text(statement))
+    _run(db, _M003)
 
 
 @migration
 def m004_evolution(db: sa.Connection) -> None:
     """Lineages by cluster, meta steps that overlap training, what the gate found, anchors, and what people decide."""
-    for statement in _M004.split(";"):
-        if statement.strip():
-            db.execute(sa.text(statement))
+    _run(db, _M004)
 
 
 # A row is live unless a later attempt wrote it anew: one that resumed before its step, or at it where the row's work

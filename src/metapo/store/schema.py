@@ -1,8 +1,28 @@
 """The tables as the newest migration leaves them; a test compares the two."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+
+
+def _call() -> list[sa.Column[Any]]:
+    """What is kept of every request."""
+    return [
+        sa.Column("reply", sa.Text, nullable=False),
+        sa.Column("error", sa.Text, nullable=False),
+        sa.Column("model", sa.Text, nullable=False),
+        sa.Column("finish_reason", sa.Text, nullable=False),
+        sa.Column("prompt_tokens", sa.Integer),
+        sa.Column("completion_tokens", sa.Integer),
+        sa.Column("latency_s", sa.Float, nullable=False),
+        sa.Column("role", sa.Text, nullable=False),
+        sa.Column("endpoint", sa.Text, nullable=False),
+        sa.Column("cached_tokens", sa.Integer),
+        sa.Column("cost_usd", sa.Float),
+    ]
+
 
 attempt = sa.Table(
     "attempt",
@@ -109,17 +129,7 @@ judge_call = sa.Table(
     metadata,
     sa.Column("rollout_id", sa.Text, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("reply", sa.Text, nullable=False),
-    sa.Column("error", sa.Text, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("finish_reason", sa.Text, nullable=False),
-    sa.Column("prompt_tokens", sa.Integer),
-    sa.Column("completion_tokens", sa.Integer),
-    sa.Column("latency_s", sa.Float, nullable=False),
-    sa.Column("role", sa.Text, nullable=False),
-    sa.Column("endpoint", sa.Text, nullable=False),
-    sa.Column("cached_tokens", sa.Integer),
-    sa.Column("cost_usd", sa.Float),
+    *_call(),
 )
 other_call = sa.Table(
     "other_call",
@@ -127,17 +137,7 @@ other_call = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("attempt_id", sa.Integer),
     sa.Column("step", sa.Integer, nullable=False),
-    sa.Column("reply", sa.Text, nullable=False),
-    sa.Column("error", sa.Text, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("finish_reason", sa.Text, nullable=False),
-    sa.Column("prompt_tokens", sa.Integer),
-    sa.Column("completion_tokens", sa.Integer),
-    sa.Column("latency_s", sa.Float, nullable=False),
-    sa.Column("role", sa.Text, nullable=False),
-    sa.Column("endpoint", sa.Text, nullable=False),
-    sa.Column("cached_tokens", sa.Integer),
-    sa.Column("cost_usd", sa.Float),
+    *_call(),
 )
 meta_begun = sa.Table(
     "meta_begun",
