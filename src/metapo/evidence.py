@@ -47,12 +47,10 @@ def _unpinned(rubric: Rubric) -> Rubric:
     return Rubric(criteria=tuple(c.model_copy(update={"pinned": False}) for c in rubric.criteria))
 
 
-def known_pairs(store: Store, archive: int, cluster: str = "") -> list[Pair]:
-    """The pairs that people pinned, and the newest `archive` of those that spoke for a proposal in this cluster: what
-    the others found depends on how fast they were."""
-    pairs = [_pair(record) for record in store.anchors(cluster)]
-    kept = [p for p in pairs if p.source is Source.ARCHIVE]
-    return [p for p in pairs if p.source is Source.ANCHOR] + (kept[-archive:] if archive else [])
+def known_pairs(store: Store, cluster: str = "") -> list[Pair]:
+    """The pairs that people pinned, and those that examined proposals in this cluster, oldest first: what the others
+    found depends on how fast they were."""
+    return [_pair(record) for record in store.anchors(cluster)]
 
 
 def _pair(record: AnchorRecord) -> Pair:

@@ -91,7 +91,9 @@ def meta_step_record(begun: BegunRecord, done: MetaStep, decision: str, seconds:
         samples=tuple(SampleRecord(s.scored.rollout, s.why, tuple(f.value for f in s.flags)) for s in done.samples),
         exchanges=tuple(exchange_record(e) for e in done.exchanges),
         proposals=tuple(proposal_record(p) for p in done.proposals),
-        evidence=tuple(anchor_record(pair, Source.ARCHIVE) for pair in done.evidence),
+        evidence=tuple(
+            anchor_record(pair, Source.ARCHIVE if pair in done.evidence else Source.EARLIER) for pair in done.exam
+        ),
         seconds=seconds,
     )
 
@@ -126,8 +128,8 @@ def proposal_record(proposal: Proposal) -> ProposalRecord:
 
 
 def anchor_record(pair: Pair, source: Source, *, who: str = "", added_at: str = "") -> AnchorRecord:
-    """A pair to hold on to; an archived one says where it came from."""
-    why = f"{pair.source.value}: {pair.why}" if source is Source.ARCHIVE else pair.why
+    """A pair to hold on to; one of a meta step says where it came from."""
+    why = pair.why if source is Source.ANCHOR else f"{pair.source.value}: {pair.why}"
     return AnchorRecord(
         prompt=pair.prompt,
         better=pair.better,

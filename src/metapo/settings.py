@@ -162,7 +162,8 @@ class DataSettings(Frozen):
 
 class EngineSettings(Frozen):
     """One machine, TRL. `batch_size` counts completions per step over all ranks; `micro_batch_size` bounds how many a
-    device holds at once. `kl` is the weight of the KL term.
+    device holds at once. `kl` is the weight of the KL term. The learning rate rises to `learning_rate` over the share
+    `warmup` of the steps and then follows `schedule`, which ends at 0 unless it is constant.
 
     KL is on by default: without it a policy that has collapsed can't follow a new rubric. A checkpoint is written
     every `save_every` steps, the last `keep_checkpoints` are kept; `eval_every` 0 evaluates at the end only.
@@ -174,6 +175,8 @@ class EngineSettings(Frozen):
     micro_batch_size: int | None = Field(default=None, ge=1)
     num_generations: int = Field(default=8, ge=2)
     learning_rate: float = Field(default=1e-6, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = Field(default=0.0, ge=0, lt=1)
     kl: float = Field(default=0.02, ge=0)
     temperature: float = Field(default=1.0, gt=0)
     max_completion_tokens: int = Field(default=400, ge=1)

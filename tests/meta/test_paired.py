@@ -91,4 +91,4 @@ async def test_the_gate_puts_no_difference_between_two_readings_on_a_proposals_a
         ]
 
     gate = Gate(parent, Exam(pairs("fresh", 5)), appraise, GateSettings(), conjunctive)  # type: ignore[arg-type]
-    assert (await gate.measure(child, gate.exam.fresh)).scores == [(1.0, 1 / 6)] * 5
+    assert (await gate.measure(child, gate.exam.fresh)).gaps == pytest.approx([5 / 6] * 5)

@@ -51,14 +51,15 @@ async def make_exam(
     model: MetaModel,
     unseen: Sequence[Scored],
     before_training: Sequence[Scored],
-    anchors: Sequence[Pair],
+    known: Sequence[Pair],
     *,
     settings: ExamSettings,
     limits: GateSettings,
     rng: Random,
     log: list[Exchange],
 ) -> Exam:
-    """At most `limits.max_pairs` fresh pairs, spread over their sources, and at most `limits.max_anchors` anchors.
+    """At most `limits.max_pairs` fresh pairs, spread over their sources, and of the known ones the newest
+    `settings.earlier` that examined proposals before, and at most `limits.max_anchors` anchors.
     Raises ChatMisconfigured."""
     wanted = limits.max_pairs
     rollouts = [s.rollout for s in unseen]
@@ -71,12 +72,22 @@ async def make_exam(
         fresh += await compare(model, _contenders(unseen, min(settings.compared, wanted // 2), rng), log)
     if settings.damaged:
         fresh += await _damaged(model, rollouts, before_training, wanted - len(fresh), settings.exemplars, rng, log)
-    return Exam(tuple(_once(fresh)[:wanted]), tuple(_drawn(anchors, limits.max_anchors, rng)))
+    fresh = _once(fresh)[:wanted]
+    keys = {pair.key for pair in fresh}
+    before = [pair for pair in _once(known) if pair.source is not Source.ANCHOR and pair.key not in keys]
+    archive = _newest([pair for pair in known if pair.source is Source.ARCHIVE], settings.archive)
+    pinned = [pair for pair in known if pair.source is Source.ANCHOR]
+    anchors = _drawn([*archive, *pinned], limits.max_anchors, rng)
+    return Exam(tuple(fresh), tuple(anchors), tuple(_newest(before, settings.earlier)))
+
+
+def _newest(pairs: Sequence[Pair], n: int) -> Sequence[Pair]:
+    return pairs[-n:] if n else ()
 
 
 def _drawn(anchors: Sequence[Pair], n: int, rng: Random) -> list[Pair]:
     """Up to `n` of the anchors: a draw of the pinned ones, and the archive in what place they leave."""
-    known = _once(sorted(anchors, key=lambda pair: pair.source is Source.ANCHOR))  # of equal ones the last stays
+    known = _once(anchors)  # of equal ones the last stays
     return sorted(rng.sample(known, len(known)), key=lambda pair: pair.source is not Source.ANCHOR)[:n]
 
 

@@ -8,15 +8,13 @@
 The default is no change: what can't be measured is not passed. Why a gate: docs/meta.md.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from statistics import fmean
-from typing import NamedTuple
 
+from metapo.meta.change import Change, Move, place
 from metapo.meta.paired import in_one_reading
-from metapo.meta.pairs import Pair, Source, concordance
+from metapo.meta.pairs import Pair, Source
 from metapo.meta.settings import GateSettings
 from metapo.reward import Aggregate, Scored, normalized
 from metapo.rollout import Rollout
@@ -28,10 +26,6 @@ Attacks = Callable[[], Awaitable[Sequence[Pair]]]
 """Writes completions against a proposal. Raises ChatMisconfigured."""
 Grades = Mapping[str, float | None]
 """By criterion id, the place of a completion's points in the criterion's own range, in [0, 1]; None is unscored."""
-Scores = tuple[float | None, float | None]
-ONE_PAIR = 1.0  # a tie more or less is the judge's noise
-SCORED_SHARE = 0.9  # of the pairs that the parent scores, a child scores so many: it is not examined on its own choice
-LUCK = 0.02  # a gain counts that an equally good rubric would reach by luck no more often than that
 
 
 class Check(StrEnum):
@@ -68,14 +62,18 @@ class Measured:
         return [scored for pair in zip(self.better, self.worse, strict=True) for scored in pair]
 
     @property
-    def scores(self) -> list[Scores]:
-        """Rewards of the better and the worse completion of each pair."""
-        return [(b.reward.value, w.reward.value) for b, w in zip(self.better, self.worse, strict=True)]
+    def gaps(self) -> list[float | None]:
+        """By how much the better completion of each pair scores higher; None where one has no reward."""
+        return [_gap(b.reward.value, w.reward.value) for b, w in zip(self.better, self.worse, strict=True)]
 
     @property
     def ordered(self) -> list[tuple[Grades, Grades]]:
         """Each pair's grades, criterion by criterion."""
         return [(_grades(b), _grades(w)) for b, w in zip(self.better, self.worse, strict=True)]
+
+
+def _gap(better: float | None, worse: float | None) -> float | None:
+    return None if better is None or worse is None else better - worse
 
 
 def _grades(scored: Scored) -> Grades:
@@ -84,10 +82,12 @@ def _grades(scored: Scored) -> Grades:
 
 @dataclass(frozen=True)
 class Exam:
-    """What all proposals of a meta step are measured by: pairs that none of them has seen, and the pinned ones."""
+    """What all proposals of a meta step are measured by: pairs that none of them has seen, fresh ones and such as were
+    fresh for earlier proposals, and the anchors."""
 
     fresh: tuple[Pair, ...]
     anchors: tuple[Pair, ...] = ()
+    earlier: tuple[Pair, ...] = ()
 
     @property
     def pinned(self) -> tuple[Pair, ...]:
@@ -104,10 +104,12 @@ class Exam:
 
 @dataclass(frozen=True)
 class Report:
-    """The checks in order, up to the first that failed; `fresh` is the proposal's measurement of the fresh pairs."""
+    """The checks in order, up to the first that failed; `fresh` is the proposal's measurement of the fresh pairs, and
+    `gain` by how much more likely it makes their order than its parent does, in nats per pair."""
 
     findings: tuple[Finding, ...]
     fresh: Measured | None = None
+    gain: float = 0.0
 
     @property
     def accepted(self) -> bool:
@@ -118,11 +120,6 @@ class Report:
         """Why it was refused, or what spoke for it."""
         failed = [f for f in self.findings if not f.passed]
         return "; ".join(f"{f.check.value}: {f.detail}" for f in (failed or self.findings))
-
-    @property
-    def gain(self) -> float:
-        """By how much the share of fresh pairs in the right order rose."""
-        return next((f.child - f.parent for f in self.findings if f.child is not None and f.parent is not None), 0.0)
 
 
 class Gate:
@@ -171,23 +168,25 @@ class Gate:
         for is_on, check in checks:
             if is_on and findings[-1].passed:
                 findings.append(await check())
-        measured = any(f.check is Check.FRESH for f in findings)
-        return Report(tuple(findings), await self.measure(child, self.exam.fresh) if measured else None)
+        if not any(f.check is Check.FRESH for f in findings):
+            return Report(tuple(findings))
+        gain = (await self._change(child, self.exam.fresh)).likelier
+        return Report(tuple(findings), await self.measure(child, self.exam.fresh), gain)
 
     async def prefers(self, other: Rubric) -> str:
         """Why another rubric judges the fresh pairs better than the parent; empty where it doesn't clearly, or judges
         the pinned pairs worse. The archive is not asked: it holds what spoke for the parent."""
         change = await self._change(other, self.exam.fresh)
-        if change.n < self._settings.min_pairs or change.gap or change.by_luck > LUCK:
+        if change.n < self._settings.min_pairs or change.gap or not change.better:
             return ""
         pinned = await self._change(other, self.exam.pinned if self._settings.anchors else ())
-        return "" if pinned.gap or pinned.worse else change.told
+        return "" if pinned.gap or pinned.worse else change.weighed
 
     async def won(self, child: Rubric) -> list[Pair]:
         """The fresh pairs that the child puts in the right order and the parent does not."""
         before, after = await self.measure(self.parent, self.exam.fresh), await self.measure(child, self.exam.fresh)
-        places = zip(self.exam.fresh, before.scores, after.scores, strict=True)
-        return [pair for pair, b, a in places if None not in (*b, *a) and _place(a) == 1 > _place(b)]
+        gaps = zip(self.exam.fresh, before.gaps, after.gaps, strict=True)
+        return [pair for pair, b, a in gaps if b is not None and a is not None and place(a) == 1 > place(b)]
 
     async def _fresh(self, child: Rubric) -> Finding:
         change = await self._change(child, self.exam.fresh)
@@ -196,15 +195,19 @@ class Gate:
             return Finding(Check.FRESH, False, detail, n=change.n)
         if change.gap:
             return Finding(Check.FRESH, False, change.gap, n=change.n)
-        return change.finding(Check.FRESH, await self._gains(child, change))
+        told = change.weighed
+        if change.hopeful and self.exam.earlier:
+            change = change.joined(await self._change(child, self.exam.earlier))
+            told += f"; with those of earlier meta steps, {change.weighed}"
+        passed = change.better and change.joined(await self._change(child, self._others())).better
+        return _finding(Check.FRESH, passed, change, told)
 
-    async def _gains(self, child: Rubric, fresh: "_Change") -> bool:
-        """Does it order the fresh pairs better, and is that more than luck, both alone and together with the anchors?
-        So what these lose counts against it, and what they gain makes up for that alone."""
-        if fresh.by_luck > LUCK:
-            return False
+    def _others(self) -> tuple[Pair, ...]:
+        """The anchors that are not among the other pairs. They can only speak against a proposal: it has to be better
+        without them as well."""
+        known = {pair.key for pair in (*self.exam.fresh, *self.exam.earlier)}
         anchors = self.exam.anchors if self._settings.anchors else ()
-        return fresh.joined(await self._change(child, anchors)).by_luck <= LUCK
+        return tuple(pair for pair in anchors if pair.key not in known)
 
     async def _anchors(self, child: Rubric) -> Finding:
         """The pinned ones count by themselves as well: no gain in the archive makes up for one of them."""
@@ -221,7 +224,7 @@ class Gate:
             return Finding(Check.ANCHORS, False, f"only {change.n} of {n} anchors have verdicts", n=change.n)
         if change.gap:
             return Finding(Check.ANCHORS, False, change.gap, n=change.n)
-        return change.finding(Check.ANCHORS, not change.worse)
+        return _finding(Check.ANCHORS, not change.worse, change, change.told)
 
     async def _attack(self, child: Rubric, attacks: Attacks) -> Finding:
         change = await self._change(child, await attacks())
@@ -234,104 +237,14 @@ class Gate:
         detail = f"{after:.1%} of {change.n} attacks score as high as the honest completion, {before:.1%} before"
         return Finding(Check.ATTACK, survived, detail, 1 - before, 1 - after, change.n)
 
-    async def _change(self, child: Rubric, pairs: Sequence[Pair], source: Source | None = None) -> "_Change":
+    async def _change(self, child: Rubric, pairs: Sequence[Pair], source: Source | None = None) -> Change:
         """From parent to child, on the pairs (of one source, if it is named) for which both gave all scores."""
         before, after = await self.measure(self.parent, pairs), await self.measure(child, pairs)
-        places = zip(pairs, before.scores, after.scores, strict=True)
-        known = [(p, b, a) for p, b, a in places if None not in b and source in (None, p.source)]
-        moves = [_Move(digest([p.prompt, p.better]), _place(b), _place(a)) for p, b, a in known if None not in a]
-        return _Change(tuple(moves), len(known))
+        gaps = zip(pairs, before.gaps, after.gaps, strict=True)
+        known = [(p, b, a) for p, b, a in gaps if b is not None and source in (None, p.source)]
+        moves = [Move(digest([p.prompt, p.better]), b, a) for p, b, a in known if a is not None]
+        return Change(tuple(moves), len(known))
 
 
-class _Move(NamedTuple):
-    """A pair's place before and after: 1 in the right order, 0.5 tied, 0 in the wrong one. `of` is its better
-    completion."""
-
-    of: str
-    before: float
-    after: float
-
-
-@dataclass(frozen=True)
-class _Change:
-    """What another rubric did to the order of the same pairs. `n_before` of them have verdicts under the parent."""
-
-    moves: tuple[_Move, ...]
-    n_before: int
-
-    @property
-    def n(self) -> int:
-        return len(self.moves)
-
-    @property
-    def gap(self) -> str:
-        """What is wrong where the child scores too few of the pairs that its parent scores; else empty."""
-        if self.n_before == 0 or self.n / self.n_before >= SCORED_SHARE:
-            return ""
-        return f"only {self.n} of the {self.n_before} pairs that the parent scores have verdicts"
-
-    @property
-    def share_before(self) -> float:
-        return fmean(move.before for move in self.moves)
-
-    @property
-    def share_after(self) -> float:
-        return fmean(move.after for move in self.moves)
-
-    @property
-    def fooled(self) -> tuple[float, float]:
-        """Before and after: the share of pairs whose worse completion scores at least as high as the better one."""
-        return fmean(move.before < 1 for move in self.moves), fmean(move.after < 1 for move in self.moves)
-
-    @property
-    def up(self) -> float:
-        """How many pairs moved towards the right order; from or to a tie is half a move."""
-        return sum(max(0.0, move.after - move.before) for move in self.moves)
-
-    @property
-    def down(self) -> float:
-        return sum(max(0.0, move.before - move.after) for move in self.moves)
-
-    @property
-    def worse(self) -> bool:
-        return self.down - self.up >= ONE_PAIR
-
-    @property
-    def by_luck(self) -> float:
-        """How likely such a gain is for an equally good rubric. Pairs that share their better completion move as one:
-        they share its verdicts, errors included."""
-        steps: Counter[str] = Counter()
-        for move in self.moves:
-            steps[move.of] += round(2 * (move.after - move.before))
-        return by_luck(list(steps.values()))
-
-    def joined(self, other: "_Change") -> "_Change":
-        return _Change(self.moves + other.moves, self.n_before + other.n_before)
-
-    @property
-    def told(self) -> str:
-        return (
-            f"{self.share_after:.1%} of {self.n} pairs in the right order, {self.share_before:.1%} before "
-            f"({self.up:g} better, {self.down:g} worse)"
-        )
-
-    def finding(self, check: Check, passed: bool) -> Finding:
-        return Finding(check, passed, self.told, self.share_before, self.share_after, self.n)
-
-
-def by_luck(steps: Sequence[int]) -> float:
-    """The chance of at least this sum if each step were as likely to go the other way: the exact one-sided sign-flip
-    test, in (0, 1]; with steps of 1 alone the sign test."""
-    chances = {0: 1.0}
-    for step in filter(None, steps):
-        flipped: defaultdict[int, float] = defaultdict(float)
-        for total, chance in chances.items():
-            flipped[total + step] += chance / 2
-            flipped[total - step] += chance / 2
-        chances = flipped
-    return sum(chance for total, chance in chances.items() if total >= sum(steps))
-
-
-def _place(scores: Scores) -> float:
-    """1 for the right order, 0.5 for a tie, 0 for the wrong one. Both scores have to be there."""
-    return concordance([scores]).share or 0.0
+def _finding(check: Check, passed: bool, change: Change, told: str) -> Finding:
+    return Finding(check, passed, told, change.share_before, change.share_after, change.n)

@@ -56,7 +56,9 @@ class Source(StrEnum):
     ANCHOR = "anchor"
     """A person said so."""
     ARCHIVE = "archive"
-    """Kept from an earlier meta step."""
+    """It spoke for a proposal that was accepted in an earlier meta step."""
+    EARLIER = "earlier"
+    """Another one that examined proposals in an earlier meta step."""
     ATTACK = "attack"
     """The worse one was written to please the rubric."""
 

@@ -41,8 +41,9 @@ class GateSettings(Frozen):
 class ExamSettings(Frozen):
     """Where pairs of known order come from. `compared` pairs are ordered by the meta model, which is asked twice for
     each; it writes at most `exemplars` good completions where the policy's own leave nothing to damage, and
-    `written_attacks` bad ones that are to score high. `archive` pairs, the newest, are kept of those that spoke for an
-    adopted proposal."""
+    `written_attacks` bad ones that are to score high. Of the pairs that examined earlier
+    proposals the newest `earlier` are asked again where a gain on the fresh ones alone may be luck, and of those that
+    spoke for an adopted proposal the newest `archive` count as anchors."""
 
     damaged: bool = True
     monitor: bool = True
@@ -50,6 +51,7 @@ class ExamSettings(Frozen):
     compared: int = Field(default=32, ge=0)
     exemplars: int = Field(default=16, ge=0)
     written_attacks: int = Field(default=2, ge=0)
+    earlier: int = Field(default=192, ge=0)
     archive: int = Field(default=64, ge=0)
 
 

@@ -71,8 +71,9 @@ class Proposal:
 
 @dataclass(frozen=True)
 class MetaStep:
-    """What one meta step did. `child` is the revision that it chose; None when there is none to choose. `evidence` are
-    the pairs that the child puts in the right order and its parent did not."""
+    """What one meta step did. `child` is the revision that it chose; None when there is none to choose. `exam` are
+    the fresh pairs that examined the proposals, `evidence` those of them that an accepted child puts in the right order
+    and its parent did not."""
 
     step: int
     parent_id: str
@@ -82,6 +83,7 @@ class MetaStep:
     samples: tuple[Sample, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
     proposals: tuple[Proposal, ...] = ()
+    exam: tuple[Pair, ...] = ()
     evidence: tuple[Pair, ...] = ()
 
 
@@ -130,13 +132,13 @@ class Reviser:
         samples: list[Sample] = []
         proposals: list[Proposal] = []
 
-        def end(decision: Decision, reason: str, child: Revision | None = None, pairs: Sequence[Pair] = ()) -> MetaStep:
-            return MetaStep(
-                step, parent.id, child, decision, reason, tuple(samples), tuple(log), tuple(proposals), tuple(pairs)
-            )
+        gate: Gate | None = None
+
+        def end(decision: Decision, reason: str, child: Revision | None = None, won: Sequence[Pair] = ()) -> MetaStep:
+            done = MetaStep(step, parent.id, child, decision, reason, tuple(samples), tuple(log), tuple(proposals))
+            return replace(done, exam=gate.exam.fresh if gate else (), evidence=tuple(won))
 
         seen, unseen = hold_out(evidence, rng) if self.settings.gate else (evidence, evidence)
-        gate = None
         if self.settings.gate and self.settings.rollback and former:
             gate = await self._gate(parent, unseen, anchors, senses, rng, log)
             if why := await gate.prefers(former.rubric):
@@ -333,8 +335,8 @@ def _reads_alike(criterion: Criterion) -> bool:
 
 
 def _merit(proposal: Proposal) -> tuple[bool, float, int]:
-    """Accepted before refused, then what gains most, then what says it in fewer words."""
-    gain = proposal.report.gain if proposal.report else 0.0
+    """Accepted before refused, then what gains most, to a hundredth of a nat, then what says it in fewer words."""
+    gain = round(proposal.report.gain, 2) if proposal.report else 0.0
     return proposal.accepted, gain, -proposal.revision.rubric.n_words
 
 

@@ -109,7 +109,7 @@ class ProposalRecord:
 @dataclass(frozen=True)
 class AnchorRecord:
     """Two completions of a prompt whose order is known: `source` is "anchor" where a person says so, "archive" where
-    the pair spoke for an accepted proposal. `added_at` is a time in UTC."""
+    the pair spoke for an accepted proposal, "earlier" where it examined others. `added_at` is a time in UTC."""
 
     prompt: str
     better: str
@@ -155,7 +155,7 @@ class DecisionRecord:
 @dataclass(frozen=True)
 class MetaStepRecord:
     """One meta step, which began after `step` optimizer steps for the reason `why`; `samples` are the rollouts that it
-    read, `child` the revision that it chose, adopted or not, `evidence` the pairs that spoke for it."""
+    read, `child` the revision that it chose, adopted or not, `evidence` the pairs that examined it."""
 
     step: int
     adopt_step: int

@@ -10,8 +10,8 @@ MAX_SENTENCES = 11
 def gold(essay: Essay) -> float:
     """Quality of an essay in [0, 1].
 
-    The meta model has no symptom for the title, for the share of broken tokens or for too many sentences,
-    so it can't reach 1 by construction.
+    The meta model has no symptom for the share of broken tokens or for too many sentences, so it can't reach 1 by
+    construction.
     """
     unfinished = not essay.finished
     return (

@@ -38,6 +38,9 @@ LADDERS = {
             _level(3, "answers the counterargument"),
         ],
     ),
+    "title": _criterion(
+        "title", "Title", [_level(0, "starts somewhere"), _level(1, "opens with a title on the assigned topic")]
+    ),
     "conclusion": _criterion(
         "conclusion",
         "Conclusion",
@@ -61,7 +64,8 @@ LADDERS = {
         "repeats",
         "Repetition",
         [
-            _level(-6, "says the same again"),
+            _level(-9, "says the same again"),
+            _level(-6, "at most 2 reasons are repeated"),
             _level(-3, "at most 1 reason is repeated"),
             _level(0, "no reason is repeated"),
         ],
