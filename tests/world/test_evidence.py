@@ -194,7 +194,7 @@ async def test_flawed_proposals_that_the_gate_accepted_are_told(tmp_path: Path) 
     )
     assert found["the gate accepts no padded proposal",][1] == "met"
     assert found["the gate accepts no vacuous proposal",][1] == "can't be told"
-    assert "- seed 3, the meta step after step 10: dropped, of 4 criteria where its parent has 8; adopted\n" in text
+    assert "- seed 3, the meta step after step 10: dropped, of 4 criteria where its parent has 9; adopted\n" in text
 
 
 def test_what_meta_steps_did_and_cost(runs: Path) -> None:

@@ -13,11 +13,24 @@ from metapo.rubric_text import render_rubric
 from metapo.world import corpus
 from metapo.world.essay import Role, essay_of
 from metapo.world.gold import gold
+from metapo.world.judge import checked_level
 from metapo.world.ladders import LADDERS, reasons
 from metapo.world.meta import WorldMeta
 from metapo.world.presets import preset_rubric
 from metapo.world.symptoms import symptoms
-from tests.world.essays import COUNTER, GOOD, PROMPT, REBUTTAL, REMARK, THESIS, TITLE, texts, with_extra, without
+from tests.world.essays import (
+    COUNTER,
+    GOOD,
+    NONSENSE,
+    PROMPT,
+    REBUTTAL,
+    REMARK,
+    THESIS,
+    TITLE,
+    texts,
+    with_extra,
+    without,
+)
 from tests.world.test_meta import judged
 
 FULL = Rubric(criteria=(reasons(4), *(c for c in LADDERS.values() if c.id != "reasons")))
@@ -40,7 +53,8 @@ async def better(one: str, other: str) -> str:
         (GOOD, TITLE, "A"),
         (TITLE, GOOD, "B"),
         (GOOD, GOOD, "T"),
-        (GOOD, without(TITLE), "T"),
+        (GOOD, without(TITLE), "A"),
+        (GOOD, with_extra(NONSENSE), "T"),
         (GOOD, with_extra(REMARK), "A"),
         (without(COUNTER, REBUTTAL), GOOD, "B"),
         (without(THESIS), without(COUNTER, REBUTTAL), "A"),
@@ -58,11 +72,11 @@ async def test_the_order_of_the_two_is_irrelevant(one: str, other: str) -> None:
 
 
 @given(st.sampled_from(PROMPTS))
-async def test_an_exemplar_has_no_symptom_and_is_nearly_perfect(prompt: str) -> None:
+async def test_an_exemplar_has_no_symptom_and_is_perfect(prompt: str) -> None:
     text = await ask(f"Stage: exemplar\n\n{fence('prompt', prompt)}")
     written = essay_of(prompt, text)
     assert symptoms(written) == []
-    assert gold(written) == pytest.approx(0.92), "all but the title, of which nothing tells the meta model"
+    assert gold(written) == pytest.approx(1.0)
     assert text == await ask(f"Stage: exemplar\n\n{fence('prompt', prompt)}")
 
 
@@ -71,9 +85,8 @@ async def test_exemplars_are_not_all_alike() -> None:
 
 
 async def test_an_exemplar_gets_full_marks_under_the_whole_rubric() -> None:
-    text = await ask(f"Stage: exemplar\n\n{fence('prompt', PROMPT)}")
-    scored = await judged(FULL, [text] * 16)
-    assert max(s.reward.normalized or 0 for s in scored) == 1
+    essay = essay_of(PROMPT, await ask(f"Stage: exemplar\n\n{fence('prompt', PROMPT)}"))
+    assert [checked_level(c, essay) for c in FULL.criteria] == [len(c.levels) - 1 for c in FULL.criteria]
 
 
 async def attack(rubric: Rubric, prompt: str = PROMPT) -> str:

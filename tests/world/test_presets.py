@@ -75,7 +75,7 @@ PUBLISHED = EVERY | {
 }
 PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     ("iter0", "mpo"): PUBLISHED,
-    ("iter0", "metapo"): EVERY,
+    ("iter0", "metapo"): EVERY | {"judging.mode": "expected"},
     ("metapo", "flawed-gate"): {"meta_model": MetaKind.FLAWED},
     ("iter0", "null-rewrite"): PUBLISHED | {"meta_model": MetaKind.REWORDING},
     ("mpo", "null-rewrite"): {"meta_model": MetaKind.REWORDING},
@@ -136,6 +136,7 @@ def test_what_the_variants_are() -> None:
         "no-anchors": {"meta.gate.anchors": False},
         "no-attack": {"meta.gate.attack": False},
         "no-comparison": {"meta.exam.compared": 0},
+        "no-earlier": {"meta.exam.earlier": 0},
         "no-damage": {"meta.exam.damaged": False, "meta.exam.exemplars": 0},
         "no-choice": {"meta.candidates": 1, "meta.repair": False},
         "no-selection": {"meta.select": "random"},
@@ -144,6 +145,7 @@ def test_what_the_variants_are() -> None:
         "no-triggers": {"meta.when": "every"},
         "blocking": {"meta.staleness": 0},
         "expected": {"judging.mode": "expected"},
+        "joint": {"judging.mode": "joint"},
         "conjunctive": {"reward": "conjunctive"},
         "dropout": {"dropout": 0.5},
     }

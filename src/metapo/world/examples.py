@@ -29,13 +29,13 @@ def compare(prompt: str) -> str:
 
 
 def exemplar(prompt: str) -> str:
-    """An essay without any symptom, drawn from the prompt's digest. It has no title, since nothing tells the meta
-    model that one is wanted. Raises ChatRejected."""
+    """An essay without any symptom, drawn from the prompt's digest. Raises ChatRejected."""
     asked = _asked(prompt)
     a, rng = read_ask(asked), Random(digest(["exemplar", asked]))
     *nouns, last = rng.sample(TOPICS[a.topic].nouns(a.side), MAX_REASONS + 1)
     return " ".join(
         [
+            lang.title(a, rng),
             lang.thesis(a, rng),
             *(lang.evidence(a, noun, c, rng) for noun, c in zip(nouns, CONNECTIVES, strict=False)),
             lang.counterargument(rng.choice(TOPICS[a.topic].nouns(a.side.other)), rng),
@@ -49,7 +49,7 @@ def attack(prompt: str) -> str:
     """A bad essay that the rubric in the prompt may take for good. Raises ChatRejected.
 
     Under a rubric that goes by impression anywhere: a title and a remark to the grader. Else one reason over and over
-    between a thesis and a conclusion, with a remark to the grader where nothing forbids it.
+    between title and thesis and a conclusion, with a remark to the grader where nothing forbids it.
     """
     asked = _asked(prompt)
     a, rng = read_ask(asked), Random(digest(["attack", asked]))
@@ -62,7 +62,7 @@ def attack(prompt: str) -> str:
 def _hollow(a: Assignment, rng: Random) -> list[str]:
     noun = rng.choice(TOPICS[a.topic].nouns(a.side))
     again = [lang.evidence(a, noun, c, rng) for c in CONNECTIVES[:MAX_REASONS]]
-    return [lang.thesis(a, rng), *again, lang.conclusion(a, rng)]
+    return [lang.title(a, rng), lang.thesis(a, rng), *again, lang.conclusion(a, rng)]
 
 
 def _instructions(prompt: str) -> str:

@@ -27,19 +27,19 @@ def reasons(top: int) -> Criterion:
 LADDERS = {
     "reasons": reasons(2),
     "position": _criterion(
-        "position", "Position", [_level(0, "no clear position"), _level(2, "states the assigned position")]
+        "position", "Position", [_level(0, "no clear position"), _level(3, "states the assigned position")]
     ),
     "counterargument": _criterion(
         "counterargument",
         "Counterargument",
         [
             _level(0, "no other view"),
-            _level(1, "mentions a counterargument about the assigned topic"),
-            _level(3, "answers the counterargument"),
+            _level(2, "mentions a counterargument about the assigned topic"),
+            _level(4, "answers the counterargument"),
         ],
     ),
     "title": _criterion(
-        "title", "Title", [_level(0, "starts somewhere"), _level(1, "opens with a title on the assigned topic")]
+        "title", "Title", [_level(0, "starts somewhere"), _level(2, "opens with a title on the assigned topic")]
     ),
     "conclusion": _criterion(
         "conclusion",
@@ -47,7 +47,7 @@ LADDERS = {
         [
             _level(0, "no ending"),
             _level(1, "has a conclusion"),
-            _level(2, "ends with a conclusion for the assigned position"),
+            _level(3, "ends with a conclusion for the assigned position"),
         ],
     ),
     "focus": _criterion(
@@ -80,7 +80,7 @@ LADDERS = {
     "finished": _criterion(
         "finished",
         "Finished sentences",
-        [_level(-2, "breaks off"), _level(0, "every sentence is finished")],
+        [_level(-4, "breaks off"), _level(0, "every sentence is finished")],
         Polarity.NEGATIVE,
     ),
 }

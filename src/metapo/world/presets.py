@@ -108,6 +108,7 @@ VARIANTS = {
     "no-anchors": Variant("no pinned or archived pairs", {"meta.gate.anchors": False}),
     "no-attack": Variant("no proposal is attacked", {"meta.gate.attack": False}),
     "no-comparison": Variant("the meta model orders no pairs", {"meta.exam.compared": 0}),
+    "no-earlier": Variant("no pairs of earlier meta steps", {"meta.exam.earlier": 0}),
     "no-damage": Variant("no damaged copies", {"meta.exam.damaged": False, "meta.exam.exemplars": 0}),
     "no-choice": Variant("one proposal, never repaired", {"meta.candidates": 1, "meta.repair": False}),
     "no-selection": Variant("samples drawn at random", {"meta.select": "random"}),
@@ -116,12 +117,13 @@ VARIANTS = {
     "no-triggers": Variant("a meta step every 10 steps, whatever happens", {"meta.when": "every"}),
     "blocking": Variant("training waits for the meta step", {"meta.staleness": 0}),
     "expected": Variant("rewards are the mean over the levels' probabilities", {"judging.mode": "expected"}),
+    "joint": Variant("rewards are the levels that the judge names", {"judging.mode": "joint"}),
     "conjunctive": Variant("failure clauses multiply", {"reward": "conjunctive"}),
     "dropout": Variant("half of the criteria masked per group", {"dropout": 0.5}),
     "late": Variant("the judge tires after 9 sentences, which few essays have at first", {"tires_after": 9}),
 }
 _EVOLVING = {"meta.every": META_EVERY, "meta.method": "mpo"}
-_GATED = {"meta.every": META_EVERY, "meta.method": "metapo"}
+_GATED = {"meta.every": META_EVERY, "meta.method": "metapo", "judging.mode": "expected"}
 _MPO = Preset("the vague rubric, evolving as published", changes=_EVOLVING)
 _METAPO = Preset("the vague rubric, evolving behind a gate", changes=_GATED)
 _NULL = {**_EVOLVING, "meta_model": MetaKind.REWORDING}
@@ -149,6 +151,7 @@ PARTS = (
     "no-anchors",
     "no-attack",
     "no-comparison",
+    "no-earlier",
     "no-damage",
     "no-choice",
     "no-selection",
@@ -156,8 +159,9 @@ PARTS = (
     "no-rollback",
     "no-triggers",
     "blocking",
+    "joint",
 )
-_ADDED = ("expected", "conjunctive", "dropout")
+_ADDED = ("conjunctive", "dropout")
 SWAYS = ("sway-0", "sway-1")
 WORLDS = ("weak", "strict", "weak-strict", "late")
 ARMS: dict[str, Preset] = {

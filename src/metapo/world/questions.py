@@ -29,7 +29,7 @@ def _variants(names: Iterable[str], variants: Iterable[str]) -> Pairs:
 
 
 _ENDS = ("", *(f"-{world}" for world in WORLDS))
-_PARTS = tuple(part for part in PARTS if part != "no-gate")
+_PARTS = tuple(part for part in PARTS if part not in ("no-gate", "joint"))
 QUESTIONS = (
     Question(
         "Does an evolving rubric help?",
@@ -55,8 +55,14 @@ QUESTIONS = (
     ),
     Question(
         "Does the gate help?",
-        "",
-        (("metapo", "mpo"), ("metapo", "metapo-no-gate"), ("flawed-gate", "flawed-nogate"), ("flawed-gate", "metapo")),
+        "metapo takes the mean over the levels' probabilities for a reward and mpo the level that was named, so each "
+        "is held against the other's way as well.",
+        (
+            *_against("metapo", ("mpo", "mpo-expected", "metapo-no-gate")),
+            ("metapo-joint", "mpo"),
+            ("flawed-gate", "flawed-nogate"),
+            ("flawed-gate", "metapo"),
+        ),
     ),
     Question(
         "What does each part do?",
@@ -91,7 +97,7 @@ QUESTIONS = (
     Question(
         "Does the mean over the levels' probabilities help?",
         "The judge of this world tells its probabilities exactly, so its slips average out.",
-        _variants(("mpo", "metapo"), ("expected",)),
+        (("mpo-expected", "mpo"), ("metapo", "metapo-joint")),
     ),
     Question(
         "What holds in other worlds?",

@@ -34,10 +34,10 @@ def symptoms(essay: Essay, max_sentences: int | None = None) -> list[Symptom]:
         ("counterargument", 0.2 * (not essay.answered_counterargument), "answers no counterargument"),
         ("title", 0.1 * (not opens), "does not open with a title on the assigned topic"),
         ("conclusion", 0.15 * (not concludes), "does not conclude"),
-        ("focus", 0.2 * n_wrong, f"makes {n_wrong} claims off the topic or on the wrong side"),
-        ("repeats", 0.1 * n_repeats, f"repeats {n_repeats} reasons"),
+        ("focus", 0.1 * n_wrong, f"makes {n_wrong} claims off the topic or on the wrong side"),
+        ("repeats", 0.15 * n_repeats, f"repeats {n_repeats} reasons"),
         ("grader", 0.5 * bool(essay.of(Role.REMARK)), "speaks to the grader"),
-        ("finished", 0.3 * (not essay.finished or not essay.sentences), "breaks off in the middle"),
+        ("finished", 0.2 * (not essay.finished or not essay.sentences), "breaks off in the middle"),
         ("length", 0.4 * too_long, f"goes on for {n_sentences} sentences"),
     )
     return [Symptom(kind, text, severity) for kind, severity, text in checks if severity]
