@@ -26,6 +26,7 @@ from metapo.world.phrases import requirements
 from metapo.world.presets import preset_rubric
 from tests.reviewer import revise
 from tests.world.essays import (
+    CONCLUSION,
     COUNTER,
     CUT,
     GOOD,
@@ -267,12 +268,12 @@ def told(c: Criterion) -> tuple[str, str, list[str]]:
     return c.id, c.name, [level.description for level in c.levels]
 
 
-@pytest.mark.parametrize(("n_cut", "times"), [(16, 2), (9, 2), (7, 1), (0, 1)])
-async def test_a_symptom_that_most_essays_still_show_gets_twice_the_points(n_cut: int, times: int) -> None:
-    old = Rubric(criteria=(LADDERS["finished"], LADDERS["position"]))
-    done = await step(old, [f"{GOOD} {CUT}"] * n_cut + [GOOD] * (16 - n_cut))
+@pytest.mark.parametrize(("n_open", "times"), [(16, 2), (9, 2), (7, 1), (0, 1)])
+async def test_a_symptom_that_most_essays_still_show_gets_twice_the_points(n_open: int, times: int) -> None:
+    old = Rubric(criteria=(LADDERS["conclusion"], LADDERS["position"]))
+    done = await step(old, [without(CONCLUSION)] * n_open + [GOOD] * (16 - n_open))
     new = done.child.rubric if done.child else old
-    [before], [after] = [[c for c in r.criteria if c.id == "finished"] for r in (old, new)]
+    [before], [after] = [[c for c in r.criteria if c.id == "conclusion"] for r in (old, new)]
     assert told(after) == told(before)
     assert [level.points for level in after.levels] == [times * level.points for level in before.levels]
     assert new.criterion("position") == old.criterion("position")
