@@ -17,8 +17,8 @@ from random import Random
 from metapo.meta.attack import attackable, rule_attacks
 from metapo.meta.conversation import MetaModel
 from metapo.meta.exam import make_exam
-from metapo.meta.gate import Check, Gate, Report
-from metapo.meta.pairs import Pair
+from metapo.meta.gate import Check, Exam, Gate, Report
+from metapo.meta.pairs import Pair, Source
 from metapo.meta.settings import MetaSettings
 from metapo.rollout import Rollout
 from metapo.rubric import Criterion, Revision, Rubric
@@ -37,6 +37,7 @@ TRIALS = 20
 N_ROLLOUTS = 160
 N_UNTRAINED = 40
 N_ATTACKS = 14
+N_EARLIER = 3  # meta steps before this one, where the policy is no longer new
 # What a policy writes after a hundred steps under a good rubric: nearly every part, and hardly a vice.
 SKILLED = Writer(0.5, 0.95, (0, 0.02, 0.15, 0.5, 0.33), 0.8, 0.9, 0.95, {vice: p / 4 for vice, p in VICES.items()})
 
@@ -61,21 +62,23 @@ def ladders(*without: str, **instead: Criterion) -> Rubric:
 
 @dataclass(frozen=True)
 class Situation:
-    """A parent, what the policy writes, and rubrics that are better than the parent, by name."""
+    """A parent, what the policy writes at a step, and rubrics that are better than the parent, by name."""
 
     name: str
     parent: Rubric
     write: Callable[[Random], tuple[str, str]]
     better: dict[str, Rubric] = field(default_factory=dict)
+    step: int = 0
 
 
 VAGUE, ORACLE = preset_rubric("iter0"), preset_rubric("oracle")
 SITUATIONS = (
     Situation("vague parent", VAGUE, usual, {"oracle": ORACLE, "ladders": ladders()}),
-    Situation("vague parent, only titles", VAGUE, title_only, {"oracle": ORACLE, "ladders": ladders()}),
+    Situation("vague parent, only titles", VAGUE, title_only, {"oracle": ORACLE, "ladders": ladders()}, 50),
     Situation("oracle", ORACLE, usual),
-    Situation("ladders without one, skilled policy", ladders("counterargument"), skilled, {"with it": ladders()}),
-    Situation("ladders, skilled policy", ladders(), skilled, {"third reason": ladders(reasons=reasons(3))}),
+    Situation("ladders without one, skilled policy", ladders("counterargument"), skilled, {"with it": ladders()}, 100),
+    Situation("ladders, skilled policy", ladders(), skilled, {"third reason": ladders(reasons=reasons(3))}, 100),
+    Situation("ladders without repeats, skilled policy", ladders("repeats"), skilled, {"with it": ladders()}, 100),
 )
 
 
@@ -94,21 +97,23 @@ def proposals(at: Situation, trial: int, rng: Random) -> dict[str, Rubric]:
     return {name: Rubric(criteria=of) for name, of in written.items()} | at.better
 
 
+def written(write: Callable[[Random], tuple[str, str]], n: int, rng: Random, step: int = 0) -> list[Rollout]:
+    return [Rollout(prompt=p, completion=c, step=step) for p, c in (write(rng) for _ in range(n))]
+
+
 async def run_trial(at: Situation, number: int) -> dict[str, Report]:
     """What the gate finds in each proposal."""
     rng, settings, meta = Random(f"{at.name}/{number}"), arm_settings("metapo", seed=number), MetaSettings()
     parent = Revision(rubric=at.parent, reason="start", proposer="bench", step=0)
     scorer = Scorer(settings, Connections(WorldJudge(seed=number), WorldMeta()), parent)
-    written = [at.write(rng) for _ in range(N_ROLLOUTS)]
-    unseen = await scorer.score([Rollout(prompt=prompt, completion=text) for prompt, text in written])
-    untrained = await scorer.score(
-        [Rollout(prompt=p, completion=c) for p, c in (usual(rng) for _ in range(N_UNTRAINED))]
-    )
     model = MetaModel(WorldMeta(), settings.task_description, meta)
     assert meta.gate is not None
-    exam = await make_exam(
-        model, unseen, untrained, world_anchors(), settings=meta.exam, limits=meta.gate, rng=rng, log=[]
-    )
+    known, exam = world_anchors(), Exam(())
+    for _ in range(N_EARLIER + 1 if at.step else 1):
+        known += [pair.model_copy(update={"source": Source.EARLIER}) for pair in exam.fresh]
+        unseen = await scorer.score(written(at.write, N_ROLLOUTS, rng, at.step))
+        untrained = await scorer.score(written(usual, N_UNTRAINED, rng))
+        exam = await make_exam(model, unseen, untrained, known, settings=meta.exam, limits=meta.gate, rng=rng, log=[])
     gate = Gate(at.parent, exam, scorer.appraise, meta.gate)
 
     async def examine(rubric: Rubric) -> Report:

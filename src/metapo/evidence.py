@@ -1,6 +1,7 @@
 """What the store holds for a meta step to look at."""
 
 from metapo.judge.judge import Assessment
+from metapo.meta.exam import UNTRAINED_STEPS
 from metapo.meta.pairs import Pair, Source
 from metapo.meta.select import Evidence
 from metapo.reward import Monitored, Reward, Scored
@@ -8,7 +9,6 @@ from metapo.rubric import Revision, Rubric
 from metapo.store import AnchorRecord, BegunRecord, RolloutRecord, Store
 
 EARLIER_STEPS = 10  # before the last meta step, to tell what is new
-UNTRAINED_STEPS = 5  # at the run's beginning: what the policy wrote before training moved it
 
 
 def gather_evidence(store: Store, parent: Revision, begun: BegunRecord) -> Evidence:

@@ -22,6 +22,7 @@ from metapo.world.meta import WorldMeta
 from tests.meta.judged import pairs
 from tests.meta.rollouts import scored
 
+PROMPT = prompts(held_out=False)[0]
 EXAM, GATE = ExamSettings(), GateSettings()
 groups = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=40)
 
@@ -69,11 +70,11 @@ def test_what_was_written_before_training_is_on_the_side_of_its_prompt() -> None
     assert {**seen.reference, **unseen.reference} == early
 
 
-def essays(n: int = 120, *, monitor: bool = False, seed: str = "essays") -> list[Scored]:
+def essays(n: int = 120, *, monitor: bool = False, seed: str = "essays", step: int = 0) -> list[Scored]:
     rng = Random(seed)
     asked = [write_example(rng) for _ in range(n)]
     return [
-        scored(text, rng.random(), prompt=prompt, position=i, monitor=rng.random() if monitor else None)
+        scored(text, rng.random(), prompt=prompt, step=step, position=i, monitor=rng.random() if monitor else None)
         for i, (prompt, text) in enumerate(asked)
     ]
 
@@ -157,6 +158,41 @@ async def test_what_training_may_have_inflated_is_not_cut() -> None:
     now = {s.rollout.completion for s in trained}
     for pair in (p for p in exam.fresh if p.source is Source.DAMAGED):
         assert pair.why.rpartition(" ")[2] in (NO_CURE if pair.better in now else CUTS)
+
+
+async def test_later_on_only_what_the_policy_writes_now_examines() -> None:
+    """A rubric has to fit what it is to judge, not what the policy wrote a hundred steps ago."""
+    trained, log = essays(step=100), list[Exchange]()
+    exam = await exam_of(trained, log, before=essays(seed="before"))
+    assert rules(exam).keys() == set(NO_CURE)
+    assert {p.better for p in exam.fresh} <= {s.rollout.completion for s in trained}
+    assert Stage.EXEMPLIFY not in {e.stage for e in log}
+
+
+async def test_a_collapsed_policy_leaves_its_place_however_late() -> None:
+    collapsed = [scored(s.rollout.completion, prompt=s.rollout.prompt, step=100) for s in titles()]
+    exam = await exam_of(collapsed, before=essays(seed="before"))
+    assert set(CUTS) < rules(exam).keys()
+
+
+async def test_the_meta_model_compares_more_of_a_group_where_groups_are_few() -> None:
+    group = [scored(s.rollout.completion, i / 8, prompt=PROMPT) for i, s in enumerate(essays(8))]
+    settings = ExamSettings(damaged=False, compared=9)
+    log: list[Exchange] = []
+    exam = await exam_of(group, log, settings=settings)
+    assert sum(e.stage is Stage.COMPARE for e in log) == 2 * 4, "four pairs, each in both orders"
+    stood = [text for p in exam.fresh for text in (p.better, p.worse)]
+    assert len(stood) == len(set(stood)) >= 4, "none stands in two pairs"
+
+
+async def test_of_the_known_pairs_the_newest_are_asked_again() -> None:
+    before = pairs("earlier", 5, source=Source.EARLIER)
+    won = pairs("won", 2, source=Source.ARCHIVE)
+    pinned = pairs("pinned", 3, source=Source.ANCHOR)
+    exam = await exam_of([], anchors=[*before, *won, *pinned], settings=ExamSettings(earlier=4))
+    assert exam.earlier == (*before[-2:], *won)
+    assert set(exam.anchors) == {*won, *pinned}
+    assert (await exam_of([], anchors=[*before, *won], settings=ExamSettings(earlier=0))).earlier == ()
 
 
 async def test_where_nothing_from_before_training_is_known_exemplars_are_cut() -> None:

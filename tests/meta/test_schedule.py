@@ -70,6 +70,13 @@ def test_every_k_gives_the_multiples_of_k_whatever_happens(every: int, changes: 
     assert called == [(step, f"every {every} steps") for step in range(every, 101, every)]
 
 
+def test_one_that_could_not_begin_at_its_step_begins_later() -> None:
+    settings = ScheduleSettings(every=10)
+    assert due(23, (), [Past(10, True)], settings) == "every 10 steps", "step 20 ended in an error"
+    assert due(23, (), [Past(20, True)], settings) is None
+    assert due(30, (), [Past(23, True)], settings) == "every 10 steps"
+
+
 @pytest.mark.parametrize("settings", [ScheduleSettings(every=0), ScheduleSettings(when="adaptive", every=0)])
 def test_every_zero_is_never(settings: ScheduleSettings) -> None:
     assert simulate(100, settings, lambda s: replace(CALM, step=s, saturated=1.0)) == []

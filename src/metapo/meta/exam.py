@@ -15,6 +15,7 @@ from metapo.meta.settings import ExamSettings, GateSettings
 from metapo.reward import Scored
 from metapo.rollout import Rollout
 
+UNTRAINED_STEPS = 5  # at the run's beginning: what the policy wrote before training moved it
 NO_CURE = ("misplaced", "remarked", "repeated", "shuffled")
 CUTS = tuple(rule for rule in DAMAGES if rule not in NO_CURE)
 SCRAPS_SHARE = (
@@ -101,13 +102,17 @@ async def _damaged(
     log: list[Exchange],
 ) -> list[Pair]:
     """Damaged copies. Of the policy's own completions, such as are worse whatever it has learnt; where training has
-    inflated a text, to cut it may be a cure, so the other rules damage what the policy wrote before training and, where
-    that is too little, what the meta model writes. A policy that has collapsed to scraps leaves its place to these."""
+    inflated a text, to cut it may be a cure. So the other rules damage what the policy wrote before training and,
+    where that is too little, what the meta model writes: in the run's first steps, and in place of a policy that has
+    collapsed to scraps. Elsewhere such texts are unlike those that the rubric has to judge."""
+    is_new = any(r.step < UNTRAINED_STEPS for r in rollouts)
     whole = [r for r in rollouts if len(split_sentences(r.completion)) >= MIN_SENTENCES]
-    pairs = damaged_pairs(whole, wanted // 2, rng, among=NO_CURE)
+    pairs = damaged_pairs(whole, wanted // 2 if is_new else wanted, rng, among=NO_CURE)
     pairs = pairs or damaged_pairs(rollouts, round(SCRAPS_SHARE * wanted), rng, among=NO_CURE)
     n_cut = wanted - len(pairs)
     collapsed = len(pairs) <= SCRAPS_SHARE * wanted
+    if not (is_new or collapsed):
+        return pairs
     rules, n_early = (tuple(DAMAGES), int(RICH_SHARE * n_cut)) if collapsed else (CUTS, n_cut)
     prompts = {r.prompt: r for r in rollouts}
     untrained = [s.rollout for s in before_training]
@@ -120,16 +125,18 @@ async def _damaged(
 
 
 def _contenders(unseen: Sequence[Scored], n: int, rng: Random) -> list[tuple[Rollout, Rollout]]:
-    """From each of `n` groups the completion that the judge holds best, which is where hacks are, and another one."""
+    """Up to `n` pairs: from each group the completion that the judge holds best, which is where hacks are, and another
+    one; then, as long as groups last, the best of those that are left, and so on. None stands in two pairs."""
     groups: dict[Hashable, dict[str, Scored]] = {}
     for scored in unseen:
         groups.setdefault(_group(scored), {})[scored.rollout.completion] = scored
-    found = []
-    for group in groups.values():
-        *others, best = sorted(group.values(), key=lambda s: s.reward.normalized or 0.0)
-        if others:
-            found.append((best.rollout, rng.choice(others).rollout))
-    return rng.sample(found, min(n, len(found)))
+    waiting = [sorted(group.values(), key=lambda s: s.reward.normalized or 0.0) for group in groups.values()]
+    found: list[tuple[Rollout, Rollout]] = []
+    while len(found) < n and (waiting := [group for group in waiting if len(group) > 1]):
+        for group in rng.sample(waiting, len(waiting)):
+            best = group.pop()
+            found.append((best.rollout, group.pop(rng.randrange(len(group))).rollout))
+    return found[:n]
 
 
 def _once(pairs: Sequence[Pair]) -> list[Pair]:

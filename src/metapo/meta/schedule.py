@@ -158,7 +158,8 @@ def due(step: int, rows: Sequence[Progress], past: Sequence[Past], settings: Sch
     if settings.every == 0:
         return None
     if settings.when == "every":
-        return f"every {settings.every} steps" if step % settings.every == 0 else None
+        last = past[-1].step if past else 0
+        return f"every {settings.every} steps" if step - step % settings.every > last else None
     pace = reduce(partial(_paced, settings), past, _Pace(0, settings.earliest, settings.earliest))
     since = step - pace.last
     if since >= pace.wait:

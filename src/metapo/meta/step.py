@@ -206,9 +206,12 @@ class Reviser:
         """Revisions that differ from the parent and from one another, and what could not be read."""
         found: dict[str, Revision] = {}
         problems: list[str] = []
-        for i in range(self.settings.candidates if len(drafts) > 1 else 1):
-            part = drafts if i == 0 else _some(drafts, rng)
-            merged = await merge(self.model, parent.rubric, part, log)
+        n_more = self.settings.candidates - 1 if len(drafts) > 1 else 0
+        parts = [drafts, *(_some(drafts, rng) for _ in range(n_more))]
+        logs: list[list[Exchange]] = [[] for _ in parts]
+        merges = await each(lambda i: merge(self.model, parent.rubric, parts[i], logs[i]), range(len(parts)))
+        for part, own, merged in zip(parts, logs, merges, strict=True):
+            log += own
             child = await self._child(parent, merged, f"merged from {len(part)} refinements", step, log)
             if child is None:
                 problems += merged.problems or ["it is empty"]

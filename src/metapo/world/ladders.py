@@ -27,7 +27,7 @@ def reasons(top: int) -> Criterion:
 LADDERS = {
     "reasons": reasons(2),
     "position": _criterion(
-        "position", "Position", [_level(0, "no clear position"), _level(3, "states the assigned position")]
+        "position", "Position", [_level(0, "no clear position"), _level(4, "states the assigned position")]
     ),
     "counterargument": _criterion(
         "counterargument",
@@ -35,7 +35,7 @@ LADDERS = {
         [
             _level(0, "no other view"),
             _level(2, "mentions a counterargument about the assigned topic"),
-            _level(4, "answers the counterargument"),
+            _level(6, "answers the counterargument"),
         ],
     ),
     "title": _criterion(
@@ -46,8 +46,8 @@ LADDERS = {
         "Conclusion",
         [
             _level(0, "no ending"),
-            _level(1, "has a conclusion"),
-            _level(3, "ends with a conclusion for the assigned position"),
+            _level(2, "has a conclusion"),
+            _level(4, "ends with a conclusion for the assigned position"),
         ],
     ),
     "focus": _criterion(
