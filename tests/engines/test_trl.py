@@ -23,10 +23,12 @@ from metapo.errors import (
     RunError,
     SettingsError,
 )
+from metapo.files import read_rows
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rollout import Split
 from metapo.rubric import Revision
+from metapo.run import METRICS
 from metapo.scorer import ByCluster, Connections, InForce, Scorer
 from metapo.store import Store
 from metapo.world import corpus
@@ -110,6 +112,24 @@ def test_training_runs_evaluates_apart_and_writes_the_policy(tmp_path: Path, pol
     assert store.verify() >= 2
     assert (tmp_path / "run" / "policy" / "model.safetensors").exists()
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "shares"),
+    [
+        ("constant", 0.0, [1, 1, 1, 1]),
+        ("constant", 0.5, [0, 0.5, 1, 1]),
+        ("linear", 0.5, [0, 0.5, 1, 0.5]),
+        ("cosine", 0.25, [0, 1, 0.75, 0.25]),
+    ],
+)
+def test_the_learning_rate_warms_up_and_follows_its_schedule(
+    tmp_path: Path, policy: Path, schedule: str, warmup: float, shares: list[float]
+) -> None:
+    settings = small_world(steps=4, schedule=schedule, warmup=warmup)
+    run(settings, tmp_path / "run", policy).close()
+    rates = [row["learning_rate"] for row in read_rows(tmp_path / "run" / METRICS) if row["kind"] == "trainer"]
+    assert rates == pytest.approx([share * settings.engine.learning_rate for share in shares])
 
 
 def test_a_failed_judgement_is_none_and_training_goes_on(tmp_path: Path, policy: Path) -> None:
