@@ -4,6 +4,7 @@ from metapo.judge.judge import Assessment
 from metapo.meta.exam import UNTRAINED_STEPS
 from metapo.meta.pairs import Pair, Source
 from metapo.meta.select import Evidence
+from metapo.meta.settings import ExamSettings
 from metapo.reward import Monitored, Reward, Scored
 from metapo.rubric import Revision, Rubric
 from metapo.store import AnchorRecord, BegunRecord, RolloutRecord, Store
@@ -47,10 +48,10 @@ def _unpinned(rubric: Rubric) -> Rubric:
     return Rubric(criteria=tuple(c.model_copy(update={"pinned": False}) for c in rubric.criteria))
 
 
-def known_pairs(store: Store, cluster: str = "") -> list[Pair]:
-    """The pairs that people pinned, and those that examined proposals in this cluster, oldest first: what the others
-    found depends on how fast they were."""
-    return [_pair(record) for record in store.anchors(cluster)]
+def known_pairs(store: Store, exam: ExamSettings, cluster: str = "") -> list[Pair]:
+    """The pairs that people pinned, and the newest of those that examined proposals in this cluster, oldest first: what
+    the others found depends on how fast they were."""
+    return [_pair(record) for record in store.anchors(cluster, newest=max(exam.archive, exam.earlier))]
 
 
 def _pair(record: AnchorRecord) -> Pair:

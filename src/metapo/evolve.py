@@ -203,7 +203,7 @@ class Evolution:
             step=begun.step,
             rng=Random(f"{self._settings.seed}/{place}"),
             senses=senses,
-            anchors=known_pairs(self._store, self.cluster),
+            known=known_pairs(self._store, self._settings.meta.exam, self.cluster),
             former=self._former(parent, lineage),
         )
 

@@ -89,7 +89,7 @@ async def exam_of(
     log: list[Exchange] | None = None,
     *,
     before: list[Scored] | None = None,
-    anchors: list[Pair] | None = None,
+    known: list[Pair] | None = None,
     settings: ExamSettings = EXAM,
     limits: GateSettings = GATE,
 ) -> Exam:
@@ -97,7 +97,7 @@ async def exam_of(
         MetaModel(WorldMeta(), "Write an essay."),
         unseen,
         before or [],
-        anchors or [],
+        known or [],
         settings=settings,
         limits=limits,
         rng=Random(0),
@@ -129,9 +129,9 @@ async def test_what_is_switched_off_is_missing() -> None:
 
 async def test_anchors_are_drawn_and_stand_once() -> None:
     anchors = [*pairs("anchor", 10, source=Source.ANCHOR)] * 2
-    drawn = (await exam_of([], anchors=anchors)).anchors
+    drawn = (await exam_of([], known=anchors)).anchors
     assert len(drawn) == 10
-    some = (await exam_of([], anchors=world_anchors(), limits=GateSettings(max_anchors=5))).anchors
+    some = (await exam_of([], known=world_anchors(), limits=GateSettings(max_anchors=5))).anchors
     assert len(some) == 5
     assert set(some) < set(world_anchors())
 
@@ -140,11 +140,11 @@ async def test_pinned_pairs_are_all_examined_before_any_of_the_archive() -> None
     pinned = pairs("pinned", 6, source=Source.ANCHOR)
     archive = pairs("archive", 60, source=Source.ARCHIVE)
     again = [pair.model_copy(update={"source": Source.ARCHIVE}) for pair in pinned]
-    drawn = (await exam_of([], anchors=[*again, *archive, *pinned], limits=GateSettings(max_anchors=10))).anchors
+    drawn = (await exam_of([], known=[*again, *archive, *pinned], limits=GateSettings(max_anchors=10))).anchors
     assert len(drawn) == 10
     assert set(drawn) > set(pinned)
     assert set(drawn) - set(pinned) < set(archive)
-    few = (await exam_of([], anchors=[*archive, *pinned], limits=GateSettings(max_anchors=4))).anchors
+    few = (await exam_of([], known=[*archive, *pinned], limits=GateSettings(max_anchors=4))).anchors
     assert len(few) == 4
     assert set(few) < set(pinned)
 
@@ -189,10 +189,10 @@ async def test_of_the_known_pairs_the_newest_are_asked_again() -> None:
     before = pairs("earlier", 5, source=Source.EARLIER)
     won = pairs("won", 2, source=Source.ARCHIVE)
     pinned = pairs("pinned", 3, source=Source.ANCHOR)
-    exam = await exam_of([], anchors=[*before, *won, *pinned], settings=ExamSettings(earlier=4))
+    exam = await exam_of([], known=[*before, *won, *pinned], settings=ExamSettings(earlier=4))
     assert exam.earlier == (*before[-2:], *won)
     assert set(exam.anchors) == {*won, *pinned}
-    assert (await exam_of([], anchors=[*before, *won], settings=ExamSettings(earlier=0))).earlier == ()
+    assert (await exam_of([], known=[*before, *won], settings=ExamSettings(earlier=0))).earlier == ()
 
 
 async def test_where_nothing_from_before_training_is_known_exemplars_are_cut() -> None:
@@ -214,7 +214,7 @@ async def test_attacks_are_held_against_the_better_completions_each_once() -> No
 
 
 async def test_equal_draws_make_equal_exams() -> None:
-    assert await exam_of(essays(), anchors=world_anchors()) == await exam_of(essays(), anchors=world_anchors())
+    assert await exam_of(essays(), known=world_anchors()) == await exam_of(essays(), known=world_anchors())
 
 
 def test_damage_is_spread_over_rollouts() -> None:

@@ -45,7 +45,7 @@ async def step(
         step=10,
         rng=Random(0),
         senses=Senses(seer.appraise),
-        anchors=world_anchors(),
+        known=world_anchors(),
         former=former,
     )
 
@@ -243,7 +243,7 @@ def test_whatever_the_judge_says_nothing_is_adopted_that_a_check_refused(
             step=10,
             rng=Random(seed),
             senses=Senses(Dice(seed, share_unscored, n_levels).appraise),
-            anchors=world_anchors(),
+            known=world_anchors(),
             former=revision(RIGHT),
         )
     )

@@ -664,6 +664,17 @@ def test_a_meta_step_begun_beyond_a_checkpoint_is_begun_no_more(store: Store) ->
     assert store.begun() == [first]
 
 
+def test_the_newest_pairs_of_each_source_stand_beside_all_pinned_ones(store: Store) -> None:
+    pinned = [AnchorRecord(f"p{i}", "good", "bad", "anchor", "a title only") for i in range(2)]
+    won = AnchorRecord("p", "more", "less", "archive", "damaged: shortened")
+    others = [AnchorRecord(f"q{i}", "more", "less", "earlier", "compared: in both orders") for i in range(3)]
+    store.append_meta_step(begin(store), replace(gated(), evidence=(*others[:2], won, others[2])))
+    store.append_anchors(pinned)
+    assert store.anchors() == [*others[:2], won, others[2], *pinned]
+    assert store.anchors(newest=1) == [won, others[2], *pinned]
+    assert store.anchors("another", newest=1) == pinned
+
+
 def test_archived_anchors_go_with_their_meta_step_and_pinned_ones_stay(store: Store) -> None:
     pinned = AnchorRecord("p", "good", "bad", "anchor", "a title only", "ann", "2026-01-01T00:00:00+00:00", "r")
     kept = AnchorRecord("p", "more", "less", "archive", "damaged: shortened")
@@ -671,6 +682,7 @@ def test_archived_anchors_go_with_their_meta_step_and_pinned_ones_stay(store: St
     attempt = begin(store)
     store.append_meta_step(attempt, replace(gated(), evidence=(kept,)))
     assert store.anchors() == [pinned, kept]
+    assert store.anchors(newest=0) == [pinned]
     begin(store, resumed_step=2)
     assert store.anchors() == [pinned]
 

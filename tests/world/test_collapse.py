@@ -82,7 +82,7 @@ class Collapsed:
         reviser = Reviser(MetaModel(meta, self.settings.task_description, MetaSettings(), "world-meta"))
         senses = Senses(self.scorer.appraise, self.scorer.explain, self.scorer.aggregate)
         return await reviser.step(
-            self.parent, await self.evidence(), step=10, rng=self.rng, senses=senses, anchors=world_anchors()
+            self.parent, await self.evidence(), step=10, rng=self.rng, senses=senses, known=world_anchors()
         )
 
 

@@ -123,7 +123,7 @@ class Reviser:
         step: int,
         rng: Random,
         senses: Senses,
-        anchors: Sequence[Pair] = (),
+        known: Sequence[Pair] = (),
         former: Revision | None = None,
     ) -> MetaStep:
         """Propose a child of `parent` after `step` steps; or return to `former`, which it replaced, where that judges
@@ -140,7 +140,7 @@ class Reviser:
 
         seen, unseen = hold_out(evidence, rng) if self.settings.gate else (evidence, evidence)
         if self.settings.gate and self.settings.rollback and former:
-            gate = await self._gate(parent, unseen, anchors, senses, rng, log)
+            gate = await self._gate(parent, unseen, known, senses, rng, log)
             if why := await gate.prefers(former.rubric):
                 child = self._revision(former.rubric, parent, f"back to {former.short_id}: {why}", step)
                 return end(Decision.ROLLED_BACK, child.reason, child)
@@ -159,7 +159,7 @@ class Reviser:
             best = Proposal(candidates[0])
             proposals.append(best)
             return end(Decision.ADOPTED, _told(best), best.revision)
-        gate = gate or await self._gate(parent, unseen, anchors, senses, rng, log)
+        gate = gate or await self._gate(parent, unseen, known, senses, rng, log)
         proposals += await self._examined(gate, candidates, rng, log)
         if self.settings.repair and not any(p.accepted for p in proposals):
             proposals += await self._repaired(gate, parent, drafts, proposals, rng, log)
@@ -172,7 +172,7 @@ class Reviser:
         self,
         parent: Revision,
         unseen: Evidence,
-        anchors: Sequence[Pair],
+        known: Sequence[Pair],
         senses: Senses,
         rng: Random,
         log: list[Exchange],
@@ -182,7 +182,7 @@ class Reviser:
             self.model,
             unseen.recent,
             list(unseen.reference.values()),
-            anchors,
+            known,
             settings=self.settings.exam,
             limits=self.settings.gate,
             rng=rng,

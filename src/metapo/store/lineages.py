@@ -176,11 +176,18 @@ class Lineages(Database):
             rows = db.execute(_of_cluster(_live_meta_step, cluster)).all()
             return [_read_meta_step(db, row) for row in rows]
 
-    def anchors(self, cluster: str = "") -> list[AnchorRecord]:
-        """The live anchors that hold in a cluster, oldest first: the pinned ones, and its own archive."""
-        mine = sa.or_(_live_anchor.c.attempt_id.is_(None), _live_anchor.c.cluster == cluster)
+    def anchors(self, cluster: str = "", newest: int | None = None) -> list[AnchorRecord]:
+        """The live anchors that hold in a cluster, oldest first: the pinned ones, and those of its own meta steps, at
+        most the `newest` of each source."""
+        pinned = _live_anchor.c.attempt_id.is_(None)
+        age = sa.func.row_number().over(partition_by=_live_anchor.c.source, order_by=_live_anchor.c.number.desc())
+        own = sa.select(_live_anchor, age.label("age")).where(~pinned, _live_anchor.c.cluster == cluster).subquery()
+        queries = (
+            sa.select(_live_anchor).where(pinned),
+            sa.select(own).where(sa.true() if newest is None else own.c.age <= newest),
+        )
         with self._transaction() as db:
-            rows = db.execute(sa.select(_live_anchor).where(mine).order_by(_live_anchor.c.number)).all()
+            rows = sorted((row for query in queries for row in db.execute(query)), key=lambda row: row.number)
         return [AnchorRecord(**{f.name: getattr(row, f.name) for f in fields(AnchorRecord)}) for row in rows]
 
     def acts(self) -> list[ActRecord]:
