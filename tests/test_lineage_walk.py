@@ -50,39 +50,53 @@ def proposer(seed: int) -> Reviewer:
 
 
 def write_more(step: int, clusters: Sequence[str]) -> list[Rollout]:
-    return write(step, clusters, 16)
+    return write(step, clusters, 32)
 
 
 def setting(rng: Random) -> Settings:
     every = rng.choice((2, 3))
+    gate = {**GATED["gate"], "attack": rng.random() < 0.5}
+    gated = {**GATED, "gate": gate, "exam": {**GATED["exam"], "written_attacks": 0}}
     return settings(
         every=every,
         staleness=rng.randrange(every),
         approve=rng.choice(("auto", "auto", "manual")),
         bridge=rng.choice(("off", "log", "calibrate")),
-        **GATED,
+        rollback=rng.random() < 0.7,
+        **gated,
     )
 
 
 def decide(run: Run, rng: Random) -> None:
     """Some person decides something, sensible or not."""
-    known = [m.child for m in run.store.meta_steps() if m.child] + [run.revision]
-    candidates = [m.child for m in waiting(run.store.meta_steps()) if m.child] or known
+    cluster = rng.choice(("", *run.store.clusters()))
+    known = [m.child for m in run.store.meta_steps(cluster) if m.child] + [run.revision]
+    candidates = [m.child for m in waiting(run.store.meta_steps(cluster)) if m.child] or known
     kind = rng.choice(list(ActKind))
     about = rng.choice(rng.choice((known, candidates))).id
     text = rubric(*rng.choice(PROPOSALS[:-1])) if kind is ActKind.EDIT else None
     about_id = None if kind in (ActKind.PIN, ActKind.UNPIN) or rng.random() < 0.2 else about
     name = rng.choice(("plain", "sound", "empty"))
-    act = ActRecord(kind, "ana", "a reason", "2026-01-01", about=about_id, criterion=name, rubric=text)
+    everywhere = None if rng.random() < 0.3 else cluster
+    act = ActRecord(
+        kind, "ana", "a reason", "2026-01-01", about=about_id, criterion=name, rubric=text, cluster=everywhere
+    )
     run.store.append_act(act)
 
 
 def holds(run: Run) -> None:
-    """The chain holds, and whatever came into force was accepted, approved, written by a person, or in force before."""
+    """The chains hold, and whatever came into force was accepted, approved, written by a person, or in force before."""
     run.store.verify()
-    brought = {m.child.id: m for m in run.store.meta_steps() if m.child}
+    for cluster in ("", *run.store.clusters()):
+        holds_in(run, cluster)
+
+
+def holds_in(run: Run, cluster: str) -> None:
+    brought = {m.child.id: m for c in {"", cluster} for m in run.store.meta_steps(c) if m.child}
     approved = {a.about for a in run.store.acts() if a.kind is ActKind.APPROVE}
-    chain = [revision for _, revision in run.store.lineage()]
+    gate = run.settings.meta.gate
+    checks = {"form", "fresh", "anchors", *(["attack"] if gate and gate.attack else [])}
+    chain = [revision for _, revision in run.store.lineage(cluster)]
     for i, revision in enumerate(chain[1:], 1):
         if revision.proposer == "ana":
             continue
@@ -93,14 +107,14 @@ def holds(run: Run) -> None:
         [proposal] = [p for p in done.proposals if p.revision == revision]
         assert proposal.accepted
         assert all(finding.passed for finding in proposal.findings)
-        assert {f.gate_check for f in proposal.findings} == {"form", "fresh", "anchors"}
+        assert {f.gate_check for f in proposal.findings} == checks
         assert done.decision == Decision.ADOPTED or revision.id in approved
 
 
 async def walk(folder: Path, seed: int) -> None:
     rng = Random(seed)
-    given = setting(rng)
-    trainer = Trainer(folder / "0", given, meta=proposer(seed), anchors=[anchor()], write=write_more)
+    given, clusters = setting(rng), rng.choice((("",), ("a", "b")))
+    trainer = Trainer(folder / "0", given, meta=proposer(seed), anchors=[anchor()], clusters=clusters, write=write_more)
     for move in range(1, N_MOVES + 1):
         match rng.choice(("steps", "steps", "steps", "decide", "decide", "kill", "close")):
             case "steps":
@@ -111,11 +125,15 @@ async def walk(folder: Path, seed: int) -> None:
                 for _ in range(rng.randrange(30)):  # somewhere in a meta step
                     await asyncio.sleep(0)
                 place, step = await trainer.killed(folder / str(move)), max(0, trainer.done - rng.randint(0, 5))
-                trainer = Trainer(place, given, meta=proposer(seed), resumed_step=step, write=write_more)
+                trainer = Trainer(
+                    place, given, meta=proposer(seed), resumed_step=step, clusters=clusters, write=write_more
+                )
             case "close":
                 await trainer.close()
                 place, step = trainer.run.folder, max(0, trainer.done - rng.randint(0, 5))
-                trainer = Trainer(place, given, meta=proposer(seed), resumed_step=step, write=write_more)
+                trainer = Trainer(
+                    place, given, meta=proposer(seed), resumed_step=step, clusters=clusters, write=write_more
+                )
         holds(trainer.run)
     await trainer.close()
 

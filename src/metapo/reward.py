@@ -77,19 +77,25 @@ def raw_sum(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
 def conjunctive(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:
     """What `normalized` gives for the positive criteria, times a factor for each negative one, in [0, 1].
 
-    A negative criterion is a failure clause (ProRubric, arXiv 2609.38847): its factor is its place in its own range, 1
-    at its best level and 0 at its worst, to the power of its weight. So a criterion of weight 2 counts as two of
-    weight 1, be it positive or negative. A rubric of negative criteria alone gives the product of their factors.
+    A negative criterion is a failure clause (ProRubric, arXiv 2609.38847): its factor is 1 at its best level, and what
+    it deducts takes as large a share as those points are of all points that the positive criteria offer. So a fault
+    costs more where there is more to lose, nothing makes up for it, and one that deducts all points fails alone. A
+    criterion of weight 2 counts as two of weight 1, be it positive or negative. A rubric of negative criteria alone is
+    `normalized`.
     """
     reward = _measure(rubric, outcomes)
-    good = tuple(c for c in rubric.criteria if c.polarity is Polarity.POSITIVE)
-    share = _of_part(normalized, Rubric(criteria=good), outcomes).value if good else 1.0
+    positive = tuple(c for c in rubric.criteria if c.polarity is Polarity.POSITIVE)
+    if not positive:
+        return reward._replace(value=reward.normalized)
+    good = Rubric(criteria=positive)
+    share = _of_part(normalized, good, outcomes).value
     if reward.raw is None or share is None:
         return reward
+    offered = good.max_points - good.min_points
     factors = [
-        part.fraction**criterion.weight
+        max(0.0, 1 - (criterion.max_points - part.points) / offered) ** criterion.weight
         for criterion, part in zip(rubric.criteria, reward.parts, strict=True)
-        if criterion.polarity is Polarity.NEGATIVE and part.fraction is not None
+        if criterion.polarity is Polarity.NEGATIVE and part.points is not None
     ]
     # sorted: the order of the criteria may not change the last bit
     return reward._replace(value=share * math.prod(sorted(factors)))

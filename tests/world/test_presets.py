@@ -75,7 +75,7 @@ PUBLISHED = EVERY | {
 }
 PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     ("iter0", "mpo"): PUBLISHED,
-    ("iter0", "metapo"): EVERY | {"judging.mode": "expected"},
+    ("iter0", "metapo"): EVERY | {"judging.mode": "expected", "reward": "conjunctive"},
     ("metapo", "flawed-gate"): {"meta_model": MetaKind.FLAWED},
     ("iter0", "null-rewrite"): PUBLISHED | {"meta_model": MetaKind.REWORDING},
     ("mpo", "null-rewrite"): {"meta_model": MetaKind.REWORDING},
@@ -147,6 +147,7 @@ def test_what_the_variants_are() -> None:
         "expected": {"judging.mode": "expected"},
         "joint": {"judging.mode": "joint"},
         "conjunctive": {"reward": "conjunctive"},
+        "additive": {"reward": "normalized"},
         "dropout": {"dropout": 0.5},
     }
 

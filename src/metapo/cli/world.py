@@ -62,7 +62,7 @@ def demo(out: Path, seed: int, steps: int, processes: int) -> None:
     help="Arms, separated by commas; metapo world arms lists them.",
 )
 @click.option(
-    "--seeds", default="31,32,33,34,35", show_default=True, help="Seeds, separated by commas; paired across arms."
+    "--seeds", default="41,42,43,44,45", show_default=True, help="Seeds, separated by commas; paired across arms."
 )
 @click.option("--out", type=FOLDER, required=True, help="Folder for the runs, summary.json and the report.")
 @_steps

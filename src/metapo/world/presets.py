@@ -17,7 +17,7 @@ from metapo.world.policy import Start
 
 STEPS = 200
 SWAY = 0.25
-TUNING_SEEDS = frozenset({0, 1, 3, 4, 11, 12, 21, 22, *range(100, 114)})
+TUNING_SEEDS = frozenset({0, 1, 3, 4, 11, 12, 21, 22, *range(31, 36), *range(100, 114)})
 """The world's constants were chosen by what runs under these seeds showed (docs/log.md), so figures from them flatter
 the loop: no report may rest on them."""
 META_EVERY = 10
@@ -119,11 +119,17 @@ VARIANTS = {
     "expected": Variant("rewards are the mean over the levels' probabilities", {"judging.mode": "expected"}),
     "joint": Variant("rewards are the levels that the judge names", {"judging.mode": "joint"}),
     "conjunctive": Variant("failure clauses multiply", {"reward": "conjunctive"}),
+    "additive": Variant("deductions are added up with the rest", {"reward": "normalized"}),
     "dropout": Variant("half of the criteria masked per group", {"dropout": 0.5}),
     "late": Variant("the judge tires after 9 sentences, which few essays have at first", {"tires_after": 9}),
 }
 _EVOLVING = {"meta.every": META_EVERY, "meta.method": "mpo"}
-_GATED = {"meta.every": META_EVERY, "meta.method": "metapo", "judging.mode": "expected"}
+_GATED = {
+    "meta.every": META_EVERY,
+    "meta.method": "metapo",
+    "judging.mode": "expected",
+    "reward": "conjunctive",
+}
 _MPO = Preset("the vague rubric, evolving as published", changes=_EVOLVING)
 _METAPO = Preset("the vague rubric, evolving behind a gate", changes=_GATED)
 _NULL = {**_EVOLVING, "meta_model": MetaKind.REWORDING}
@@ -160,14 +166,15 @@ PARTS = (
     "no-triggers",
     "blocking",
     "joint",
+    "additive",
 )
-_ADDED = ("conjunctive", "dropout")
+_ADDED = ("dropout",)
 SWAYS = ("sway-0", "sway-1")
 WORLDS = ("weak", "strict", "weak-strict", "late")
 ARMS: dict[str, Preset] = {
     **_BASE,
     **varied("metapo", _METAPO, (*PARTS, *_ADDED)),
-    **varied("mpo", _MPO, ("every-20", "every-40", "expected")),
+    **varied("mpo", _MPO, ("every-20", "every-40", "expected", "conjunctive")),
     **varied("metapo", _METAPO, ("every-20", "every-40")),
     **{k: v for name in ("iter0", "mpo", "metapo") for k, v in varied(name, _BASE[name], ("raw",)).items()},
     **{

@@ -29,7 +29,7 @@ def _variants(names: Iterable[str], variants: Iterable[str]) -> Pairs:
 
 
 _ENDS = ("", *(f"-{world}" for world in WORLDS))
-_PARTS = tuple(part for part in PARTS if part not in ("no-gate", "joint"))
+_PARTS = tuple(part for part in PARTS if part not in ("no-gate", "joint", "additive"))
 QUESTIONS = (
     Question(
         "Does an evolving rubric help?",
@@ -55,11 +55,9 @@ QUESTIONS = (
     ),
     Question(
         "Does the gate help?",
-        "metapo takes the mean over the levels' probabilities for a reward and mpo the level that was named, so each "
-        "is held against the other's way as well.",
+        "metapo-no-gate is metapo in all else, which mpo is not.",
         (
-            *_against("metapo", ("mpo", "mpo-expected", "metapo-no-gate")),
-            ("metapo-joint", "mpo"),
+            *_against("metapo", ("mpo", "metapo-no-gate")),
             ("flawed-gate", "flawed-nogate"),
             ("flawed-gate", "metapo"),
         ),
@@ -92,7 +90,7 @@ QUESTIONS = (
     Question(
         "Do other ways of adding up help?",
         "",
-        _variants(("metapo",), ("conjunctive", "dropout")),
+        (("metapo", "metapo-additive"), ("mpo-conjunctive", "mpo"), ("metapo-dropout", "metapo")),
     ),
     Question(
         "Does the mean over the levels' probabilities help?",
