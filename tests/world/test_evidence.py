@@ -232,9 +232,9 @@ def test_seeds_used_for_tuning_are_marked(runs: Path) -> None:
 
 
 def test_without_seeds_used_for_tuning_none_is_marked(tmp_path: Path) -> None:
-    make_run(tmp_path / "runs", settings("iter0", 21), flat(0.5))
+    make_run(tmp_path / "runs", settings("iter0", 51), flat(0.5))
     text = page(tmp_path / "runs")
-    assert lines(text, "What was run")["iter0",][1] == "21"
+    assert lines(text, "What was run")["iter0",][1] == "51"
     assert "tuned" not in text
 
 
