@@ -66,6 +66,12 @@ def _read(data: DataSettings, source: str) -> Iterable[Mapping[str, Any]]:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """One object per line, empty lines left out. Raises DataError that names the line."""
+    return [row for _, row in numbered_jsonl(path)]
+
+
+def numbered_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """One object per line with the line's number (from 1), empty lines left out. Raises DataError that names the
+    line."""
     try:
         # not splitlines(): a JSON string may hold U+2028 and its like as they are
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -84,7 +90,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             raise DataError(f"{path}, line {number}: not JSON ({why}): {line[:80]!r}") from e
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: expected an object with columns; got {line[:80]!r}")
-        rows.append(row)
+        rows.append((number, row))
     return rows
 
 

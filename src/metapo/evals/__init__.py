@@ -1,0 +1,1 @@
+"""Which model writes better: ratings from matches, and tournaments that play them."""

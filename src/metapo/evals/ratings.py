@@ -1,0 +1,166 @@
+"""Ratings from matches: sequential Elo, and the Bradley-Terry model with intervals."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from statistics import fmean, pstdev
+from typing import NamedTuple
+
+from metapo.evals.matches import Match
+from metapo.evals.resampling import Interval, clusters, percentiles, resample
+
+K = 4.0
+START = 1000.0
+REPEATS = 5
+RESAMPLES = 1000
+SCALE = 400.0  # so many points more are odds of ten to one
+PRIOR_DRAWS = 1.0
+MAX_ROUNDS = 10_000
+CLOSE = 1e-10
+_FAR = 300.0  # tens of odds beyond which a float has no more to say
+
+
+class Spread(NamedTuple):
+    """Mean and population standard deviation of the ratings that a model got in several orders."""
+
+    mean: float
+    sd: float
+
+
+class Estimate(NamedTuple):
+    """A rating and its interval, None without resamples."""
+
+    rating: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How a pair of models fared: the first one's points out of `n` matches."""
+
+    points: float = 0.0
+    n: float = 0.0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.points + other.points, self.n + other.n)
+
+
+Pair = tuple[str, str]
+Tallies = Mapping[Pair, Tally]
+
+
+def elo(matches: Iterable[Match], k: float = K, start: float = START) -> dict[str, float]:
+    """Each model's rating after all matches, one after the other: a match moves both ratings by `k` times what the
+    first model got beyond what was expected of it, where 400 points more mean odds of ten to one."""
+    ratings: dict[str, float] = {}
+    for match in matches:
+        a, b = ratings.setdefault(match.model_a, start), ratings.setdefault(match.model_b, start)
+        gain = k * (match.points_a - expected(a - b))
+        ratings[match.model_a], ratings[match.model_b] = a + gain, b - gain
+    return ratings
+
+
+def expected(lead: float) -> float:
+    """What is expected (0 to 1) of a model whose rating is higher by `lead`."""
+    tens = -lead / SCALE
+    return float(1 / (1 + 10 ** max(-_FAR, min(tens, _FAR))))
+
+
+def shuffled_elo(
+    matches: Sequence[Match], repeats: int = REPEATS, seed: int = 0, k: float = K, start: float = START
+) -> dict[str, Spread]:
+    """Elo over the matches in `repeats` random orders, as the order moves the ratings: mean and population standard
+    deviation, as in the MPO paper (arXiv 2504.20157)."""
+    rng = Random(seed)
+    rounds = [elo(rng.sample(matches, len(matches)), k, start) for _ in range(repeats)]
+    models = elo(matches, k, start)
+    return {m: Spread(fmean(r[m] for r in rounds), pstdev(r[m] for r in rounds)) for m in models}
+
+
+def islands(matches: Iterable[Match]) -> list[set[str]]:
+    """The models in sets within which all can be compared, by way of others; one set where all can."""
+    found: list[set[str]] = []
+    for match in matches:
+        joined = {match.model_a, match.model_b}
+        apart = [island for island in found if not island & joined]
+        found = [*apart, joined.union(*(island for island in found if island & joined))]
+    return found
+
+
+def tally(matches: Iterable[Match]) -> dict[Pair, Tally]:
+    """What each pair of models came to; the names of a pair stand in alphabetical order."""
+    found: dict[Pair, Tally] = defaultdict(Tally)
+    for match in matches:
+        if match.model_a < match.model_b:
+            found[match.model_a, match.model_b] += Tally(match.points_a, 1)
+        else:
+            found[match.model_b, match.model_a] += Tally(1 - match.points_a, 1)
+    return dict(found)
+
+
+def bradley_terry(tallies: Tallies, prior_draws: float = PRIOR_DRAWS, start: float = START) -> dict[str, float]:
+    """The most likely ratings under the Bradley-Terry model, on Elo's scale, with a mean of `start`.
+
+    Draws are half a win for both. Each pair that met gets `prior_draws` draws more, so that a model that won every
+    match has a finite rating. All models have to be on one island. Iterates as Newman (arXiv 2207.00076). Raises
+    ValueError without priors where no rating is most likely, as a model or a set of them never lost or never won.
+    """
+    wins: dict[str, list[tuple[str, float, float]]] = defaultdict(list)  # rival, points won, points lost
+    for (a, b), pair in tallies.items():
+        won, lost = pair.points + prior_draws / 2, pair.n - pair.points + prior_draws / 2
+        wins[a].append((b, won, lost))
+        wins[b].append((a, lost, won))
+    strengths = dict.fromkeys(sorted(wins), 1.0)
+    for _ in range(MAX_ROUNDS):
+        before = dict(strengths)
+        for model, rivals in wins.items():
+            strengths[model] = _strength(model, rivals, strengths)
+        middle = math.exp(fmean(map(math.log, strengths.values())))
+        strengths = {model: strength / middle for model, strength in strengths.items()}
+        if all(abs(math.log(strengths[m] / before[m])) < CLOSE for m in strengths):
+            return {m: start + SCALE * math.log10(strength) for m, strength in strengths.items()}
+    raise ValueError("the ratings of the Bradley-Terry model don't settle: some models never lost or never won")
+
+
+def _strength(model: str, rivals: Sequence[tuple[str, float, float]], strengths: Mapping[str, float]) -> float:
+    own = strengths[model]
+    won = math.fsum(points * strengths[rival] / (own + strengths[rival]) for rival, points, _ in rivals)
+    lost = math.fsum(points / (own + strengths[rival]) for rival, _, points in rivals)
+    if not won or not lost:
+        raise ValueError(f"{model!r} never {'lost' if won else 'won'}: no rating is the most likely one for it")
+    return won / lost
+
+
+def rate(matches: Sequence[Match], resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Estimate] | None:
+    """Bradley-Terry ratings, with intervals over `resamples` draws of prompts: matches on one prompt are no independent
+    witnesses, so they stay together; those without a prompt stand alone. None where the models are on several islands,
+    as nothing compares them."""
+    if len(islands(matches)) != 1:
+        return None
+    ratings = bradley_terry(tally(matches))
+    parts = [tally(cluster) for cluster in by_prompt(matches)]
+    rng = Random(seed)
+    nothing = dict.fromkeys(tally(matches), Tally())
+    drawn = [bradley_terry(_total(nothing, resample(parts, rng))) for _ in range(resamples)]
+    return {
+        model: Estimate(rating, percentiles([d[model] for d in drawn]) if drawn else None)
+        for model, rating in ratings.items()
+    }
+
+
+def by_prompt(matches: Sequence[Match]) -> list[list[Match]]:
+    """The matches on one prompt together; each without a prompt alone."""
+    numbered = clusters(enumerate(matches), lambda item: item[1].prompt or item[0])
+    return [[match for _, match in cluster] for cluster in numbered]
+
+
+def _total(nothing: Tallies, parts: Iterable[Tallies]) -> dict[Pair, Tally]:
+    """The sum; a pair that was not drawn keeps its place, and so its prior."""
+    points, n = dict.fromkeys(nothing, 0.0), dict.fromkeys(nothing, 0.0)
+    for part in parts:
+        for pair, one in part.items():
+            points[pair] += one.points
+            n[pair] += one.n
+    return {pair: Tally(points[pair], n[pair]) for pair in nothing}
