@@ -1,8 +1,8 @@
 """The options by which commands find a judge, and the settings made from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -10,10 +10,20 @@ from metapo.cli.common import FILE, load_rubric
 from metapo.errors import SettingsError
 
 if TYPE_CHECKING:
+    from metapo.judge.budget import Budget
+    from metapo.judge.endpoint import Endpoint
     from metapo.settings import Settings
 
 TASK = "Write a good response to the prompt."
 
+_LOCAL = click.option("--local", help="A model folder or hub id to judge in this process, in place of a server.")
+_API_KEY = click.option("--api-key-env", help="Environment variable that holds the servers' key.")
+_IN_FLIGHT = click.option(
+    "--max-in-flight", type=click.IntRange(min=1), help="Requests at once, per server (default 32)."
+)
+_DEADLINE = click.option(
+    "--deadline", type=click.FloatRange(0, min_open=True), help="Seconds for all tries of a request (default 120)."
+)
 _OPTIONS = [
     click.option(
         "--judge",
@@ -24,8 +34,8 @@ _OPTIONS = [
     click.option(
         "--model", "models", multiple=True, help="The model's name on that server (default); one for each --judge."
     ),
-    click.option("--local", help="A model folder or hub id to judge in this process, in place of a server."),
-    click.option("--api-key-env", help="Environment variable that holds the servers' key."),
+    _LOCAL,
+    _API_KEY,
     click.option(
         "--task", "task_description", help=f"What the rollouts were asked to do, in a sentence (default: {TASK})"
     ),
@@ -35,10 +45,8 @@ _OPTIONS = [
         help="One request for all criteria (joint, the default), one for each, or the mean over levels.",
     ),
     click.option("--rationales/--no-rationales", default=None, help="Ask for a reason with each verdict; dearer."),
-    click.option("--max-in-flight", type=click.IntRange(min=1), help="Requests at once, per server (default 32)."),
-    click.option(
-        "--deadline", type=click.FloatRange(0, min_open=True), help="Seconds for all tries of a request (default 120)."
-    ),
+    _IN_FLIGHT,
+    _DEADLINE,
     click.option(
         "--settings",
         "file",
@@ -46,11 +54,46 @@ _OPTIONS = [
         help="A settings file as for training: its judge, panel, monitor, judging and budget are used.",
     ),
 ]
+_ONE_JUDGE = [
+    click.option("--judge", "url", help="URL of an OpenAI-compatible server, as http://localhost:8000/v1."),
+    click.option("--model", help="The model's name on that server (default)."),
+    _LOCAL,
+    _API_KEY,
+    click.option(
+        "--task", "task_description", help=f"What the models were asked to do, in a sentence (default: {TASK})"
+    ),
+    _IN_FLIGHT,
+    _DEADLINE,
+    click.option(
+        "--settings",
+        "file",
+        type=FILE,
+        help="A settings file as for training: its judge, task_description and budget are used.",
+    ),
+]
+
+
+class OneJudge(NamedTuple):
+    """A judge that is asked without a rubric: where (None where no option says so), about what task, within which
+    budget."""
+
+    endpoint: "Endpoint | None"
+    task: str
+    budget: "Budget"
 
 
 def judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options; the command gets them as keyword arguments for `judge_settings`."""
-    for option in reversed(_OPTIONS):
+    return _with(_OPTIONS, command)
+
+
+def one_judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options; the command gets them as keyword arguments for `one_judge`."""
+    return _with(_ONE_JUDGE, command)
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -60,15 +103,11 @@ def judge_settings(source: str | None, flags: dict[str, Any]) -> "Settings":
     from pydantic import ValidationError
 
     from metapo.rubric import describe
-    from metapo.settings import Settings, TrainSettings
+    from metapo.settings import Settings
 
     path: Path | None = flags.pop("file")
-    given = {name: value for name, value in flags.items() if value not in (None, ())}
     if path is not None:
-        if given:
-            named = ", ".join(f"--{_option(name)}" for name in given)
-            raise SettingsError(f"--settings says everything about the judge: leave out {named}")
-        settings = Settings.load(path, ignore=TrainSettings.model_fields.keys() - Settings.model_fields.keys())
+        settings = _load(path, flags)
         rubric = load_rubric(source) if source else settings.rubric
         return settings.model_copy(update={"rubric": rubric, "dropout": 0.0})  # all criteria count outside of training
     if source is None:
@@ -77,6 +116,42 @@ def judge_settings(source: str | None, flags: dict[str, Any]) -> "Settings":
         return Settings.model_validate({"rubric": load_rubric(source), **_fields(flags)})
     except ValidationError as e:
         raise SettingsError(f"an option is empty or wrong:\n{describe(e)}") from e
+
+
+def one_judge(flags: dict[str, Any]) -> OneJudge:
+    """A judge from a settings file or from flags. Raises SettingsError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from metapo.judge.budget import Budget
+    from metapo.judge.endpoint import Endpoint
+    from metapo.rubric import describe
+
+    path: Path | None = flags.pop("file")
+    if path is not None:
+        settings = _load(path, flags)
+        return OneJudge(settings.judge, settings.task_description, settings.budget)
+    task = TASK if flags["task_description"] is None else flags["task_description"]
+    if not task.strip():
+        raise SettingsError("--task is empty: say in a sentence what the models were asked to do, or leave it out")
+    if flags["url"] is None and flags["local"] is None:
+        return OneJudge(None, task, Budget())
+    several = {"urls": flags["url"], "models": flags["model"]}
+    flags = flags | {name: () if value is None else (value,) for name, value in several.items()}
+    try:
+        endpoint: Endpoint = TypeAdapter(Endpoint).validate_python(_endpoints(flags)[0])
+    except ValidationError as e:
+        raise SettingsError(f"an option is empty or wrong:\n{describe(e)}") from e
+    return OneJudge(endpoint, task, Budget())
+
+
+def _load(path: Path, flags: dict[str, Any]) -> "Settings":
+    """The settings in a file, which has to be the only option about the judge. Raises SettingsError."""
+    from metapo.settings import Settings, TrainSettings
+
+    if given := [name for name, value in flags.items() if value not in (None, ())]:
+        named = ", ".join(f"--{_option(name)}" for name in given)
+        raise SettingsError(f"--settings says everything about the judge: leave out {named}")
+    return Settings.load(path, ignore=TrainSettings.model_fields.keys() - Settings.model_fields.keys())
 
 
 def _fields(flags: dict[str, Any]) -> dict[str, Any]:
@@ -107,4 +182,6 @@ def _endpoints(flags: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _option(name: str) -> str:
-    return {"urls": "judge", "models": "model", "task_description": "task"}.get(name, name.replace("_", "-"))
+    return {"urls": "judge", "url": "judge", "models": "model", "task_description": "task"}.get(
+        name, name.replace("_", "-")
+    )

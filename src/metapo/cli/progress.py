@@ -15,11 +15,12 @@ LINE_EVERY_S = 10.0
 
 
 class Tally:
-    """Counts rollouts as they are judged: how many per second, unscored, known already, and what they cost. `show` is
-    called after each."""
+    """Counts rollouts, or `what` else is judged: how many per second, unscored, known already, and what they cost.
+    `show` is called after each."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, what: str = "rollouts") -> None:
         self.total = total
+        self.what = what
         self.n = self.n_unscored = self.n_reused = 0
         self.cost_usd: float | None = None
         self.show: Callable[[], None] = lambda: None
@@ -42,10 +43,10 @@ class Tally:
 
 
 @contextmanager
-def counting(total: int) -> Iterator[Tally]:
+def counting(total: int, what: str = "rollouts") -> Iterator[Tally]:
     """A tally, shown on stderr while the context is open."""
     console = Console(stderr=True)
-    tally = Tally(total)
+    tally = Tally(total, what)
     if not console.is_terminal:
         tally.show = _lines(tally, console)
         yield tally
@@ -64,6 +65,6 @@ def _lines(tally: Tally, console: Console) -> Callable[[], None]:
         nonlocal last
         if time.monotonic() - last >= LINE_EVERY_S:
             last = time.monotonic()
-            console.print(f"{tally.n} of {tally.total} rollouts, {tally}", highlight=False)
+            console.print(f"{tally.n} of {tally.total} {tally.what}, {tally}", highlight=False)
 
     return show

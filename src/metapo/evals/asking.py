@@ -1,0 +1,70 @@
+"""What a judge is asked about two completions, and how its reply is read."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from metapo.judge.neutral import neutralize, shorten
+from metapo.judge.parse import REFUSALS, without_reasoning
+from metapo.judge.template import fence, load_template
+from metapo.judge.transport import ChatReply, ChatRequest
+from metapo.rollout import Message
+from metapo.rubric import digest
+
+MAX_CHARS = 40_000  # of a completion; a longer one is shown without its middle
+Choice = Literal["A", "B", "T"]
+_LAST = re.compile(
+    r"(?:(?:final\s+)?(?:answer|verdict|choice)\s*:)?[\s*_`'\"(\[]*([ABT])[\s*_`'\")\].]*", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """How a judge is asked: about what task, by which template ("general" or "essay"), for how long a reply."""
+
+    task: str
+    template: str = "general"
+    max_tokens: int = 1024
+    temperature: float = 0.0
+
+    @property
+    def digest(self) -> str:
+        """The same where the judge is asked the same way."""
+        text = load_template("metapo.evals", self.template).text
+        return digest([text, self.task, self.max_tokens, self.temperature, MAX_CHARS])[:16]
+
+    def request(self, prompt: str, first: str, second: str) -> ChatRequest:
+        """The request that shows two completions in this order."""
+        material = [fence("prompt", neutralize(prompt)), _shown("completion A", first), _shown("completion B", second)]
+        text = load_template("metapo.evals", self.template).render(task=self.task, material="\n\n".join(material))
+        return ChatRequest(
+            messages=(Message(role="user", content=text),), max_tokens=self.max_tokens, temperature=self.temperature
+        )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reply chose, or why it chose nothing."""
+
+    choice: Choice | None
+    problem: str = ""
+
+
+def read_reply(reply: ChatReply) -> Reading:
+    """The letter on the reply's last line, A, B or T for neither; anything else is no choice. Never raises."""
+    if reply.finish_reason in REFUSALS:
+        return Reading(None, "refused")
+    if reply.finish_reason == "length":
+        return Reading(None, "cut")
+    lines = without_reasoning(reply.text).splitlines()
+    match = _LAST.fullmatch(lines[-1].strip()) if lines else None
+    letter = match[1].upper() if match else ""
+    if letter == "A":
+        return Reading("A")
+    if letter == "B":
+        return Reading("B")
+    return Reading("T") if letter == "T" else Reading(None, "no letter" if lines else "empty")
+
+
+def _shown(label: str, completion: str) -> str:
+    return fence(label, shorten(neutralize(completion), MAX_CHARS).text)
