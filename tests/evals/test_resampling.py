@@ -3,14 +3,15 @@ from statistics import quantiles
 
 import pytest
 
-from metapo.evals.resampling import clusters, percentiles, resample
+from metapo.evals.resampling import Interval, clusters, percentiles, resample
 
 
 def test_percentiles_equal_those_of_the_standard_library() -> None:
     values = [Random(1).gauss(0, 1) for _ in range(200)]
     cuts = quantiles(values, n=40, method="inclusive")
-    assert percentiles(values) == pytest.approx((cuts[0], cuts[-1]))
-    assert percentiles([3.0]) == (3, 3)
+    interval = percentiles(values)
+    assert (interval.low, interval.high) == pytest.approx((cuts[0], cuts[-1]))
+    assert percentiles([3.0]) == Interval(3, 3)
     with pytest.raises(ValueError, match="at least one"):
         percentiles([])
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metapo.evals.winrate import RIDGE, Sample, length_controlled, win_rate
+from metapo.evals.resampling import Interval
+from metapo.evals.winrate import RIDGE, Rate, Sample, length_controlled, win_rate
 
 samples = st.lists(
     st.builds(Sample, st.sampled_from([0, 0.5, 1]), st.integers(-500, 500), st.sampled_from("pqrs")),
@@ -79,7 +80,7 @@ def test_one_lead_throughout_tells_nothing() -> None:
 def test_who_got_all_points_keeps_them() -> None:
     for points in (0, 1):
         controlled = length_controlled([Sample(points, i) for i in range(9)], resamples=5)
-        assert controlled == (points, (points, points))
+        assert controlled == Rate(points, Interval(points, points))
 
 
 def test_the_longer_text_always_wins() -> None:
@@ -115,4 +116,5 @@ def test_matches_on_one_prompt_are_one_witness() -> None:
     given = judged(60, skill=0.5, taste=1, longer=200)
     once, tenfold = (win_rate(s, resamples=400).interval for s in (given, [s for s in given for _ in range(10)]))
     assert once is not None
-    assert tenfold == pytest.approx(once, abs=1e-9)
+    assert tenfold is not None
+    assert (tenfold.low, tenfold.high) == pytest.approx((once.low, once.high))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -330,11 +331,9 @@ def rating_data(
     """What a report holds of the ratings that there are."""
     data: dict[str, object] = {}
     if shuffled is not None:
-        data["shuffled"] = {model: spread._asdict() for model, spread in shuffled.items()}
+        data["shuffled"] = {model: asdict(spread) for model, spread in shuffled.items()}
     if estimates is not None:
-        data["bradley_terry"] = {
-            model: {"rating": e.rating} | (e.interval._asdict() if e.interval else {}) for model, e in estimates.items()
-        }
+        data["bradley_terry"] = {model: asdict(estimate) for model, estimate in estimates.items()}
     return data
 
 

@@ -13,9 +13,8 @@ from metapo.rubric import digest
 
 MAX_CHARS = 40_000  # of a completion; a longer one is shown without its middle
 Choice = Literal["A", "B", "T"]
-_LAST = re.compile(
-    r"(?:(?:final\s+)?(?:answer|verdict|choice)\s*:)?[\s*_`'\"(\[]*([ABT])[\s*_`'\")\].]*", re.IGNORECASE
-)
+_EDGE = r"[\s*_`'\"()\[\].]*"
+_LAST = re.compile(rf"{_EDGE}(?:(?:final\s+)?(?:answer|verdict|choice){_EDGE}:)?{_EDGE}([ABT]){_EDGE}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

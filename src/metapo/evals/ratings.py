@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from statistics import fmean, pstdev
-from typing import NamedTuple
 
 from metapo.evals.matches import Match
 from metapo.evals.resampling import Interval, clusters, percentiles, resample
@@ -22,14 +21,16 @@ CLOSE = 1e-10
 _FAR = 300.0  # tens of odds beyond which a float has no more to say
 
 
-class Spread(NamedTuple):
+@dataclass(frozen=True)
+class Spread:
     """Mean and population standard deviation of the ratings that a model got in several orders."""
 
     mean: float
     sd: float
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True)
+class Estimate:
     """A rating and its interval, None without resamples."""
 
     rating: float

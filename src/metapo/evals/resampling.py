@@ -3,14 +3,16 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 LEVEL = 0.95
 
 
-class Interval(NamedTuple):
+@dataclass(frozen=True)
+class Interval:
     """The bounds between which the middle 95% of the resampled values lie."""
 
     low: float

@@ -23,7 +23,8 @@ class Sample:
     prompt: str = ""
 
 
-class Rate(NamedTuple):
+@dataclass(frozen=True)
+class Rate:
     """A share of the points (0 to 1) and its interval, None without resamples."""
 
     rate: float
