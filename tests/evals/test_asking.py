@@ -60,6 +60,12 @@ def test_a_letter_on_the_last_line_is_a_choice(text: str, choice: str) -> None:
     assert (reading.choice, reading.problem) == (choice, "")
 
 
+def test_a_reply_may_stand_where_the_reasoning_belongs() -> None:
+    assert read_reply(ChatReply(text="", reasoning="The first one.\nA")).choice == "A"
+    assert read_reply(ChatReply(text="B", reasoning="Maybe\nA")).choice == "B"
+    assert read_reply(ChatReply(text="", reasoning="Let me see: A")).choice is None
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -64,6 +64,14 @@ def test_elo_tells_where_nothing_compares_the_models() -> None:
     assert "bradley_terry" not in json.loads(Path("r.json").read_text())
 
 
+@pytest.mark.parametrize(("option", "value"), [("--k", "nan"), ("--k", 0), ("--start", "inf"), ("--repeats", -1)])
+def test_elo_refuses_odd_numbers(option: str, value: object) -> None:
+    write("matches.jsonl", match("x"))
+    result = call("eval", "elo", "matches.jsonl", option, value)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.stderr
+
+
 def test_elo_refuses_what_is_no_match() -> None:
     write("matches.jsonl", match("x"), match("z"))
     result = call("eval", "elo", "matches.jsonl", "--json", "r.json")
@@ -221,6 +229,18 @@ def test_another_judge_is_refused() -> None:
         assert len(comparisons(server)) == 4
         assert play("--judge", server.url, "--prompts", 4).exit_code == 0
         assert len(comparisons(server)) == 8, "two more prompts"
+
+
+def test_matches_of_other_texts_are_told() -> None:
+    with ChatServer(judges()) as server:
+        assert play("--judge", server.url).exit_code == 0
+        GOOD[0]["completion"], before = "By good: quality 9.", GOOD[0]["completion"]
+        try:
+            again = play("--judge", server.url)
+        finally:
+            GOOD[0]["completion"] = before
+    assert "m.jsonl also holds 1 match of other texts, which don't count here" in again.stdout
+    assert len(comparisons(server)) == 14
 
 
 def test_what_a_tournament_needs() -> None:

@@ -1,5 +1,6 @@
 """What several commands share: kinds of arguments, and how rubrics, stores and rollouts are found."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 SEED = click.IntRange(0, 2**32 - 1)  # what Settings.seed takes
+
+
+class NumberRange(click.FloatRange):
+    """A float within bounds, and no NaN: that lies outside of none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 def counted(n: int, one: str, many: str = "") -> str:

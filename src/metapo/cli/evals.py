@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metapo.cli.common import FILE, SEED, counted, read_rollouts
+from metapo.cli.common import FILE, SEED, NumberRange, counted, read_rollouts
 from metapo.cli.judging import OneJudge, one_judge, one_judge_options
 from metapo.errors import BudgetSpent, ChatDown, JudgeFailureLimit, SettingsError
 
@@ -34,13 +34,13 @@ def evals() -> None:
 @click.option("--json", "out", type=FILE, help="Write the ratings here as JSON.")
 @click.option(
     "--k",
-    type=click.FloatRange(0, 1000, min_open=True),
+    type=NumberRange(0, 1000, min_open=True),
     default=4.0,
     show_default=True,
     help="How far one match moves a rating at most.",
 )
 @click.option(
-    "--start", type=click.FloatRange(0, 100_000), default=1000.0, show_default=True, help="Each model's first rating."
+    "--start", type=NumberRange(0, 100_000), default=1000.0, show_default=True, help="Each model's first rating."
 )
 @click.option(
     "--repeats",
@@ -119,7 +119,7 @@ def elo(matches: Path, out: Path | None, k: float, start: float, repeats: int, r
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Draws prompts, orders and resamples.")
 @click.option(
     "--max-unscored",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     default=0.1,
     show_default=True,
     help="The share of matches that may stay without a result.",
@@ -166,6 +166,8 @@ def tournament(
         report = summarize([matches.played.get(f.id) for f in schedule.fixtures], repeats, resamples, seed)
     for line in _report_lines(report, schedule):
         click.echo(line)
+    if n_others := len(matches.played.keys() - {f.id for f in schedule.fixtures}):
+        click.echo(f"{out} also holds {counted(n_others, 'match', 'matches')} of other texts, which don't count here")
     click.echo(f"It took {spent}")
     if report_file is not None:
         write_whole(report_file, report.model_dump_json(indent=1))

@@ -50,12 +50,15 @@ class Reading:
 
 
 def read_reply(reply: ChatReply) -> Reading:
-    """The letter on the reply's last line, A, B or T for neither; anything else is no choice. Never raises."""
+    """The letter on the reply's last line, A, B or T for neither; anything else is no choice. Never raises.
+
+    Some servers put the whole reply where the reasoning belongs, so that is read where there is nothing else.
+    """
     if reply.finish_reason in REFUSALS:
         return Reading(None, "refused")
     if reply.finish_reason == "length":
         return Reading(None, "cut")
-    lines = without_reasoning(reply.text).splitlines()
+    lines = (without_reasoning(reply.text) or reply.reasoning.strip()).splitlines()
     match = _LAST.fullmatch(lines[-1].strip()) if lines else None
     letter = match[1].upper() if match else ""
     if letter == "A":

@@ -169,7 +169,7 @@ class Tournament:
             first=first,
             choice=reading.choice,
             problem=reading.problem,
-            reply=reply.text,
+            reply=reply.text or reply.reasoning,
             n_tries=len(reply.tries) + 1,
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=reply.completion_tokens,
