@@ -1,20 +1,15 @@
 """What a judge is asked about two completions, and how its reply is read."""
 
-import re
 from dataclasses import dataclass
-from typing import Literal
 
 from metapo.judge.neutral import neutralize, shorten
-from metapo.judge.parse import REFUSALS, without_reasoning
+from metapo.judge.parse import REFUSALS, Choice, last_choice, without_reasoning
 from metapo.judge.template import fence, load_template
 from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rollout import Message
 from metapo.rubric import digest
 
 MAX_CHARS = 40_000  # of a completion; a longer one is shown without its middle
-Choice = Literal["A", "B", "T"]
-_EDGE = r"[\s*_`'\"()\[\].]*"
-_LAST = re.compile(rf"{_EDGE}(?:(?:final\s+)?(?:answer|verdict|choice){_EDGE}:)?{_EDGE}([ABT]){_EDGE}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -58,14 +53,9 @@ def read_reply(reply: ChatReply) -> Reading:
         return Reading(None, "refused")
     if reply.finish_reason == "length":
         return Reading(None, "cut")
-    lines = (without_reasoning(reply.text) or reply.reasoning.strip()).splitlines()
-    match = _LAST.fullmatch(lines[-1].strip()) if lines else None
-    letter = match[1].upper() if match else ""
-    if letter == "A":
-        return Reading("A")
-    if letter == "B":
-        return Reading("B")
-    return Reading("T") if letter == "T" else Reading(None, "no letter" if lines else "empty")
+    text = without_reasoning(reply.text) or reply.reasoning.strip()
+    choice = last_choice(text)
+    return Reading(choice) if choice else Reading(None, "no letter" if text else "empty")
 
 
 def _shown(label: str, completion: str) -> str:

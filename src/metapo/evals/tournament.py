@@ -8,11 +8,12 @@ from pydantic import Field
 
 from metapo.aio import each
 from metapo.errors import ChatDown, ChatError, ChatMisconfigured
-from metapo.evals.asking import Choice, Question, read_reply
+from metapo.evals.asking import Question, read_reply
 from metapo.evals.schedule import Fixture
 from metapo.judge.budget import Budget
 from metapo.judge.judge import Call
 from metapo.judge.ledger import Ledger
+from metapo.judge.parse import Choice
 from metapo.judge.transport import ChatRequest, Transport
 from metapo.records import call_records, take_records
 from metapo.rubric import Frozen, Text

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from metapo.judge.evidence import holds_quote
 from metapo.judge.question import Question, Style, letters
@@ -13,6 +13,10 @@ from metapo.judge.transport import ChatReply, Token
 from metapo.rubric import Criterion, Outcome, Reason, Unscored, Verdict
 
 # In front only, as a rationale may quote such tags. Some chat templates open the block in the prompt.
+Choice = Literal["A", "B", "T"]
+_CHOICES: dict[str, Choice] = {"A": "A", "B": "B", "T": "T"}
+_EDGE = r"[\s*_`'\"()\[\].]*"
+_CHOICE = re.compile(rf"{_EDGE}(?:(?:final\s+)?(?:answer|verdict|choice){_EDGE}:)?{_EDGE}([ABT]){_EDGE}", re.IGNORECASE)
 _THINKING = re.compile(r"\A\s*(?:<think>(?:.*?</think>|.*\Z)|(?!\s*(?:```\w*\s*)?\{).*?</think>)", re.DOTALL)
 _CODE_FENCE = re.compile(r"```\w*\s*\n(.*?)(?:\n?```|\Z)", re.DOTALL)
 _LOOP = re.compile(r"\s{100,}\Z")
@@ -52,6 +56,14 @@ def parse_reply(question: Question, reply: ChatReply, completion: str, min_label
 def without_reasoning(text: str) -> str:
     """A reply without the block of reasoning that it begins with."""
     return _THINKING.sub("", text).strip()
+
+
+def last_choice(text: str) -> Choice | None:
+    """The letter on the last line of a reply that compares two completions, without its reasoning: A, B, or T for
+    neither. None where anything else stands there: "certainly not B" is no choice."""
+    lines = text.splitlines()
+    match = _CHOICE.fullmatch(lines[-1].strip()) if lines else None
+    return _CHOICES[match[1].upper()] if match else None
 
 
 def _parse_text(question: Question, reply: ChatReply, completion: str, min_label_mass: float | None) -> Reading:

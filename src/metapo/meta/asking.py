@@ -1,12 +1,11 @@
 """Pairs that only a meta model can make: it compares completions, writes a good one, and writes a bad one that a
 rubric would reward."""
 
-import re
 from collections.abc import Sequence
 
 from metapo.aio import each
 from metapo.judge.neutral import neutralize, shorten
-from metapo.judge.parse import without_reasoning
+from metapo.judge.parse import last_choice, without_reasoning
 from metapo.judge.template import fence, load_template
 from metapo.meta.conversation import Exchange, MetaModel, Stage, attempt
 from metapo.meta.damage import same_words
@@ -17,7 +16,6 @@ from metapo.rubric_text import render_rubric
 
 MAX_CHARS = 20_000  # of a completion; a longer one is shown without its middle
 AT_ONCE = 16
-_CHOICE = re.compile(r"(?:^|[\s:*\"'(])([ABT])[\s.*\"')]*\Z")
 
 
 async def compare(
@@ -29,7 +27,9 @@ async def compare(
     """
     pairs = [(a, b) for a, b in pairs_of_rollouts if not same_words(a.completion, b.completion)]
     prompts = [_comparison(model, *shown) for a, b in pairs for shown in ((a, b), (b, a))]
-    choices = [_choice(reply) for reply in await _ask_each(model, Stage.COMPARE, prompts, log)]
+    choices = [
+        last_choice(without_reasoning(reply or "")) for reply in await _ask_each(model, Stage.COMPARE, prompts, log)
+    ]
     found = []
     for (a, b), forth, back in zip(pairs, choices[::2], choices[1::2], strict=True):
         if (forth, back) in (("A", "B"), ("B", "A")):
@@ -103,12 +103,6 @@ def _given(rollout: Rollout) -> list[str]:
 
 def _shown(label: str, rollout: Rollout) -> str:
     return fence(label, shorten(neutralize(rollout.completion), MAX_CHARS).text)
-
-
-def _choice(reply: str | None) -> str | None:
-    """The letter that a comparison ends in: A, B or T; None where it ends in anything else."""
-    match = _CHOICE.search(without_reasoning(reply or ""))
-    return match[1] if match else None
 
 
 def _with_completions(rollouts: Sequence[Rollout], replies: Sequence[str | None]) -> list[tuple[Rollout, Rollout]]:
