@@ -155,8 +155,9 @@ class Evolution:
         if self._settings.meta.every == 0:
             return None
         past = [Past(d.step, d.child_id in self._adopted) for d in self._store.decisions(self.cluster)]
-        since = past[-1].step if past else 0
-        why = due(step, progress(row for row in rows if row["step"] >= since), past, self._settings.meta)
+        start = self._store.first_step(self.cluster) or 0
+        since = past[-1].step if past else start
+        why = due(step, progress(row for row in rows if row["step"] >= since), past, self._settings.meta, start)
         if why is None:
             return None
         spent = self._store.spent(roles=("meta", "gate"))

@@ -66,7 +66,9 @@ async def test_a_comparison_is_asked_in_both_orders() -> None:
         assert "The task: Write an essay." in request.last
 
 
-@pytest.mark.parametrize("reply", ["A", "B", "T", "", "It depends.", "A or B?", "C", "Bad", "<think>A", "It is certainly not B"])
+@pytest.mark.parametrize(
+    "reply", ["A", "B", "T", "", "It depends.", "A or B?", "C", "Bad", "<think>A", "It is certainly not B"]
+)
 async def test_a_place_a_tie_or_no_letter_is_no_preference(reply: str) -> None:
     assert await compare(model(comparison=reply), [(GOOD, BAD)], []) == []
 

@@ -77,6 +77,12 @@ def test_one_that_could_not_begin_at_its_step_begins_later() -> None:
     assert due(30, (), [Past(23, True)], settings) == "every 10 steps"
 
 
+def test_what_comes_late_is_read_for_a_while_first() -> None:
+    every, adaptive = ScheduleSettings(every=10), ScheduleSettings(when="adaptive", every=10, earliest=3)
+    assert [step for step in range(16, 24) if due(step, (), (), every, start=15)] == [20, 21, 22, 23]
+    assert [step for step in range(16, 24) if due(step, (), (), adaptive, start=15)] == [18, 19, 20, 21, 22, 23]
+
+
 @pytest.mark.parametrize("settings", [ScheduleSettings(every=0), ScheduleSettings(when="adaptive", every=0)])
 def test_every_zero_is_never(settings: ScheduleSettings) -> None:
     assert simulate(100, settings, lambda s: replace(CALM, step=s, saturated=1.0)) == []

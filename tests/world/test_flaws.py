@@ -119,7 +119,7 @@ async def steps(meta: WorldMeta, n: int = 2) -> list[MetaStep]:
 
 async def test_the_flaw_can_be_told_from_what_the_step_kept() -> None:
     told = set()
-    for seed in range(12):
+    for seed in range(24):
         [done] = await steps(FlawedMeta(flaw=0.8, seed=seed), 1)
         [flaw] = flaws_in([e.prompt for e in done.exchanges], flaw=0.8, seed=seed)
         assert done.child is not None

@@ -26,7 +26,6 @@ from metapo.world.phrases import requirements
 from metapo.world.presets import preset_rubric
 from tests.reviewer import revise
 from tests.world.essays import (
-    CONCLUSION,
     COUNTER,
     CUT,
     GOOD,
@@ -270,10 +269,10 @@ def told(c: Criterion) -> tuple[str, str, list[str]]:
 
 @pytest.mark.parametrize(("n_open", "times"), [(16, 2), (9, 2), (7, 1), (0, 1)])
 async def test_a_symptom_that_most_essays_still_show_gets_twice_the_points(n_open: int, times: int) -> None:
-    old = Rubric(criteria=(LADDERS["conclusion"], LADDERS["position"]))
-    done = await step(old, [without(CONCLUSION)] * n_open + [GOOD] * (16 - n_open))
+    old = Rubric(criteria=(LADDERS["title"], LADDERS["position"]))
+    done = await step(old, [without(TITLE)] * n_open + [GOOD] * (16 - n_open))
     new = done.child.rubric if done.child else old
-    [before], [after] = [[c for c in r.criteria if c.id == "conclusion"] for r in (old, new)]
+    [before], [after] = [[c for c in r.criteria if c.id == "title"] for r in (old, new)]
     assert told(after) == told(before)
     assert [level.points for level in after.levels] == [times * level.points for level in before.levels]
     assert new.criterion("position") == old.criterion("position")

@@ -45,7 +45,7 @@ async def ungated(seed: int) -> tuple[MetaStepRecord, WorldSettings]:
 
 async def test_real_meta_steps_tell_their_flaws() -> None:
     seen = set()
-    for seed in range(12):
+    for seed in range(24):
         record, settings = await ungated(seed)
         found = flawed_proposals(record, VAGUE, settings)
         names = [c.name for p in record.proposals for c in p.revision.rubric.criteria]

@@ -149,8 +149,11 @@ def progress(rows: Iterable[Mapping[str, Any]]) -> list[Progress]:
     ]
 
 
-def due(step: int, rows: Sequence[Progress], past: Sequence[Past], settings: ScheduleSettings) -> str | None:
-    """What calls for a meta step after `step` training steps (at least 1), in words; None where nothing does.
+def due(
+    step: int, rows: Sequence[Progress], past: Sequence[Past], settings: ScheduleSettings, start: int = 0
+) -> str | None:
+    """What calls for a meta step after `step` training steps (at least 1), in words; None where nothing does. `start`
+    is the first step with anything to read.
 
     `rows` are the training steps and `past` the meta steps so far, each in order; rows before the last meta step may be
     missing.
@@ -158,9 +161,9 @@ def due(step: int, rows: Sequence[Progress], past: Sequence[Past], settings: Sch
     if settings.every == 0:
         return None
     if settings.when == "every":
-        last = past[-1].step if past else 0
+        last = past[-1].step if past else start
         return f"every {settings.every} steps" if step - step % settings.every > last else None
-    pace = reduce(partial(_paced, settings), past, _Pace(0, settings.earliest, settings.earliest))
+    pace = reduce(partial(_paced, settings), past, _Pace(start, settings.earliest, settings.earliest))
     since = step - pace.last
     if since >= pace.wait:
         recent = [row for row in rows if pace.last <= row.step < step]

@@ -100,12 +100,18 @@ class Store(Lineages):
             rows = db.execute(sa.select(t.answered_by).where(t.answered_by.c.attempt_id == newest)).all()
         return {row.role: row.identity for row in rows}
 
+    def first_step(self, cluster: str) -> int | None:
+        """The first step with live training rollouts of a cluster; None where it has none."""
+        return self._step_of(cluster, sa.func.min(live_rollout.c.step))
+
     def last_step(self, to_step: int, cluster: str) -> int | None:
         """The newest step below `to_step` with live training rollouts of a cluster; None where it has none."""
-        column = live_rollout.c
-        mine = (column.split == Split.TRAIN.value, column.step < to_step, column.cluster == cluster)
+        return self._step_of(cluster, sa.func.max(live_rollout.c.step), live_rollout.c.step < to_step)
+
+    def _step_of(self, cluster: str, which: sa.ColumnElement[int], *limits: sa.ColumnElement[bool]) -> int | None:
+        mine = (live_rollout.c.split == Split.TRAIN.value, live_rollout.c.cluster == cluster, *limits)
         with self._transaction() as db:
-            found: int | None = db.scalar(sa.select(sa.func.max(column.step)).where(*mine))
+            found: int | None = db.scalar(sa.select(which).where(*mine))
         return found
 
     def rollouts(
