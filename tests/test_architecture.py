@@ -36,6 +36,7 @@ ORDER = (
     "meta",
     "settings",
     "scorer",
+    "answers",
     "tasks",
     "anchors",
     "figures",
