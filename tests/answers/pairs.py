@@ -155,6 +155,8 @@ EQUAL: dict[str, tuple[tuple[str, str], ...]] = {
         (r"\binom{6}{2}", "15"),
         ("5!", "120"),
         (r"\log_2 32", "5"),
+        (r"\sqrt{2}+\sqrt{3}-\sqrt{5+2\sqrt{6}}", "0"),
+        (r"10^{400}\sqrt{8}", r"2\sqrt2\cdot 10^{400}"),
         (r"\int_0^1 x^2 dx", r"\frac13"),
         (r"\begin{vmatrix} 1 & 2 \\ 3 & 4 \end{vmatrix}", "-2"),
         (r"\sin\frac{\pi}{6}", r"\frac12"),
@@ -271,6 +273,9 @@ UNEQUAL: dict[str, tuple[tuple[str, str], ...]] = {
         (r"\log_2 32", "6"),
         ("|x|", "x"),
         ("1/0", "2/0"),
+        (r"10^{400}\sqrt{2}", r"10^{400}\sqrt{3}"),
+        (r"10^{-40}\sqrt{2}", r"10^{-40}\sqrt{3}"),
+        (r"\sqrt{2}+\sqrt{3}-\sqrt{5+2\sqrt{6}}", "1"),
         ("f(2)", "f(3)"),
     ),
 }
