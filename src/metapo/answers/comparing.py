@@ -1,7 +1,7 @@
 """Whether two answers are equal, with math-verify and sympy. Only the worker runs this: it may take any time.
 
 Numbers that are written out are compared exactly. The library rounds to six places after the point instead, which takes
-10^{-8} for 2*10^{-8}. A decimal stands for another kind of number, as 0.333333 for 1/3, if they agree to one in a
+0.00000001 for 0.00000002. A decimal stands for another kind of number, as 0.333333 for 1/3, if they agree to one in a
 million.
 """
 

@@ -23,7 +23,7 @@ from metapo.errors import MissingExtra, RunError
 MAX_CHARS = 1000
 MAX_DEPTH = 30
 CPU_S = 2
-MEMORY_MB = 1024
+MEMORY_MB = 512
 START_S = 300.0
 WALL_PER_CPU = 20
 
