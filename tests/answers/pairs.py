@@ -148,7 +148,13 @@ EQUAL: dict[str, tuple[tuple[str, str], ...]] = {
         ("70,110", "110, 70"),
         ("2,500.75", "2500.75"),
     ),
-    "choices": (("(A)", "A"), (r"\text{(C)}", r"\textbf{C}"), (r"\text{B}", "(B)"), ("D.", r"\mathrm{D}")),
+    "choices": (
+        (r"\textbf{(B)}\ 12", "B"),
+        ("(A)", "A"),
+        (r"\text{(C)}", r"\textbf{C}"),
+        (r"\text{B}", "(B)"),
+        ("D.", r"\mathrm{D}"),
+    ),
     "more": (
         (r"101_2", r"101_{2}"),
         (r"2^{2008}-2", r"2(2^{2007}-1)"),
@@ -160,6 +166,9 @@ EQUAL: dict[str, tuple[tuple[str, str], ...]] = {
         (r"\int_0^1 x^2 dx", r"\frac13"),
         (r"\begin{vmatrix} 1 & 2 \\ 3 & 4 \end{vmatrix}", "-2"),
         (r"\sin\frac{\pi}{6}", r"\frac12"),
+        (r"2\cos 60^\circ", "1"),
+        (r"\{x \mid x > 3\}", r"(3,\infty)"),
+        (r"1,2,\ldots,5", r"1,2,\dots,5"),
         ("3:4", "3 : 4"),
         (r"\infty", "∞"),
         ("3.", "3"),
@@ -260,7 +269,7 @@ UNEQUAL: dict[str, tuple[tuple[str, str], ...]] = {
         ("10^4", "40"),
     ),
     "thousands": (("12,345", "12.345"), ("12,345", "12"), ("(12,345)", "12345"), ("1,234", "4,321"), ("98 765", "98")),
-    "choices": (("(A)", "(B)"), (r"\text{C}", "D"), ("(A)", "1")),
+    "choices": ((r"\textbf{(B)}\ 12", "C"), ("(A)", "(B)"), (r"\text{C}", "D"), ("(A)", "1")),
     "more": (
         ("101_2", "101_3"),
         ("101_2", "101"),
@@ -277,5 +286,7 @@ UNEQUAL: dict[str, tuple[tuple[str, str], ...]] = {
         (r"10^{-40}\sqrt{2}", r"10^{-40}\sqrt{3}"),
         (r"\sqrt{2}+\sqrt{3}-\sqrt{5+2\sqrt{6}}", "1"),
         ("f(2)", "f(3)"),
+        (r"\sin 30^\circ", r"\sin 30"),
+        (r"\{x \mid x > 3\}", r"\{x \mid x > 2\}"),
     ),
 }

@@ -22,6 +22,7 @@ _REWRITES = tuple(
         (r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z])|thinspace(?![a-zA-Z]))|~", " "),
         (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])\.?", ""),
         (r"\\over(?:line|rightarrow)\s*\{\s*([A-Z]{2})\s*\}", r"\1"),
+        (r"\\[lc]dots(?![a-zA-Z])", r"\\dots"),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
         (r"√\s*\(([^()]*)\)", r"\\sqrt{\1}"),
@@ -164,6 +165,7 @@ _CANONICAL = {alias: unit for unit, aliases in _UNITS.items() for alias in (unit
 _NO_UNIT = {"unit", "square unit", "cubic unit"}
 _POWERS = {"2": "square", "3": "cubic"}
 _SYMBOLS = "$€£¢"
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\{\\circ\}")
 _UNIT_TEXT = re.compile(
     r"(?P<value>.*\S)\s*\\(?:text|mbox|textrm|mathrm|rm|operatorname)\s*\{(?P<unit>[^{}]*)\}\s*(?P<power>\^\s*\{?[23]\}?)?"
 )
@@ -182,6 +184,8 @@ def without_unit(text: str) -> tuple[str, str]:
         return rest, _CANONICAL[symbol]
     if len(text) > 1 and text[-1] in _SYMBOLS + "%":
         return text[:-1].strip(), _CANONICAL[text[-1]]
+    if re.search(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])", text):
+        return _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text), ""  # the library takes the sine of 30 radians
     if text.endswith(r"^{\circ}") and len(text) > len(r"^{\circ}"):
         return text.removesuffix(r"^{\circ}").strip(), "degree"
     if (match := _UNIT_TEXT.fullmatch(text)) and re.fullmatch(r"[a-zA-Z%°$./ ]*", match["unit"]):

@@ -70,6 +70,8 @@ _MEMBER = re.compile(r"[a-zA-Z]\s*\\in(?![a-zA-Z])\s*(.+)", re.DOTALL)
 _NUMERAL = re.compile(r"([0-9A-F.]+)\s*_\s*(?:\{\s*(?:\\text\{)?\s*(\d+|[a-z]+)\s*\}?\s*\}|(\d))")
 _BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}
 _CHOICE = re.compile(r"\(([a-zA-Z])\)|([A-Z])[.)]")
+_CHOICE_AND_MORE = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{\s*\(([A-Z])\)\s*\}.+", re.DOTALL)
+_SUCH_THAT = re.compile(r"\\\{\s*([a-zA-Z])\s*(?:\\mid|\||:)\s*(\1.+|.+\1.*)\\\}", re.DOTALL)
 _PLUS_MINUS = re.compile(r"\\(pm|mp)(?![a-zA-Z])")
 
 
@@ -86,6 +88,10 @@ def read(text: str) -> Answer:
         return read(match[1])
     if _EMPTY.fullmatch(text):
         return Words("empty set")
+    if match := _SUCH_THAT.fullmatch(text):
+        return read(match[2].strip())
+    if match := _CHOICE_AND_MORE.fullmatch(text):
+        return Words(match[1].lower())
     if match := _CHOICE.fullmatch(text):
         return Words((match[1] or match[2]).lower())
     if match := _MATRIX.fullmatch(text):
