@@ -23,6 +23,7 @@ ORDER = (
     "errors",
     "aio",
     "files",
+    "intervals",
     "rubric",
     "rubric_text",
     "rubric_diff",

@@ -3,7 +3,8 @@ from statistics import quantiles
 
 import pytest
 
-from metapo.evals.resampling import Interval, clusters, percentiles, resample
+from metapo.evals.resampling import clusters, resample
+from metapo.intervals import Interval, percentiles
 
 
 def test_percentiles_equal_those_of_the_standard_library() -> None:

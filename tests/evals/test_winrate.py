@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metapo.evals.resampling import Interval
 from metapo.evals.winrate import RIDGE, Rate, Sample, length_controlled, win_rate
+from metapo.intervals import Interval
 
 samples = st.lists(
     st.builds(Sample, st.sampled_from([0, 0.5, 1]), st.integers(-500, 500), st.sampled_from("pqrs")),

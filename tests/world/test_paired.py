@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metapo.world.paired import Interval, Word, bootstrap, compare_paired, say
+from metapo.intervals import Interval
+from metapo.world.paired import Word, bootstrap, compare_paired, say
 
 figures = st.floats(-1, 1).map(lambda x: round(x, 3))
 

@@ -14,7 +14,7 @@ from metapo.errors import DataError
 
 if TYPE_CHECKING:
     from metapo.evals.agreement import Agreement, Drift
-    from metapo.evals.intervals import Interval
+    from metapo.intervals import Interval
 
 SOURCE = click.argument("source", metavar="FILE", type=FILE)
 OUT = click.option("--json", "out", type=FILE, help="Write the result here as JSON, row by row where rows have one.")

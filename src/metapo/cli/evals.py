@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metapo.cli.common import FILE, SEED, NumberRange, counted, read_rollouts
+from metapo.cli.eval_answers import ANSWERS
 from metapo.cli.judging import OneJudge, one_judge, one_judge_options
 from metapo.errors import BudgetSpent, ChatDown, JudgeFailureLimit, SettingsError
 
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 @click.group("eval")
 def evals() -> None:
-    """Find out which model writes better."""
+    """Measure policies, judges and rubrics, from files of JSON lines."""
+
+
+for _command in ANSWERS:
+    evals.add_command(_command)
 
 
 @evals.command()

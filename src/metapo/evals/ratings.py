@@ -8,7 +8,8 @@ from random import Random
 from statistics import fmean, pstdev
 
 from metapo.evals.matches import Match
-from metapo.evals.resampling import Interval, clusters, percentiles, resample
+from metapo.evals.resampling import clusters, resample
+from metapo.intervals import Interval, percentiles
 
 K = 4.0
 START = 1000.0

@@ -7,7 +7,8 @@ from random import Random
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
-from metapo.evals.resampling import Interval, clusters, percentiles, resample
+from metapo.evals.resampling import clusters, resample
+from metapo.intervals import Interval, percentiles
 
 RIDGE = 0.1  # on the weight of length alone: keeps it finite where the longer text always wins
 MAX_ROUNDS = 100

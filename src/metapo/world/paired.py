@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 from statistics import fmean
-from typing import NamedTuple
+
+from metapo.intervals import Interval, percentiles
 
 RESAMPLES = 10_000
-LEVEL = 0.95
 MIN_PAIRS = 3
 _SEED = "paired"
 
@@ -20,13 +20,6 @@ class Word(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     UNTOLD = "can't be told"
-
-
-class Interval(NamedTuple):
-    """Two ends, the lower first."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -65,9 +58,7 @@ def bootstrap(values: Sequence[float]) -> Interval | None:
     if len(values) < 2:
         return None
     ordered, rng = sorted(values), Random(_SEED)
-    means = sorted(fmean(rng.choices(ordered, k=len(ordered))) for _ in range(RESAMPLES))
-    outside = round(RESAMPLES * (1 - LEVEL) / 2)
-    return Interval(means[outside], means[-1 - outside])
+    return percentiles([fmean(rng.choices(ordered, k=len(ordered))) for _ in range(RESAMPLES)])
 
 
 def say(interval: Interval | None, n_pairs: int) -> Word:

@@ -3,10 +3,9 @@
 from collections.abc import Hashable, Sequence
 
 from metapo.errors import MissingExtra
-from metapo.world.paired import LEVEL, RESAMPLES, Interval
+from metapo.intervals import LEVEL, Interval
 
-__all__ = ["Interval", "mean_interval"]
-
+RESAMPLES = 10_000
 SEED = 0
 _CELLS = 2_000_000  # drawn at once
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metapo.evals.intervals import mean_interval
+from metapo.evals.means import mean_interval
 from metapo.world.paired import bootstrap
 
 
