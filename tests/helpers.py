@@ -4,6 +4,7 @@ import re
 
 from hypothesis import strategies as st
 
+from metapo.intervals import Interval
 from metapo.rubric import (
     MAX_ABS_POINTS,
     MAX_WEIGHT,
@@ -101,3 +102,9 @@ def judged(draw: st.DrawFn) -> tuple[Rubric, list[Verdict]]:
 
 def unscored(criterion_id: str, reason: Reason = Reason.TIMEOUT) -> Outcome:
     return Unscored(criterion_id=criterion_id, reason=reason)
+
+
+def ends(interval: Interval | None) -> tuple[float, float]:
+    """Both ends of an interval that has to be there."""
+    assert interval is not None
+    return interval.low, interval.high
