@@ -1,7 +1,7 @@
 """What another rubric does to pairs of known order: how many it puts right, and how likely their scores make the order.
 
-That many pairs change places by chance alone, judges being what they are, says the test of luck: the exact one-sided
-sign-flip test over the pairs.
+Judges slip, so some pairs change places under any other rubric. How often an equally good one would gain as much is
+what the exact one-sided sign-flip test over the pairs says.
 """
 
 import math
@@ -19,7 +19,7 @@ LUCK = 0.02  # a gain counts that an equally good rubric would reach by luck no 
 GRAIN = 100  # steps to a nat
 MISTAKEN = 0.05  # of the known orders may be wrong, so no pair is worth more than what is then lost
 SCALES = tuple(2.0 ** (i / 4) for i in range(-4, 13))
-"""Of the usual gap, in Bradley-Terry's units. None is much smaller: training makes advantages of wrong gaps as well."""
+"""Of the usual gap, in Bradley-Terry's units. None is much smaller: training turns wrong gaps into advantages too."""
 
 
 class Move(NamedTuple):
