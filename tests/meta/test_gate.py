@@ -22,11 +22,14 @@ ON = GateSettings()
 def gate_of(
     before: dict[str, str], after: dict[str, str], settings: GateSettings = ON, *, anchors: int | None = None
 ) -> tuple[Gate, Orders]:
-    """A gate before which pairs are ordered as the signs say: keys fresh, pinned, anchors (the archive) and attack."""
+    """A gate before which pairs are ordered as the signs say: keys fresh, earlier, pinned, anchors (the archive,
+    which is among the earlier ones where there are any) and attack."""
     n_anchors = len(before.get("anchors", "")) if anchors is None else anchors
     orders = Orders({PARENT: before, CHILD: after})
     pinned = pairs("pinned", len(before.get("pinned", "")), source=Source.ANCHOR)
-    exam = Exam(pairs("fresh", len(before["fresh"])), pinned + pairs("anchors", n_anchors, source=Source.ARCHIVE))
+    archive = pairs("anchors", n_anchors, source=Source.ARCHIVE)
+    earlier = pairs("earlier", len(before.get("earlier", "")), source=Source.EARLIER)
+    exam = Exam(pairs("fresh", len(before["fresh"])), pinned + archive, earlier + archive if earlier else ())
     return Gate(PARENT, exam, orders.appraise, settings), orders
 
 
@@ -107,6 +110,38 @@ async def test_what_the_anchors_lose_counts_against_a_gain(before: str, after: s
     fresh = {"fresh": "+" * 14 + "-" * 6}, {"fresh": "+" * 20}
     report = await examined(fresh[0] | {"anchors": before}, fresh[1] | {"anchors": after}, GateSettings(attack=False))
     assert report.findings[1].passed is passed
+
+
+FRESH_ONLY = GateSettings(anchors=False, attack=False)
+
+
+@pytest.mark.parametrize(
+    ("fresh", "earlier", "passed"),
+    [
+        ("+" * 20, "-----+++++", False),  # three rises alone: a chance of 1/8
+        ("+" * 20, "+" * 10, True),  # with five more: 1/256
+        ("---" + "+" * 17, "+" * 10, False),  # nothing gained on the fresh ones
+    ],
+)
+async def test_a_small_gain_is_weighed_with_earlier_pairs(fresh: str, earlier: str, passed: bool) -> None:
+    before = {"fresh": "---" + "+" * 17, "earlier": "-----+++++"}
+    report = await examined(before, {"fresh": fresh, "earlier": earlier}, FRESH_ONLY)
+    assert report.accepted is passed
+    assert ("with those of earlier meta steps" in report.findings[1].detail) is (fresh == "+" * 20)
+
+
+async def test_earlier_pairs_that_the_child_gives_no_verdicts_for_speak_for_nothing() -> None:
+    before = {"fresh": "---" + "+" * 17, "earlier": "-----" + "-" * 25}
+    report = await examined(before, {"fresh": "+" * 20, "earlier": "+++++" + "?" * 25}, FRESH_ONLY)
+    assert report.reason == "fresh: only 25 of the 50 pairs that the parent scores have verdicts"
+
+
+async def test_the_archive_counts_against_a_gain_whether_it_is_among_earlier_pairs_or_not() -> None:
+    """Where the fresh pairs are enough alone, earlier ones are not asked, but the archive is."""
+    before = {"fresh": "-" * 6 + "+" * 14, "earlier": "++++", "anchors": "++++"}
+    after = {"fresh": "+" * 20, "earlier": "++++", "anchors": "+++-"}
+    report = await examined(before, after, GateSettings(attack=False))
+    assert [(f.check, f.passed) for f in report.findings[1:]] == [(Check.FRESH, False)]
 
 
 @pytest.mark.parametrize("n_up", [1, 5])

@@ -4,6 +4,8 @@ import asyncio
 
 import click
 
+from metapo.cli.common import NumberRange
+
 COLORS = {"good": "green", "advice": "yellow", "bad": "red"}
 SIGNS = {"good": "ok", "advice": "--", "bad": "NO"}
 
@@ -19,7 +21,7 @@ def judge() -> None:
 @click.option("--api-key-env", help="Environment variable that holds the server's key.")
 @click.option(
     "--deadline",
-    type=click.FloatRange(0, min_open=True),
+    type=NumberRange(0, min_open=True),
     default=30.0,
     show_default=True,
     help="Seconds for all tries of one request.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from metapo.cli.common import FILE, load_rubric
+from metapo.cli.common import FILE, NumberRange, load_rubric
 from metapo.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _IN_FLIGHT = click.option(
     "--max-in-flight", type=click.IntRange(min=1), help="Requests at once, per server (default 32)."
 )
 _DEADLINE = click.option(
-    "--deadline", type=click.FloatRange(0, min_open=True), help="Seconds for all tries of a request (default 120)."
+    "--deadline", type=NumberRange(0, min_open=True), help="Seconds for all tries of a request (default 120)."
 )
 _OPTIONS = [
     click.option(

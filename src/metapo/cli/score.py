@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metapo.cli.common import FILE, read_rollouts
+from metapo.cli.common import FILE, NumberRange, read_rollouts
 from metapo.cli.judging import judge_options, judge_settings
 from metapo.cli.scoring import judge_rollouts
 from metapo.errors import BudgetSpent, JudgeFailureLimit, MetapoError, RunError, SettingsError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--no-cache", is_flag=True, help="Judge everything anew and remember nothing.")
 @click.option(
     "--max-unscored",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     help="The share of rollouts that may stay without a reward (default: as the settings say, or 0.1).",
 )
 @judge_options

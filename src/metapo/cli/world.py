@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from metapo.cli.common import FILE, FOLDER, SEED
+from metapo.cli.common import FILE, FOLDER, SEED, NumberRange
 from metapo.cli.train import run_world
 
 
@@ -20,7 +20,7 @@ _steps = click.option(
 )
 _sway = click.option(
     "--sway",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     default=0.25,
     show_default=True,
     help="How often a remark to the grader sways a vague criterion; an arm that sets it keeps its own.",

@@ -1,1 +1,1 @@
-"""Which model writes better: ratings from matches, and tournaments that play them."""
+"""What policies, judges and rubrics are worth: ratings, tournaments, answers, summaries, agreement with labels."""

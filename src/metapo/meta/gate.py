@@ -195,17 +195,20 @@ class Gate:
             return Finding(Check.FRESH, False, detail, n=change.n)
         if change.gap:
             return Finding(Check.FRESH, False, change.gap, n=change.n)
-        told = change.weighed
+        told, weighed = change.weighed, self.exam.fresh
         if change.hopeful and self.exam.earlier:
+            weighed += self.exam.earlier
             change = change.joined(await self._change(child, self.exam.earlier))
+            if change.gap:
+                return Finding(Check.FRESH, False, change.gap, n=change.n)
             told += f"; with those of earlier meta steps, {change.weighed}"
-        passed = change.better and change.joined(await self._change(child, self._others())).better
+        passed = change.better and change.joined(await self._change(child, self._anchors_beside(weighed))).better
         return _finding(Check.FRESH, passed, change, told)
 
-    def _others(self) -> tuple[Pair, ...]:
-        """The anchors that are not among the other pairs. They can only speak against a proposal: it has to be better
-        without them as well."""
-        known = {pair.key for pair in (*self.exam.fresh, *self.exam.earlier)}
+    def _anchors_beside(self, pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+        """The anchors that are not among the pairs. They can only speak against a proposal: it has to be better without
+        them as well."""
+        known = {pair.key for pair in pairs}
         anchors = self.exam.anchors if self._settings.anchors else ()
         return tuple(pair for pair in anchors if pair.key not in known)
 
