@@ -34,6 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from metapo.engines.trl import train
 from metapo.files import read_rows
 from metapo.judge.transport import ChatReply, ChatRequest
+from metapo.rollout import Prompt
 from metapo.run import METRICS
 from metapo.settings import MetaSchedule
 from metapo.world import corpus
@@ -201,7 +202,7 @@ def measure(n_steps: int, every: int, seed: int, staleness: int, meta: SlowMeta)
         train(
             settings,
             folder,
-            [{"prompt": prompt, "reference": None} for prompt in corpus.prompts(held_out=False)],
+            [Prompt(prompt) for prompt in corpus.prompts(held_out=False)],
             model=str(start),
             tokenizer=build_tokenizer(),
             judge=WorldJudge(sway=settings.sway, seed=settings.seed),

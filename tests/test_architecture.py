@@ -25,6 +25,7 @@ ORDER = (
     "files",
     "intervals",
     "rubric",
+    "shipped",
     "rubric_text",
     "rubric_diff",
     "rubric_lint",

@@ -13,6 +13,7 @@ from metapo.judge.cache import MemoryCache
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.judge import JudgeSettings
 from metapo.judge.transport import ChatReply, ChatRequest
+from metapo.reward import Screen, Screened, screen_nothing
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Reason, Revision, Rubric, Unscored, Verdict
 from metapo.scale import Scale, bridge
@@ -76,10 +77,16 @@ def revision(r: Rubric = RUBRIC, step: int = 0) -> Revision:
 
 
 def scorer(
-    judge: Model, given: Settings | None = None, *, panel: tuple[Model, ...] = (), monitor: Model | None = None
+    judge: Model,
+    given: Settings | None = None,
+    *,
+    panel: tuple[Model, ...] = (),
+    monitor: Model | None = None,
+    screen: Screen = screen_nothing,
 ) -> Scorer:
     given = given or settings()
-    return Scorer(given, Connections(judge=judge, meta=judge, panel=panel, monitor=monitor), revision(given.rubric))
+    connections = Connections(judge=judge, meta=judge, panel=panel, monitor=monitor)
+    return Scorer(given, connections, revision(given.rubric), screen=screen)
 
 
 def of(asking: Scorer) -> Revision:
@@ -508,3 +515,55 @@ async def test_a_monitor_that_can_not_be_asked_ends_nothing() -> None:
     assert scored.reward.value == 1
     assert scored.monitored is not None
     assert [u.reason for u in scored.monitored.assessment.unscored] == [Reason.MISCONFIGURED]
+
+
+# --- what a task's rule scores
+
+
+async def no_verdict(rollout: Rollout) -> Screened | None:
+    """Even completions lack their verdict; that of 001 can't be told."""
+    if rollout.completion == "001":
+        return Screened("no answer could be read", None, None)
+    return Screened("no verdict", 0.0, -10.0) if int(rollout.completion) % 2 == 0 else None
+
+
+@pytest.mark.parametrize(("reward", "least"), [("normalized", 0.0), ("raw_sum", -10.0), ("conjunctive", 0.0)])
+async def test_a_screened_rollout_has_the_tasks_own_minimum_and_asks_nobody(reward: str, least: float) -> None:
+    model = Model()
+    watching = Model()
+    given = settings(reward=reward, monitor=MonitorSettings(judge=endpoint("monitor")))
+    asking = scorer(model, given, monitor=watching, screen=no_verdict)
+    adopt(asking, revision(), Scale(factor=2.0, shift=1.0))
+    seen: list[str] = []
+    got = await asking.score(rollouts(4), watch=lambda s: seen.append(s.rollout.completion))
+    assert [s.screened for s in got] == ["no verdict", "", "no verdict", ""]
+    assert [s.reward.value for s in got[::2]] == [least, least], "no bridge moves what no rubric gave"
+    assert (got[0].reward.normalized, got[0].reward.raw, got[0].assessment.outcomes) == (0.0, -10.0, ())
+    assert len(model.judged) == len(watching.judged) == 1
+    assert sorted(seen) == ["000", "001", "002", "003"]
+
+
+async def test_a_screen_that_can_not_tell_leaves_the_rollout_unscored() -> None:
+    [_, scored] = await scorer(Model(), screen=no_verdict).score(rollouts(2))
+    assert (scored.reward.value, scored.screened) == (None, "")
+    assert [(u.reason, u.detail) for u in scored.assessment.unscored] == [
+        (Reason.NOT_SCREENED, "no answer could be read")
+    ]
+
+
+async def test_no_warm_up_is_spent_on_screened_rollouts() -> None:
+    async def everything(rollout: Rollout) -> Screened:
+        return Screened("exact match", 1.0, 5.0)
+
+    model = Model()
+    await scorer(model, settings(judging=JudgeSettings()), screen=everything).score(rollouts(2 * MIN_WARM_UP))
+    assert model.requests == []
+
+
+async def test_judge_and_meta_model_are_told_their_own_notes() -> None:
+    model = Model()
+    given = settings(task_description="Argue.", judge_notes="Be strict.", meta_notes="Be brief.")
+    await scorer(model, given).score(rollouts(1))
+    assert "Argue.\n\nBe strict." in model.requests[0].last
+    assert "Be brief." not in model.requests[0].last
+    assert given.meta_task == "Argue.\n\nBe brief."

@@ -239,7 +239,6 @@ def test_a_missing_field_is_named(field: str) -> None:
         ({"dropout": -0.1}, "  dropout: Input should be greater than or equal to 0; got '-0.1'"),
         ({"dropout": 1}, "  dropout: Input should be less than 1; got '1'"),
         ({"dropout": float("nan")}, "  dropout: Input should be less than 1; got 'nan'"),
-        ({"task": "chess"}, "  task: Input should be 'generic' or 'world'; got 'chess'"),
         ({"task_description": ""}, "  task_description: String should have at least 1 character; got ''"),
         ({"meta__every": -1}, "  meta.every: Input should be greater than or equal to 0; got '-1'"),
         ({"meta__accept": "never"}, "  meta.accept: Extra inputs are not permitted; got 'never'"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from metapo.errors import DataError
 from metapo.meta.pairs import Pair, Source
-from metapo.tasks.generic import read_jsonl
+from metapo.tasks.reading import read_jsonl
 
 SHAPES = "'prompt', 'better' and 'worse', or 'prompt', 'completion' and a number 'score'"
 

@@ -14,7 +14,7 @@ EARLIER_STEPS = 10  # before the last meta step, to tell what is new
 
 def gather_evidence(store: Store, parent: Revision, begun: BegunRecord) -> Evidence:
     """The training rollouts that the rubric of `parent` scored, pinned or not, since the meta step before this one;
-    some earlier ones, and what the policy wrote first."""
+    some earlier ones, and what the policy wrote first. What a task's own rule scored says nothing about a rubric."""
     cluster = begun.cluster
     same = _unpinned(parent.rubric)
     alike = {a.revision.id for a in store.adoptions(cluster) if _unpinned(a.revision.rubric) == same}
@@ -22,7 +22,7 @@ def gather_evidence(store: Store, parent: Revision, begun: BegunRecord) -> Evide
 
     def scored(from_step: int, to_step: int) -> list[Scored]:
         records = store.rollouts(from_step=from_step, to_step=to_step, cluster=cluster)
-        return [from_record(r, parent.rubric) for r in records if r.value is not None]
+        return [from_record(r, parent.rubric) for r in records if r.value is not None and not r.screened]
 
     first: dict[str, Scored] = {}
     for one in scored(0, min(UNTRAINED_STEPS, begun.step)):

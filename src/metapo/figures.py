@@ -30,7 +30,7 @@ def summarize(scored: Sequence[Scored]) -> dict[str, float]:
         present = [v for v in values if v is not None]
         if present:
             figures[name] = fmean(present)
-    verdicts = _saturation(scored) | _uncertainty(scored) | _fallback(scored)
+    verdicts = _screens(scored) | _saturation(scored) | _uncertainty(scored) | _fallback(scored)
     return figures | verdicts | _monitoring(scored) | _effort(scored)
 
 
@@ -42,6 +42,13 @@ def detections(scored: Sequence[Scored], rubric: Rubric | None = None, min_words
     fired = Counter(flag.detector for flags in found for flag in flags)
     shares = {f"flag/{detector}": fired[detector] / len(scored) for detector in Detector if detector in fired}
     return {"flagged": sum(map(bool, found)) / len(scored), **shares}
+
+
+def _screens(scored: Sequence[Scored]) -> dict[str, float]:
+    """The share of rollouts that the task's own rule scored, in all and for each reason that it gave."""
+    reasons = Counter(s.screened for s in scored if s.screened)
+    shares = {f"screened/{why}": n / len(scored) for why, n in sorted(reasons.items())}
+    return {"screened": reasons.total() / len(scored), **shares} if reasons else {}
 
 
 def _saturation(scored: Sequence[Scored]) -> dict[str, float]:

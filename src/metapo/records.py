@@ -40,6 +40,7 @@ def rollout_record(scored: Scored) -> RolloutRecord:
         assessment.n_left_out,
         monitored.reward.normalized if monitored else None,
         tuple(opinions),
+        scored.screened,
     )
 
 

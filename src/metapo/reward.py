@@ -6,7 +6,7 @@ instead, so that nothing makes up for a failure. Under dropout, the value counts
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
@@ -43,15 +43,26 @@ class Monitored:
     reward: Reward
 
 
+class Screened(NamedTuple):
+    """What a task's own rule gives a completion, without the judge: why, and the reward as a share in [0, 1] and in
+    points. Both are None where the rule could not tell: the completion is unscored."""
+
+    why: str
+    normalized: float | None
+    raw: float | None
+
+
 @dataclass(frozen=True)
 class Scored:
-    """A rollout with the assessment and the reward that one revision gave it."""
+    """A rollout with the assessment and the reward that one revision gave it. `screened` says why the task's own rule
+    gave the reward; the judge was not asked then."""
 
     rollout: Rollout
     revision_id: str
     assessment: Assessment
     reward: Reward
     monitored: Monitored | None = None
+    screened: str = ""
 
     @property
     def assessments(self) -> tuple[Assessment, ...]:
@@ -60,6 +71,20 @@ class Scored:
 
 
 Aggregate = Callable[[Rubric, Sequence[Outcome]], Reward]
+Screen = Callable[[Rollout], Awaitable[Screened | None]]
+"""A task's rule: None leaves the rollout to the judge."""
+Observe = Callable[[Sequence[Scored]], Mapping[str, float]]
+"""Adds figures to the metrics of a step; nothing that trains reads them."""
+
+
+async def screen_nothing(rollout: Rollout) -> Screened | None:
+    """Leaves every rollout to the judge."""
+    return None
+
+
+def observe_nothing(scored: Sequence[Scored]) -> Mapping[str, float]:
+    """Adds no figure."""
+    return {}
 
 
 def normalized(rubric: Rubric, outcomes: Sequence[Outcome]) -> Reward:

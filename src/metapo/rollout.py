@@ -1,7 +1,9 @@
 """What the policy was asked and what it wrote: prompt, rollout, split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
@@ -22,6 +24,25 @@ class Split(StrEnum):
     EVAL = "eval"
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """What the policy is asked: a text, or chat messages with role and content.
+
+    Judge and meta model see the `reference` solution, where there is one. `cluster` names the prompts that share a
+    rubric with this one. The `label` is what a final metric compares with: no trainer, judge or meta model sees it.
+    """
+
+    content: str | Sequence[Mapping[str, Any]]
+    reference: str | None = None
+    cluster: str = ""
+    label: str | None = None
+
+    @property
+    def text(self) -> str:
+        """As a rollout's prompt."""
+        return as_text(self.content)
+
+
 class Rollout(Frozen):
     """One prompt and one completion.
 
@@ -39,7 +60,7 @@ class Rollout(Frozen):
     cluster: Text = ""
 
 
-def as_text(content: str | Sequence[Message] | Sequence[dict[str, str]]) -> str:
+def as_text(content: str | Sequence[Message] | Sequence[Mapping[str, Any]]) -> str:
     """A prompt or completion as plain text; the turns of a chat are joined as "role: content"."""
     if isinstance(content, str):
         return content

@@ -255,6 +255,7 @@ class Reason(StrEnum):
     OFF_MENU = "off_menu"
     NO_EVIDENCE = "no_evidence"
     NO_QUORUM = "no_quorum"
+    NOT_SCREENED = "not_screened"
 
 
 class Verdict(Frozen):

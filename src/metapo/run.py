@@ -11,7 +11,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +41,7 @@ from metapo.meta.onset import hacking, watched
 from metapo.meta.pairs import Pair, Source
 from metapo.meta.step import Reviser, Senses
 from metapo.records import anchor_record, rollout_record, take_records
-from metapo.reward import Scored
+from metapo.reward import Observe, Scored, observe_nothing
 from metapo.rollout import Split
 from metapo.rubric import Revision
 from metapo.scorer import ByCluster
@@ -58,12 +58,6 @@ SETTINGS, STORE, METRICS, LOCK, CHECKPOINTS, MARKER = (
 )
 log = logging.getLogger(__name__)
 S = TypeVar("S", bound=Settings)
-Observe = Callable[[Sequence[Scored]], Mapping[str, float]]
-
-
-def observe_nothing(scored: Sequence[Scored]) -> Mapping[str, float]:
-    """Adds no figure to a step's metrics."""
-    return {}
 
 
 @dataclass(frozen=True)
@@ -237,7 +231,7 @@ class Run:
         error = error or self._failure(step, train) or self._overspent(step)
         if error is None:
             try:
-                await self._evolve(step, train, senses)
+                await self._evolve(step, [s for s in train if not s.screened], senses)
             except ChatMisconfigured as e:
                 error = e
             self.record_calls(())
@@ -386,4 +380,4 @@ def _hold(folder: Path) -> filelock.BaseFileLock:
 
 def _reviser(settings: Settings, transport: Transport) -> Reviser:
     endpoint = settings.meta.endpoint or settings.judge
-    return Reviser(MetaModel(transport, settings.task_description, settings.meta, f"meta model {endpoint.model}"))
+    return Reviser(MetaModel(transport, settings.meta_task, settings.meta, f"meta model {endpoint.model}"))

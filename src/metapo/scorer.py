@@ -14,7 +14,17 @@ from metapo.judge.judge import Assessment, Assessor, Call, Judge
 from metapo.judge.ledger import Ledger
 from metapo.judge.panel import Panel
 from metapo.judge.transport import Transport
-from metapo.reward import AGGREGATES, Monitored, Reward, Scored, drop_criteria, masked
+from metapo.reward import (
+    AGGREGATES,
+    Monitored,
+    Reward,
+    Scored,
+    Screen,
+    Screened,
+    drop_criteria,
+    masked,
+    screen_nothing,
+)
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome, Reason, Revision, Rubric, Unscored
 from metapo.scale import Scale
@@ -83,19 +93,25 @@ class ByCluster(dict[str, InForce]):
 
 
 class Scorer:
-    """Judges rollouts under the revision in force for their cluster. The engine swaps `in_force` between steps, never
-    within one."""
+    """Judges rollouts under the revision in force for their cluster, but for those that the task's `screen` scores. The
+    engine swaps `in_force` between steps, never within one."""
 
     def __init__(
-        self, settings: Settings, connections: Connections, revision: Revision, cache: Cache | None = None
+        self,
+        settings: Settings,
+        connections: Connections,
+        revision: Revision,
+        cache: Cache | None = None,
+        screen: Screen = screen_nothing,
     ) -> None:
         self._settings = settings
+        self._screen = screen
         self._ledger = connections.ledger
         self._judge = _judges(settings, connections, cache)
         self._monitor = (
             Judge(
                 connections.monitor,
-                task=settings.task_description,
+                task=settings.judge_task,
                 settings=settings.judging,
                 cache=cache,
                 name="monitor",
@@ -112,14 +128,18 @@ class Scorer:
         """One Scored per rollout, in order; `watch` sees each as soon as it is there. Raises ChatMisconfigured; any
         other failure leaves a reward of None. The calls in what is returned are no longer in the ledger."""
         in_force = self.in_force
-        warm_up = await self._warm_up(in_force, rollouts)
+        screened = await each(self._screen, rollouts, self._at_once)
+        left = [rollout for rollout, found in zip(rollouts, screened, strict=True) if found is None]
+        warm_up = await self._warm_up(in_force, left)
 
-        async def score_one(rollout: Rollout) -> Scored:
-            scored = await self._score(in_force[rollout.cluster], rollout)
+        async def score_one(i: int) -> Scored:
+            rollout, found = rollouts[i], screened[i]
+            under = in_force[rollout.cluster]
+            scored = await self._score(under, rollout) if found is None else self._screened(under, rollout, found)
             watch(scored)
             return scored
 
-        scored = await each(score_one, rollouts, self._at_once)
+        scored = await each(score_one, range(len(rollouts)), self._at_once)
         if warm_up:
             first = scored[0].assessment
             scored[0] = replace(scored[0], assessment=replace(first, calls=(*warm_up, *first.calls)))
@@ -153,8 +173,19 @@ class Scorer:
             self._ledger.claim(call.sent)
 
     def _unscored(self, revision: Revision, rollout: Rollout, error: MetapoError) -> Scored:
-        nothing = _nothing(revision.rubric, error)
+        nothing = _nothing(revision.rubric, Reason.MISCONFIGURED, str(error))
         return Scored(rollout, revision.id, nothing, self.aggregate(revision.rubric, nothing.outcomes))
+
+    def _screened(self, in_force: InForce, rollout: Rollout, found: Screened) -> Scored:
+        """The reward that the task's rule gives, on the scale that the rewards are trained on; no scale bridge applies,
+        as the rule doesn't change with the rubric."""
+        revision = in_force.revision
+        value = found.raw if self._settings.reward == "raw_sum" else found.normalized
+        if value is None:
+            nothing = _nothing(revision.rubric, Reason.NOT_SCREENED, found.why)
+            return Scored(rollout, revision.id, nothing, self.aggregate(revision.rubric, nothing.outcomes))
+        reward = Reward(value, found.normalized, found.raw, ())
+        return Scored(rollout, revision.id, Assessment((), ()), reward, screened=found.why)
 
     async def _score(self, in_force: InForce, rollout: Rollout) -> Scored:
         revision = in_force.revision
@@ -186,7 +217,7 @@ class Scorer:
         try:
             assessment = await self._monitor.assess(rubric, rollout)
         except ChatMisconfigured as e:  # what is only watched ends nothing
-            assessment = _nothing(rubric, e)
+            assessment = _nothing(rubric, Reason.MISCONFIGURED, str(e))
         return Monitored(monitor.judge.model, assessment, self.aggregate(rubric, assessment.outcomes))
 
     async def _warm_up(self, in_force: ByCluster, rollouts: Sequence[Rollout]) -> tuple[Call, ...]:
@@ -203,10 +234,8 @@ class Scorer:
         return tuple(call for part in calls for call in part)
 
 
-def _nothing(rubric: Rubric, error: MetapoError) -> Assessment:
-    outcomes = tuple(
-        Unscored(criterion_id=c.id, reason=Reason.MISCONFIGURED, detail=str(error)[:500]) for c in rubric.criteria
-    )
+def _nothing(rubric: Rubric, reason: Reason, detail: str) -> Assessment:
+    outcomes = tuple(Unscored(criterion_id=c.id, reason=reason, detail=detail[:500]) for c in rubric.criteria)
     return Assessment(outcomes, ())
 
 
@@ -216,7 +245,7 @@ def _judges(settings: Settings, connections: Connections, cache: Cache | None) -
     transports = (connections.judge, *connections.panel)
     names = _names(endpoints) if settings.panel else [""]
     judges = {
-        name: Judge(transport, task=settings.task_description, settings=settings.judging, cache=cache, name=name)
+        name: Judge(transport, task=settings.judge_task, settings=settings.judging, cache=cache, name=name)
         for name, transport in zip(names, transports, strict=True)
     }
     if settings.panel is None:

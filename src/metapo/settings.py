@@ -1,6 +1,6 @@
 """The one settings file of a run: typed, checked when read, written back as resolved."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,8 +12,12 @@ from metapo.judge.budget import Budget
 from metapo.judge.endpoint import Endpoint, EndpointSettings
 from metapo.judge.judge import JudgeSettings
 from metapo.meta.schedule import MetaBudget, ScheduleSettings
-from metapo.meta.settings import MetaSettings
+from metapo.meta.settings import MetaSettings, under
 from metapo.rubric import Frozen, Rubric, describe
+from metapo.shipped import shipped_rubric
+
+WHOLE = ("rubric", "judge", "endpoint")
+"""Settings that one file takes from no other in parts: half of an endpoint fits no other half."""
 
 
 class MetaSchedule(ScheduleSettings, MetaSettings):
@@ -74,7 +78,8 @@ class BudgetSettings(Budget):
 class Settings(Frozen):
     """What an evolving reward needs, whichever engine trains on it.
 
-    `task_description` says in a sentence or two what the policy is asked to do; judge and meta model read it.
+    `task_description` says in a sentence or two what the policy is asked to do; judge and meta model read it, with
+    `judge_notes` and `meta_notes` for one of them alone.
     `rubric` is the first revision, or the path of its file. A step in which more than the share `max_unscored`
     (0 to 1) of the training rollouts has no reward ends the run. A completion of fewer than `min_words`
     words is flagged where its prompt asks for a long text. `dropout` is the share (0 to below 1) of the criteria that
@@ -83,6 +88,8 @@ class Settings(Frozen):
     """
 
     task_description: str = Field(default="Write a good response to the prompt.", min_length=1)
+    judge_notes: str = ""
+    meta_notes: str = ""
     rubric: Rubric
     judge: Endpoint
     panel: PanelSettings | None = None
@@ -104,22 +111,39 @@ class Settings(Frozen):
             raise ValueError("budget.usd counts nothing without a price: give one to an endpoint, or use budget.tokens")
         return self
 
+    @property
+    def judge_task(self) -> str:
+        """What the judge is told of the task."""
+        return "\n\n".join(filter(None, (self.task_description, self.judge_notes)))
+
+    @property
+    def meta_task(self) -> str:
+        """What the meta model is told of the task."""
+        return "\n\n".join(filter(None, (self.task_description, self.meta_notes)))
+
     @classmethod
-    def load(cls, path: Path, *, ignore: Collection[str] = ()) -> Self:
-        """Read a YAML file without the fields to `ignore`. Raises SettingsError that names each field that is wrong."""
+    def load(cls, path: Path, *, base: Mapping[str, Any] | None = None, ignore: Collection[str] = ()) -> Self:
+        """Read a YAML file over what `base` sets, without the fields to `ignore`. Raises SettingsError that names each
+        field that is wrong."""
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as e:
             raise SettingsError(f"can't read the settings {path}: {e.strerror}. Give the path of a YAML file.") from e
         except UnicodeDecodeError as e:
             raise SettingsError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
-        return cls.from_yaml(text, folder=path.parent, source=str(path), ignore=ignore)
+        return cls.from_yaml(text, folder=path.parent, source=str(path), base=base, ignore=ignore)
 
     @classmethod
     def from_yaml(
-        cls, text: str, *, folder: Path = Path(), source: str = "the settings", ignore: Collection[str] = ()
+        cls,
+        text: str,
+        *,
+        folder: Path = Path(),
+        source: str = "the settings",
+        base: Mapping[str, Any] | None = None,
+        ignore: Collection[str] = (),
     ) -> Self:
-        """Read YAML; relative paths in it start at `folder`. Raises SettingsError."""
+        """Read YAML over what `base` sets; relative paths start at `folder`. Raises SettingsError."""
         try:
             data = yaml.safe_load(text)
         # PyYAML lets Python's own errors through where a value doesn't fit its tag, and where nesting is too deep.
@@ -127,15 +151,17 @@ class Settings(Frozen):
             raise SettingsError(f"{source} is not YAML: {e}") from e
         if not isinstance(data, dict):
             raise SettingsError(f"{source} must hold fields, like 'rubric: rubric.yaml'; got {str(data)[:80]!r}")
-        data = {name: value for name, value in data.items() if name not in ignore}
+        data = under(base or {}, {name: value for name, value in data.items() if name not in ignore}, WHOLE)
         if isinstance(data.get("rubric"), str):
-            data = {**data, "rubric": Rubric.load(folder / data["rubric"])}
+            data = {**data, "rubric": _rubric(data["rubric"], folder)}
+        if isinstance(data.get("task"), str) and data["task"].endswith(".py"):
+            data = {**data, "task": str((folder / data["task"]).absolute())}
         meta = data.get("meta")
         if isinstance(meta, dict) and isinstance(meta.get("anchors"), str):
             data = {**data, "meta": {**meta, "anchors": str(folder / meta["anchors"])}}
         monitor = data.get("monitor")
         if isinstance(monitor, dict) and isinstance(monitor.get("rubric"), str):
-            data = {**data, "monitor": {**monitor, "rubric": Rubric.load(folder / monitor["rubric"])}}
+            data = {**data, "monitor": {**monitor, "rubric": _rubric(monitor["rubric"], folder)}}
         try:
             return cls.model_validate(data)
         except ValidationError as e:
@@ -148,22 +174,32 @@ class Settings(Frozen):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=readable, width=100)
 
 
+def _rubric(name: str, folder: Path) -> Rubric:
+    """A shipped rubric, or that in a file; ./essay/expert.yaml is a file in any case."""
+    return shipped_rubric(name) or Rubric.load(folder / name)
+
+
 class DataSettings(Frozen):
-    """Prompts: a .jsonl or .parquet file, or a dataset folder or hub id, and the names of its columns. Prompts with the
-    same text in `cluster_column` share a rubric, which evolves on its own; without the column all prompts do."""
+    """Prompts: a .jsonl or .parquet file, or a dataset folder or hub id, and its columns where they are not the task's
+    own. Prompts with the same text in `cluster_column` share a rubric, which evolves on its own; without the column all
+    prompts do. `label_column` is what the task's final metric compares with; it is read of `eval` alone."""
 
     train: str = Field(min_length=1)
     eval: str | None = None
-    prompt_column: str = "prompt"
+    prompt_column: str | None = None
     reference_column: str | None = None
     cluster_column: str | None = None
+    label_column: str | None = None
     hub_split: str = "train"
+    hub_eval_split: str = "test"
 
 
 class EngineSettings(Frozen):
     """One machine, TRL. `batch_size` counts completions per step over all ranks; `micro_batch_size` bounds how many a
     device holds at once. `kl` is the weight of the KL term. The learning rate rises to `learning_rate` over the share
     `warmup` of the steps and then follows `schedule`, which ends at 0 unless it is constant.
+
+    Prompts of more than `max_prompt_tokens` are left out.
 
     KL is on by default: without it a policy that has collapsed can't follow a new rubric. A checkpoint is written
     every `save_every` steps, the last `keep_checkpoints` are kept; `eval_every` 0 evaluates at the end only.
@@ -180,22 +216,37 @@ class EngineSettings(Frozen):
     kl: float = Field(default=0.02, ge=0)
     temperature: float = Field(default=1.0, gt=0)
     max_completion_tokens: int = Field(default=400, ge=1)
+    max_prompt_tokens: int | None = Field(default=None, ge=1)
     save_every: int = Field(default=50, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
     eval_every: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu"] = "auto"
 
 
+class LoraSettings(Frozen):
+    """An adapter that is trained in place of the model's own weights (LoRA, arXiv 2106.09685). `targets` are the names
+    of layers, or all-linear for all but the output layer. The defaults are the MPO paper's."""
+
+    rank: int = Field(default=64, ge=1)
+    alpha: int = Field(default=128, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+
+
 class PolicySettings(Frozen):
-    """The policy: a model folder or hub id that transformers can load as a causal LM, with its tokenizer."""
+    """The policy: a model folder or hub id that transformers can load as a causal LM, with its tokenizer; with `lora`
+    an adapter to it is trained."""
 
     model: str = Field(min_length=1)
+    lora: LoraSettings | None = None
 
 
 class TrainSettings(Settings):
-    """A whole training run: prompts, policy and engine besides the reward."""
+    """A whole training run: prompts, policy and engine besides the reward. `task` is a shipped one or your own .py
+    file; `task_options` are what that task lets you choose."""
 
-    task: Literal["generic", "world"] = "generic"
+    task: str = "generic"
+    task_options: dict[str, Any] = Field(default_factory=dict)
     data: DataSettings
     policy: PolicySettings
     engine: EngineSettings = EngineSettings()

@@ -26,7 +26,7 @@ from metapo.errors import (
 from metapo.files import read_rows
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.transport import ChatReply, ChatRequest
-from metapo.rollout import Split
+from metapo.rollout import Prompt, Split
 from metapo.rubric import Revision
 from metapo.run import METRICS
 from metapo.scorer import ByCluster, Connections, InForce, Scorer
@@ -62,8 +62,8 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def rows(*, held_out: bool = False) -> list[dict[str, Any]]:
-    return [{"prompt": p, "reference": None} for p in corpus.prompts(held_out=held_out)]
+def rows(*, held_out: bool = False) -> list[Prompt]:
+    return [Prompt(p) for p in corpus.prompts(held_out=held_out)]
 
 
 def run(
@@ -72,7 +72,7 @@ def run(
     policy: Path,
     judge: WorldJudge | None = None,
     *,
-    eval_rows: Sequence[dict[str, Any]] = (),
+    eval_rows: Sequence[Prompt] = (),
     resume: bool = False,
 ) -> Store:
     """Train and return the store, also where training raises."""

@@ -9,6 +9,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from metapo.engines.trl import EvolvingReward, train
+from metapo.rollout import Prompt
 from metapo.world import corpus
 from metapo.world.judge import WorldJudge
 from metapo.world.meta import WorldMeta
@@ -32,7 +33,7 @@ def main(settings_file: Path, policy: Path, out: Path, fail_rank: str) -> None:
         return score(self, prompts, completions, **columns)
 
     EvolvingReward.__call__ = noted  # type: ignore[method-assign]
-    rows = [{"prompt": p, "reference": None} for p in corpus.prompts(held_out=False)]
+    rows = [Prompt(p) for p in corpus.prompts(held_out=False)]
     judge: Any = Failing() if rank == fail_rank else WorldJudge(seed=1)
     is_served = fail_rank == "server"
     train(

@@ -381,6 +381,14 @@ ADDED_ROWS = {
         "other_call": [(1, None, 0, "yes", "", "m", "stop", 10, 1, 0.5, "judge", "u", None, 0.25)],
         "answered_by": [(1, "judge", "a")],
     },
+    4: {
+        "meta_begun": [(1, "", 9, 10, "every 9 steps")],
+        "proposal": [(1, "", 4, 0, CHILD.id, 1, "merged", None)],
+        "gate_finding": [(1, "", 4, 0, "fresh", 1, "better", 0.5, 0.75, 8)],
+        "anchor": [(1, 1, 9, "", "archive", "p", "good", "bad", None, "damaged", "", "")],
+        "act": [(1, "pin", "ada", "it matters", "2026-01-01", None, None, "depth", None)],
+        "act_taken": [(1, "", 1, 9, "pinned")],
+    },
 }
 CHANGED_ROWS = {
     2: "UPDATE rollout SET n_reused = 1, n_left_out = 9, monitor = 0.25; "
@@ -438,7 +446,8 @@ def test_a_store_of_any_older_schema_keeps_every_value(tmp_path: Path, schema: i
     assert store.adoptions() == [AdoptionRecord(0, FIRST), AdoptionRecord(4, CHILD)]
     assert [(m.step, m.adopt_step, m.why, m.cluster) for m in store.meta_steps()] == [(4, 4, "", "")]
     assert store.clusters() == [""]
-    assert (store.begun(), store.anchors(), store.acts()) == ([], [], [])
+    n_new = int(schema >= 4)  # the first schema that has them
+    assert [len(of) for of in (store.begun(), store.anchors(), store.acts())] == [n_new] * 3
     assert store.verify() == 2
     store.close()
     with sqlite3.connect(path) as db:

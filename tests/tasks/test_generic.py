@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metapo.errors import DataError
+from metapo.rollout import Prompt
 from metapo.settings import DataSettings
-from metapo.tasks.generic import load_prompts, read_jsonl
+from metapo.tasks.generic import TASK
+from metapo.tasks.loading import load_prompts
+from metapo.tasks.reading import read_jsonl
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
 
@@ -26,8 +29,9 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets.disable_progress_bars()
 
 
-def load(source: object, **columns: Any) -> list[dict[str, Any]]:
-    return load_prompts(DataSettings(train=str(source), **columns), str(source))
+def load(source: object, *, labels: bool = False, **columns: Any) -> list[Prompt]:
+    data = DataSettings(train=str(source), **columns)
+    return load_prompts(TASK, data, str(source), hub_split=data.hub_split, labels=labels)
 
 
 def refused(source: object, **columns: Any) -> str:
@@ -42,10 +46,6 @@ def jsonl(folder: Path, *rows: object) -> Path:
     return path
 
 
-def row_of(prompt: object, reference: str | None = None, cluster: str = "") -> dict[str, Any]:
-    return {"prompt": prompt, "reference": reference, "cluster": cluster}
-
-
 # --- every form gives the same rows
 
 ROWS = [
@@ -53,7 +53,7 @@ ROWS = [
     {"q": "second?\nand more", "a": "two", "n": 2},
     {"q": "é 漢", "a": "", "n": 3},
 ]
-WANTED = [row_of(row["q"], str(row["a"])) for row in ROWS]
+WANTED = [Prompt(row["q"], str(row["a"])) for row in ROWS]
 
 
 def written(form: str, folder: Path) -> Path:
@@ -83,7 +83,7 @@ FORMS = ["jsonl", "json", "parquet", "folder of a table", "folder of splits", "f
 def test_prompts_and_references_come_from_their_columns(form: str, tmp_path: Path) -> None:
     source = written(form, tmp_path)
     assert load(source, prompt_column="q", reference_column="a") == WANTED
-    assert load(source, prompt_column="q") == [row_of(row["prompt"]) for row in WANTED]
+    assert load(source, prompt_column="q") == [Prompt(row.content) for row in WANTED]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -91,7 +91,7 @@ def test_a_missing_column_is_named_with_those_there_are(form: str, tmp_path: Pat
     source = written(form, tmp_path)
     assert refused(source) == (
         f"{source}, row 1: no column 'prompt'; it has 'q', 'a', 'n'. "
-        "Name the right one as data.prompt_column, data.reference_column or data.cluster_column."
+        "Name the right one as data.prompt_column, data.reference_column, data.cluster_column or data.label_column."
     )
     assert refused(source, prompt_column="q", reference_column="answer").startswith(
         f"{source}, row 1: no column 'answer'"
@@ -100,7 +100,7 @@ def test_a_missing_column_is_named_with_those_there_are(form: str, tmp_path: Pat
 
 def test_a_split_is_chosen_by_name(tmp_path: Path) -> None:
     source = written("folder of splits", tmp_path)
-    assert load(source, prompt_column="q", hub_split="test") == [row_of("first?")]
+    assert load(source, prompt_column="q", hub_split="test") == [Prompt("first?")]
     assert 'Unknown split "dev"' in refused(source, prompt_column="q", hub_split="dev")
 
 
@@ -116,21 +116,31 @@ def test_a_prompt_may_be_a_chat(form: str, tmp_path: Path) -> None:
     else:
         source = tmp_path / "table"
         table.save_to_disk(str(source))
-    assert load(source) == [row_of(CHAT), row_of(CHAT[1:])]
+    assert load(source) == [Prompt(CHAT), Prompt(CHAT[1:])]
 
 
 @pytest.mark.parametrize(("given_reference", "told"), [(None, None), ("", ""), (42, "42"), (0, "0"), ([1], "[1]")])
 def test_a_reference_is_text_or_nothing(given_reference: object, told: str | None, tmp_path: Path) -> None:
     source = jsonl(tmp_path, {"prompt": "p", "answer": given_reference})
-    assert load(source, reference_column="answer") == [row_of("p", told)]
+    assert load(source, reference_column="answer") == [Prompt("p", told)]
 
 
 @pytest.mark.parametrize(("named", "told"), [(None, ""), ("", ""), ("poems", "poems"), (7, "7")])
 def test_a_cluster_is_text_and_nothing_is_none(named: object, told: str, tmp_path: Path) -> None:
     source = jsonl(tmp_path, {"prompt": "p", "kind": named})
-    assert load(source, cluster_column="kind") == [row_of("p", cluster=told)]
-    assert load(source) == [row_of("p")]
+    assert load(source, cluster_column="kind") == [Prompt("p", cluster=told)]
+    assert load(source) == [Prompt("p")]
     assert "no column 'genre'" in refused(source, cluster_column="genre")
+
+
+def test_labels_are_read_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    source = jsonl(tmp_path, {"prompt": "p", "label": "RIGHT"})
+    assert load(source, labels=True, label_column="label") == [Prompt("p", label="RIGHT")]
+    assert load(source, label_column="label") == [Prompt("p")]
+    assert load(source, labels=True) == [Prompt("p")]
+    with pytest.raises(DataError, match="no column 'answer'"):
+        load(source, labels=True, label_column="answer")
+    assert load(source, label_column="answer") == [Prompt("p")], "training doesn't look for the column"
 
 
 # --- prompts that are none
@@ -252,7 +262,7 @@ def test_text_in_another_encoding_is_said_to_be(tmp_path: Path) -> None:
 def test_a_byte_order_mark_and_foreign_line_ends_do_no_harm(tmp_path: Path) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\r\n\r\n{"prompt": "b"}\r\n')
-    assert [row["prompt"] for row in load(source)] == ["a", "b"]
+    assert [row.content for row in load(source)] == ["a", "b"]
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(

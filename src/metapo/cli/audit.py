@@ -70,7 +70,7 @@ def audit(source: Path, out: Path | None, rubric_source: str | None, min_words: 
 
 def _rows(source: Path) -> list[dict[str, str]]:
     """Prompt and response of each row of a file, or of each live training rollout of a run."""
-    from metapo.tasks.generic import read_jsonl
+    from metapo.tasks.reading import read_jsonl
 
     if source.is_file():
         rows = [{**row, "response": row.get("response", row.get("completion"))} for row in read_jsonl(source)]

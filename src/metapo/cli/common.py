@@ -33,11 +33,14 @@ def counted(n: int, one: str, many: str = "") -> str:
 
 
 def load_rubric(source: str, *, strict: bool = False) -> "Rubric":
-    """A rubric from a file, a run folder or RUN@REVISION. What can't be read of a text is told, or refused where
-    `strict`. Raises RubricError, StoreError."""
+    """A shipped rubric, such as essay/expert, or one from a file, a run folder or RUN@REVISION. What can't be read of a
+    text is told, or refused where `strict`. Raises RubricError, StoreError."""
     from metapo.rubric import Rubric
     from metapo.rubric_text import parse_rubric
+    from metapo.shipped import shipped_rubric
 
+    if shipped := shipped_rubric(source):
+        return shipped
     path = Path(source)
     if path.suffix in (".txt", ".md"):
         if not path.is_file():
@@ -82,7 +85,7 @@ def open_store(run: Path) -> "Store":
 
 def read_rollouts(path: Path) -> tuple[list[dict[str, Any]], list[Any]]:
     from metapo.rollout import Rollout
-    from metapo.tasks.generic import read_jsonl
+    from metapo.tasks.reading import read_jsonl
 
     rows = read_jsonl(path)
     batch = []

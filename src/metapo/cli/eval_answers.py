@@ -149,7 +149,7 @@ def _show_drift(step: "Drift") -> None:
 
 
 def _rows(source: Path) -> list[dict[str, Any]]:
-    from metapo.tasks.generic import read_jsonl
+    from metapo.tasks.reading import read_jsonl
 
     rows = read_jsonl(source)
     if not rows:

@@ -129,7 +129,7 @@ def one_judge(flags: dict[str, Any]) -> OneJudge:
     path: Path | None = flags.pop("file")
     if path is not None:
         settings = _load(path, flags)
-        return OneJudge(settings.judge, settings.task_description, settings.budget)
+        return OneJudge(settings.judge, settings.judge_task, settings.budget)
     task = TASK if flags["task_description"] is None else flags["task_description"]
     if not task.strip():
         raise SettingsError("--task is empty: say in a sentence what the models were asked to do, or leave it out")

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,52 +16,72 @@ from metapo.errors import SettingsError
 
 @click.command()
 @click.argument("settings", type=FILE, required=False)
+@click.option("--preset", help="Settings that come with metapo, such as paper/essay; SETTINGS say what differs.")
+@click.option("--show", is_flag=True, help="Print the preset's settings file, to begin your own with, and stop.")
 @click.option("--out", type=FOLDER, help="Folder for the new run; it must not hold one.")
 @click.option("--resume", type=FOLDER, help="Go on with the run in this folder, with the settings it began with.")
-def train(settings: Path | None, out: Path | None, resume: Path | None) -> None:
-    """Train a policy as the YAML file SETTINGS says, or go on with a run that was interrupted."""
-    if (settings is None) == (resume is None) or (settings is not None) != (out is not None):
-        raise click.UsageError("give either SETTINGS and --out FOLDER, or --resume FOLDER alone")
+def train(settings: Path | None, preset: str | None, show: bool, out: Path | None, resume: Path | None) -> None:
+    """Train a policy as the YAML file SETTINGS says, or a preset, or go on with a run that was interrupted."""
+    from metapo.shipped import shipped_preset
+
+    if show and preset:
+        click.echo(shipped_preset(preset)[0], nl=False)
+        return
+    given = (settings or preset) is not None
+    if show or given == (resume is not None) or given != (out is not None):
+        raise click.UsageError(
+            "give SETTINGS, --preset NAME or both, and --out FOLDER; or --resume FOLDER alone; or --preset NAME --show"
+        )
     if resume is not None:
-        _train(resume / "settings.yaml", resume, resume=True)
-    elif settings is not None and out is not None:
-        _train(settings, out, resume=False)
+        _train(resume / "settings.yaml", {}, resume, resume=True)
+    elif out is not None:
+        _train(settings, shipped_preset(preset)[1] if preset else {}, out, resume=False)
 
 
-def _train(path: Path, folder: Path, *, resume: bool) -> None:
-    from metapo.settings import TrainSettings
+def _train(path: Path | None, preset: Mapping[str, Any], folder: Path, *, resume: bool) -> None:
+    from metapo.meta.settings import under
+    from metapo.settings import WHOLE, TrainSettings
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("metapo").setLevel(logging.INFO)
-    if resume and not path.exists():
+    if resume and path is not None and not path.exists():
         raise SettingsError(
             f"{folder} holds no run to resume: it has no settings.yaml. Start one with SETTINGS and --out."
         )
-    if _task(path) == "world":
+    name = _task(path, preset)
+    if name == "world" and path is not None:
         from metapo.world.presets import WorldSettings
 
         run_world(WorldSettings.load(path), folder, resume=resume)
         return
-    settings = TrainSettings.load(path)
-    from metapo.tasks.generic import load_prompts
+    from metapo.tasks.loading import find_task, load_prompts
 
-    train_rows = load_prompts(settings.data, settings.data.train)
-    eval_rows = load_prompts(settings.data, settings.data.eval) if settings.data.eval else []
+    task = find_task(name)
+    base = under(task.settings, preset, WHOLE)
+    settings = TrainSettings.load(path, base=base) if path else TrainSettings.from_yaml("{}", base=base)
+    data = settings.data
+    prompts = load_prompts(task, data, data.train, hub_split=data.hub_split, labels=False)
+    evaluated = load_prompts(task, data, data.eval, hub_split=data.hub_eval_split, labels=True) if data.eval else []
+    screen, observe = task.screen(settings), task.observer(evaluated)
     from metapo.engines.trl import train as train_with_trl
 
-    train_with_trl(settings, folder, train_rows, eval_rows, resume=resume)
+    train_with_trl(settings, folder, prompts, evaluated, resume=resume, screen=screen, observe=observe)
     click.echo(f"Done. The policy is in {folder / 'policy'}; its rubrics: metapo rubric log {folder}")
 
 
-def _task(path: Path) -> str:
-    """The `task` that a settings file names, before it is checked."""
+def _task(path: Path | None, preset: Mapping[str, Any]) -> str:
+    """The `task` that a settings file or else its preset names, before the file is checked. A .py file's path is made
+    absolute."""
     import yaml
 
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
-        return "generic"  # reading the file as settings will say what is wrong with it
-    return str(data.get("task", "generic")) if isinstance(data, dict) else "generic"
+    data: Any = {}
+    # reading the file as settings will say what is wrong with it
+    with suppress(OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
+    named = data.get("task") if isinstance(data, dict) else None
+    if path is not None and isinstance(named, str) and named.endswith(".py"):
+        return str((path.parent / named).absolute())
+    return str(named or preset.get("task", "generic"))
 
 
 def run_world(settings: Any, folder: Path, *, resume: bool) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from metapo.errors import ModelError
+from metapo.errors import MissingExtra, ModelError
+from metapo.settings import LoraSettings
 
 
 def load_tokenizer(model: str) -> Any:
@@ -43,11 +44,27 @@ def load_model(model: str, *, device: str, dtype: str) -> Any:
     return loaded.to(device).eval()
 
 
+def lora(settings: LoraSettings) -> Any:
+    """The configuration of an adapter for a causal language model. Raises MissingExtra."""
+    try:
+        from peft import LoraConfig
+    except ImportError as e:
+        raise MissingExtra("lora", "training an adapter (policy.lora)") from e
+    targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets,
+    )
+
+
 def _check_name(model: str) -> None:
     """Refuse a folder that holds no model, and a path that leads nowhere: no hub is asked for it. Raises ModelError."""
     path = Path(model)
     if path.exists():
-        if not (path / "config.json").exists():
+        if not any((path / name).exists() for name in ("config.json", "adapter_config.json")):
             raise ModelError(
                 f"{model} is no model folder: it has no config.json. Give a folder written by save_pretrained."
             )

@@ -13,21 +13,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any, TypeVar
 
 from metapo.engines.bridge import Bridge
 from metapo.engines.connect import connect
+from metapo.engines.prompts import dataset, fit, reading_order
 from metapo.errors import MetapoError, MissingExtra, RunError, SettingsError
 from metapo.files import whole_folder
 from metapo.judge.transport import Transport
 from metapo.meta.pairs import Pair
 from metapo.meta.step import Senses
 from metapo.records import records_of, take_records
-from metapo.reward import Scored
-from metapo.rollout import Rollout, Split, as_text
+from metapo.reward import Observe, Scored, Screen, observe_nothing, screen_nothing
+from metapo.rollout import Prompt, Rollout, Split, as_text
 from metapo.rubric import Revision
-from metapo.run import CHECKPOINTS, STORE, Boundary, Observe, Run, observe_nothing
+from metapo.run import CHECKPOINTS, STORE, Boundary, Run
 from metapo.scorer import ByCluster, Connections, Scorer
 from metapo.settings import Settings, TrainSettings
 from metapo.store import CallRecord, KnownAnswers
@@ -35,13 +35,12 @@ from metapo.store import CallRecord, KnownAnswers
 try:
     import torch
     from accelerate.utils import broadcast_object_list, gather_object
-    from datasets import Dataset
     from safetensors import SafetensorError
     from transformers import PrinterCallback, TrainerCallback, set_seed
     from transformers.utils.logging import disable_progress_bar
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-    from metapo.engines.models import load_tokenizer
+    from metapo.engines.models import load_tokenizer, lora
 except ImportError as e:
     raise MissingExtra("trl", "training with TRL") from e
 
@@ -67,11 +66,12 @@ class EvolvingReward:
         connections: Connections,
         bridge: Bridge,
         known: KnownAnswers | None = None,
+        screen: Screen = screen_nothing,
     ) -> None:
         """`run` is None on every rank but the first; connections and known answers are closed with the reward."""
         self.callback = _Callback(self)
         first = Revision(rubric=settings.rubric, reason="not begun", proposer="settings", step=0)
-        self.scorer = Scorer(settings, connections, run.revision if run else first, known)
+        self.scorer = Scorer(settings, connections, run.revision if run else first, known, screen)
         self._run = run
         self._connections = connections
         self._bridge = bridge
@@ -91,13 +91,15 @@ class EvolvingReward:
         judge: Transport | None = None,
         meta: Transport | None = None,
         observe: Observe = observe_nothing,
+        screen: Screen = screen_nothing,
         anchors: Sequence[Pair] = (),
     ) -> "EvolvingReward":
         """Start a run in `folder`, or go on with the one in it. Call it on every rank, before the trainer is made.
 
         Each endpoint is asked for one token first, so that a wrong address or key shows before anything is written.
         `judge` and `meta` replace the transports to the endpoints in the settings; `observe` adds figures to the
-        metrics of each step; `anchors` are pinned in a new run beside those of the settings.
+        metrics of each step; `screen` scores what the judge need not see; `anchors` are pinned in a new run beside
+        those of the settings.
         Raises ChatError, RunExists, RunInUse, RunError, SettingsError.
         """
         connections = connect(settings, judge=judge, meta=meta)
@@ -121,7 +123,7 @@ class EvolvingReward:
                 bridge.run(connections.aclose())
                 bridge.close()
                 raise
-        return cls(run, settings, connections, bridge, _known_answers(Path(folder)))
+        return cls(run, settings, connections, bridge, _known_answers(Path(folder)), screen)
 
     def __call__(self, prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
         """Judge one batch of completions under the revision in force; one reward each, in order."""
@@ -283,8 +285,8 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
 def train(
     settings: TrainSettings,
     folder: Path,
-    train_rows: Sequence[dict[str, Any]],
-    eval_rows: Sequence[dict[str, Any]] = (),
+    prompts: Sequence[Prompt],
+    eval_prompts: Sequence[Prompt] = (),
     *,
     resume: bool = False,
     model: str | None = None,
@@ -292,12 +294,13 @@ def train(
     judge: Transport | None = None,
     meta: Transport | None = None,
     observe: Observe = observe_nothing,
+    screen: Screen = screen_nothing,
     anchors: Sequence[Pair] = (),
 ) -> None:
     """Train a policy to the end of its settings, then evaluate and write it to `folder`/policy.
 
-    Rows hold "prompt" (text or messages), "reference" (text or None) and, where there are any, "cluster" (text).
-    `model` and `tokenizer` replace those that the settings name. A finished run is left as it is. Raises ModelError,
+    `screen` scores what the judge need not see; `observe` adds figures to the metrics of each step. `model` and
+    `tokenizer` replace those that the settings name. A finished run is left as it is. Raises ModelError,
     SettingsError, RunError, ChatError (no judge), JudgeFailureLimit.
     """
     if resume and (folder / POLICY).exists():
@@ -306,9 +309,11 @@ def train(
     model = model or settings.policy.model
     tokenizer = tokenizer or load_tokenizer(model)
     config = _config(settings, folder)
+    fitting = fit(prompts, tokenizer, settings.engine.max_prompt_tokens, "training")
+    eval_prompts = fit(eval_prompts, tokenizer, settings.engine.max_prompt_tokens, "evaluation")
     disable_progress_bar()
     reward = EvolvingReward.open(
-        folder, settings, resume=resume, judge=judge, meta=meta, observe=observe, anchors=anchors
+        folder, settings, resume=resume, judge=judge, meta=meta, observe=observe, screen=screen, anchors=anchors
     )
     with closing(reward), _disk_watched(folder):
         trainer_class = GRPOTrainer if settings.engine.algorithm == "grpo" else RLOOTrainer
@@ -316,15 +321,16 @@ def train(
             model=model,
             args=config,
             processing_class=tokenizer,
-            train_dataset=_dataset(train_rows, tokenizer).select(_order(settings, len(train_rows))),
-            eval_dataset=_dataset(eval_rows, tokenizer) if eval_rows else None,
+            train_dataset=dataset([fitting[i] for i in reading_order(settings, len(fitting))], tokenizer),
+            eval_dataset=dataset(eval_prompts, tokenizer) if eval_prompts else None,
             reward_funcs=reward,
             callbacks=[reward.callback],
+            peft_config=lora(settings.policy.lora) if settings.policy.lora else None,
         )
         trainer.remove_callback(PrinterCallback)
         checkpoint = reward.on_main(lambda run: run.latest_checkpoint()) if resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
-        if eval_rows and not reward.on_main(lambda run: run.is_evaluated(settings.engine.steps)):
+        if eval_prompts and not reward.on_main(lambda run: run.is_evaluated(settings.engine.steps)):
             set_seed(settings.seed)  # the same completions, whether the run went on after an interruption or not
             trainer.evaluate()
             if reward.error is not None:
@@ -355,29 +361,6 @@ def _save_policy(trainer: Any, folder: Path) -> None:
     else:
         trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()
-
-
-def _dataset(rows: Sequence[dict[str, Any]], tokenizer: Any) -> Any:
-    """Rows for TRL; a plain prompt becomes a user message where the model has a chat template."""
-    chat = getattr(tokenizer, "chat_template", None) is not None
-    prompts = [
-        [{"role": "user", "content": row["prompt"]}] if chat and isinstance(row["prompt"], str) else row["prompt"]
-        for row in rows
-    ]
-    columns = {"reference": [row["reference"] for row in rows], "cluster": [row.get("cluster", "") for row in rows]}
-    return Dataset.from_dict({"prompt": prompts, **columns})
-
-
-def _order(settings: TrainSettings, n_rows: int) -> list[int]:
-    """The rows that the whole run reads, in order: the data shuffled anew, again and again.
-
-    One long epoch, because a trainer that resumes in a later epoch shuffles as in its first one.
-    """
-    n_prompts = settings.engine.steps * settings.engine.batch_size // settings.engine.num_generations
-    rng, order = Random(settings.seed), list[int]()
-    while len(order) < n_prompts:
-        order += rng.sample(range(n_rows), n_rows)
-    return order[:n_prompts]
 
 
 def _config(settings: TrainSettings, folder: Path) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from metapo.errors import DataError
-from metapo.tasks.generic import numbered_jsonl
+from metapo.tasks.reading import numbered_jsonl
 
 DRAWS = ("draw", "tie")
 

@@ -1,5 +1,6 @@
 """What a meta step reads, asks, examines and adopts; every part has a switch."""
 
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -85,7 +86,7 @@ class MetaSettings(Frozen):
             data = {"method": data}
         if not isinstance(data, dict) or data.get("method") != "mpo":
             return data
-        return _under({name: value for name, value in MPO.items() if name in cls.model_fields}, data)
+        return under({name: value for name, value in MPO.items() if name in cls.model_fields}, data)
 
     @field_validator("gate", mode="before")
     @classmethod
@@ -100,11 +101,12 @@ class MetaSettings(Frozen):
         return self
 
 
-def _under(base: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """`data` with what it doesn't set taken from `base`, inside of nested parts too."""
+def under(base: Mapping[str, Any], data: Mapping[str, Any], whole: Collection[str] = ()) -> dict[str, Any]:
+    """`data` with what it doesn't set taken from `base`, inside of nested parts too, but for those under the names
+    `whole`."""
     nested = {
-        name: _under(value, data[name])
+        name: under(value, data[name], whole)
         for name, value in base.items()
-        if isinstance(value, dict) and isinstance(data.get(name), dict)
+        if name not in whole and isinstance(value, Mapping) and isinstance(data.get(name), Mapping)
     }
-    return base | data | nested
+    return {**base, **data, **nested}

@@ -302,3 +302,32 @@ CREATE VIEW spending AS SELECT role, model, COUNT(*) AS n_calls,
           FROM meta_exchange) AS c
     GROUP BY role, model
 """
+
+
+@migration
+def m005_screens(db: sa.Connection) -> None:
+    """Why a task's own rule scored a rollout, without the judge."""
+    _run(db, _M005)
+
+
+_M005 = """
+DROP VIEW unscored_by_reason;
+DROP VIEW points_by_criterion;
+DROP VIEW reward_by_step;
+DROP VIEW live_rollout;
+ALTER TABLE rollout ADD COLUMN screened TEXT NOT NULL DEFAULT '';
+CREATE VIEW live_rollout AS SELECT r.* FROM rollout r WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > r.attempt_id AND (
+        a.resumed_step < r.step OR a.resumed_step = 0 OR (a.resumed_step = r.step AND r.split = 'train')));
+CREATE VIEW reward_by_step AS SELECT step, split, revision_id, COUNT(*) AS n_rollouts,
+    COUNT(*) - COUNT(value) AS n_unscored, AVG(normalized) AS normalized, AVG(raw) AS raw, AVG(monitor) AS monitor
+    FROM live_rollout GROUP BY step, split, revision_id;
+CREATE VIEW points_by_criterion AS SELECT r.step, r.split, v.criterion_id, COUNT(*) AS n_rollouts,
+    COUNT(*) - COUNT(v.points) AS n_unscored, AVG(COALESCE(v.expected, v.points)) AS points
+    FROM live_rollout r JOIN verdict v ON v.rollout_id = r.id GROUP BY r.step, r.split, v.criterion_id;
+CREATE VIEW unscored_by_reason AS SELECT r.step, r.split, v.reason, COUNT(*) AS n_verdicts
+    FROM live_rollout r JOIN verdict v ON v.rollout_id = r.id WHERE v.reason IS NOT NULL
+    GROUP BY r.step, r.split, v.reason;
+CREATE VIEW screened_by_reason AS SELECT step, split, screened AS reason, COUNT(*) AS n_rollouts, AVG(value) AS reward
+    FROM live_rollout WHERE screened <> '' GROUP BY step, split, screened;
+"""

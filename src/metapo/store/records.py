@@ -42,7 +42,7 @@ class RolloutRecord:
     """A rollout, the revision that scored it, its reward (None when unscored), its outcomes and the calls they took.
 
     `n_reused` outcomes were known already, `n_left_out` characters of the completion were not shown; `monitor` is the
-    normalised score of the monitor, in [0, 1].
+    normalised score of the monitor, in [0, 1]; `screened` says why the task's own rule gave the reward, if it did.
     """
 
     rollout: Rollout
@@ -56,6 +56,7 @@ class RolloutRecord:
     n_left_out: int = 0
     monitor: float | None = None
     opinions: tuple[OpinionRecord, ...] = ()
+    screened: str = ""
 
 
 @dataclass(frozen=True)

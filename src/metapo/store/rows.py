@@ -23,6 +23,7 @@ def rollout_row(rollout_id: str, attempt: int, record: RolloutRecord) -> dict[st
         "n_reused": record.n_reused,
         "n_left_out": record.n_left_out,
         "monitor": record.monitor,
+        "screened": record.screened,
     }
 
 
@@ -85,4 +86,5 @@ def read_rollout(row: Any, outcomes: list[Outcome]) -> RolloutRecord:
         n_reused=row.n_reused,
         n_left_out=row.n_left_out,
         monitor=row.monitor,
+        screened=row.screened,
     )

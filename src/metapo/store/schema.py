@@ -90,6 +90,7 @@ rollout = sa.Table(
     sa.Column("n_left_out", sa.Integer, nullable=False),
     sa.Column("monitor", sa.Float),
     sa.Column("cluster", sa.Text, nullable=False),
+    sa.Column("screened", sa.Text, nullable=False),
 )
 verdict = sa.Table(
     "verdict",

@@ -1,0 +1,1 @@
+"""What policies are trained to do: prompts in, screens, final metrics."""

@@ -1,48 +1,33 @@
-"""Any task: prompts, and references and clusters where there are any, from a file or a dataset."""
+"""Any task of your own that needs no code: prompts, and references and clusters where there are any."""
 
-import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from metapo.errors import DataError, MissingExtra
-from metapo.settings import DataSettings
-
-Row = dict[str, Any]
-
-
-def load_prompts(data: DataSettings, source: str) -> list[Row]:
-    """Rows with "prompt" (text or chat messages), "reference" (text or None) and "cluster" (text, "" for none).
-
-    `source` is a .jsonl or .parquet file, or a dataset folder or hub id. Raises DataError that names the row
-    (counted from 1) for a missing column, an empty prompt or a line that is not JSON.
-    """
-    rows = [_row(data, source, number, raw) for number, raw in enumerate(_read(data, source), 1)]
-    if not rows:
-        raise DataError(f"{source} holds no rows; at least one prompt is needed")
-    return rows
+from metapo.errors import DataError
+from metapo.rollout import Prompt
+from metapo.tasks.task import Columns, Raw, Task, cluster_in
 
 
-def _row(data: DataSettings, source: str, number: int, raw: Mapping[str, Any]) -> Row:
-    for column in (data.prompt_column, data.reference_column, data.cluster_column):
+def read(raw: Raw, columns: Columns) -> Prompt:
+    """The prompt is a text or a list of chat messages. Raises DataError."""
+    for column in (columns.prompt, columns.reference, columns.cluster, columns.label):
         if column is not None and column not in raw:
             raise DataError(
-                f"{source}, row {number}: no column {column!r}; it has {', '.join(map(repr, raw))}. "
-                "Name the right one as data.prompt_column, data.reference_column or data.cluster_column."
+                f"no column {column!r}; it has {', '.join(map(repr, raw))}. Name the right one as data.prompt_column, "
+                "data.reference_column, data.cluster_column or data.label_column."
             )
-    prompt = raw[data.prompt_column]
+    prompt = raw[columns.prompt]
     if not _is_prompt(prompt):
         raise DataError(
-            f"{source}, row {number}: the prompt must be a text that isn't empty, or a list of chat messages with "
-            f"role and content; got {str(prompt)[:80]!r}"
+            "the prompt must be a text that isn't empty, or a list of chat messages with role and content; got "
+            f"{str(prompt)[:80]!r}"
         )
-    reference = raw[data.reference_column] if data.reference_column else None
-    cluster = raw[data.cluster_column] if data.cluster_column else None
-    return {
-        "prompt": prompt,
-        "reference": None if reference is None else str(reference),
-        "cluster": "" if cluster is None else str(cluster),
-    }
+    return Prompt(prompt, _text(raw, columns.reference), cluster_in(raw, columns), _text(raw, columns.label))
+
+
+def _text(raw: Raw, column: str | None) -> str | None:
+    value = raw[column] if column is not None else None
+    return None if value is None else str(value)
 
 
 def _is_prompt(value: Any) -> bool:
@@ -55,61 +40,4 @@ def _is_prompt(value: Any) -> bool:
     )
 
 
-def _read(data: DataSettings, source: str) -> Iterable[Mapping[str, Any]]:
-    path = Path(source)
-    if path.suffix in (".jsonl", ".json"):
-        return read_jsonl(path)
-    if path.suffix == ".parquet" and not path.is_file():
-        raise DataError(f"there is no file {path}")
-    return _read_dataset(data, source)
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """One object per line, empty lines left out. Raises DataError that names the line."""
-    return [row for _, row in numbered_jsonl(path)]
-
-
-def numbered_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """One object per line with the line's number (from 1), empty lines left out. Raises DataError that names the
-    line."""
-    try:
-        # not splitlines(): a JSON string may hold U+2028 and its like as they are
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as e:
-        raise DataError(f"can't read {path}: {e.strerror}") from e
-    except UnicodeDecodeError as e:
-        raise DataError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as e:
-            why = e.msg if isinstance(e, json.JSONDecodeError) else e
-            raise DataError(f"{path}, line {number}: not JSON ({why}): {line[:80]!r}") from e
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: expected an object with columns; got {line[:80]!r}")
-        rows.append((number, row))
-    return rows
-
-
-def _read_dataset(data: DataSettings, source: str) -> Iterable[Mapping[str, Any]]:
-    try:
-        from datasets import Dataset, load_dataset, load_from_disk
-        from datasets.exceptions import DatasetGenerationError
-    except ImportError as e:
-        raise MissingExtra("trl", f"reading {source}") from e
-    path = Path(source)
-    try:
-        if path.suffix == ".parquet":
-            return Dataset.from_parquet(source)  # type: ignore[no-any-return]
-        if (path / "dataset_info.json").exists():
-            return load_from_disk(source)  # type: ignore[no-any-return]
-        return load_dataset(source, split=data.hub_split)  # type: ignore[no-any-return]
-    # IndexError is what an empty table on disk ends in; a damaged file hides its reason in the cause
-    except (OSError, ValueError, IndexError, DatasetGenerationError) as e:
-        why = str(e.__cause__ if isinstance(e, DatasetGenerationError) else e).rstrip(".")
-        raise DataError(
-            f"can't load {source!r}: {why}. Give a .jsonl or .parquet file, a folder written by datasets, or a hub id."
-        ) from e
+TASK = Task("generic", read)

@@ -9,6 +9,7 @@ from typing import Any
 from metapo.engines.trl import train
 from metapo.files import read_rows, write_whole
 from metapo.reward import Scored
+from metapo.rollout import Prompt
 from metapo.run import METRICS, STORE
 from metapo.store import Store
 from metapo.world import corpus
@@ -43,8 +44,8 @@ def run_arm(settings: WorldSettings, folder: Path, *, resume: bool = False) -> d
     train(
         settings,
         folder,
-        _rows(held_out=False),
-        _rows(held_out=True),
+        _prompts(held_out=False),
+        _prompts(held_out=True),
         resume=resume,
         model=str(start),
         tokenizer=build_tokenizer(),
@@ -111,5 +112,5 @@ def _smooth(values: Sequence[float], width: int = 5) -> list[float]:
     return [fmean(values[i : i + width]) for i in range(len(values) - width + 1)]
 
 
-def _rows(*, held_out: bool) -> list[dict[str, Any]]:
-    return [{"prompt": prompt, "reference": None} for prompt in corpus.prompts(held_out=held_out)]
+def _prompts(*, held_out: bool) -> list[Prompt]:
+    return [Prompt(prompt) for prompt in corpus.prompts(held_out=held_out)]

@@ -4,7 +4,6 @@ one fixed vague rubric."""
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib.resources import files
 from typing import Any, Literal
 
 from pydantic import Field
@@ -13,6 +12,7 @@ from metapo.errors import RunError
 from metapo.meta.hygiene import HygieneSettings
 from metapo.rubric import Rubric
 from metapo.settings import TrainSettings
+from metapo.shipped import shipped_rubric
 from metapo.world.policy import Start
 
 STEPS = 200
@@ -44,7 +44,7 @@ class WorldSettings(TrainSettings):
     meta model knows better.
     """
 
-    task: Literal["generic", "world"] = "world"
+    task: Literal["world"] = "world"
     arm: str
     sway: float = Field(default=SWAY, ge=0, le=1)
     meta_model: MetaKind = MetaKind.RULES
@@ -191,9 +191,10 @@ ARMS: dict[str, Preset] = {
 
 
 def preset_rubric(name: str) -> Rubric:
-    """One of the shipped rubrics: iter0, expert, oracle."""
-    path = files("metapo.world").joinpath("rubrics", f"{name}.yaml")
-    return Rubric.from_yaml(path.read_text(encoding="utf-8"), source=f"rubric {name}")
+    """One of the world's rubrics, such as iter0, expert, oracle."""
+    rubric = shipped_rubric(f"world/{name}")
+    assert rubric is not None, name
+    return rubric
 
 
 def arm_settings(

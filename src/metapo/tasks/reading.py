@@ -1,0 +1,69 @@
+"""Rows as they lie in a file or dataset."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from metapo.errors import DataError, MissingExtra
+
+
+def read_rows(source: str, hub_split: str) -> Iterable[Mapping[str, Any]]:
+    """The rows of a .jsonl or .parquet file, of a dataset folder, or of a dataset on the hub. Raises DataError."""
+    path = Path(source)
+    if path.suffix in (".jsonl", ".json"):
+        return read_jsonl(path)
+    if path.suffix == ".parquet" and not path.is_file():
+        raise DataError(f"there is no file {path}")
+    return _read_dataset(source, hub_split)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """One object per line, empty lines left out. Raises DataError that names the line."""
+    return [row for _, row in numbered_jsonl(path)]
+
+
+def numbered_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """One object per line with the line's number (from 1), empty lines left out. Raises DataError that names the
+    line."""
+    try:
+        # not splitlines(): a JSON string may hold U+2028 and its like as they are
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as e:
+        raise DataError(f"can't read {path}: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as e:
+            why = e.msg if isinstance(e, json.JSONDecodeError) else e
+            raise DataError(f"{path}, line {number}: not JSON ({why}): {line[:80]!r}") from e
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number}: expected an object with columns; got {line[:80]!r}")
+        rows.append((number, row))
+    return rows
+
+
+def _read_dataset(source: str, hub_split: str) -> Iterable[Mapping[str, Any]]:
+    try:
+        from datasets import Dataset, load_dataset, load_from_disk
+        from datasets.exceptions import DatasetGenerationError
+    except ImportError as e:
+        raise MissingExtra("trl", f"reading {source}") from e
+    path = Path(source)
+    try:
+        if path.suffix == ".parquet":
+            return Dataset.from_parquet(source)  # type: ignore[no-any-return]
+        if (path / "dataset_info.json").exists():
+            return load_from_disk(source)  # type: ignore[no-any-return]
+        return load_dataset(source, split=hub_split)  # type: ignore[no-any-return]
+    # IndexError is what an empty table on disk ends in; a damaged file hides its reason in the cause
+    except (OSError, ValueError, IndexError, DatasetGenerationError) as e:
+        why = str(e.__cause__ if isinstance(e, DatasetGenerationError) else e).rstrip(".")
+        raise DataError(
+            f"can't load {source!r}: {why}. Give a .jsonl or .parquet file, a folder written by datasets, or a hub id."
+        ) from e

@@ -1,0 +1,105 @@
+"""What a task is: one value that says how its rows become prompts, what scores without the judge, what is measured."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from metapo.errors import DataError
+from metapo.reward import Observe, Scored, Screen, screen_nothing
+from metapo.rollout import Prompt, Rollout, Split
+from metapo.settings import DataSettings, TrainSettings
+
+Raw = Mapping[str, Any]
+"""A row as it lies in the dataset."""
+Read = Callable[[Raw, "Columns"], Prompt]
+Measure = Callable[[Sequence[tuple[Rollout, str]]], Mapping[str, float]]
+"""Evaluation rollouts with their prompts' labels, at least one -> the final metric and what belongs to it."""
+
+
+class LeftOut(Exception):
+    """Raised by a task's `read` for a row that is none of its prompts; says why."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a dataset a task reads; None where it reads none."""
+
+    prompt: str = "prompt"
+    reference: str | None = None
+    cluster: str | None = None
+    label: str | None = None
+
+    def under(self, data: DataSettings) -> "Columns":
+        """The same with what the settings name instead."""
+        return Columns(
+            data.prompt_column or self.prompt,
+            data.reference_column or self.reference,
+            data.cluster_column or self.cluster,
+            data.label_column or self.label,
+        )
+
+
+def no_screen(settings: TrainSettings) -> Screen:
+    """The judge scores everything."""
+    return screen_nothing
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task.
+
+    `settings` are what its runs begin with, in the shape of a settings file: a preset and the user's file come over
+    them. `read` makes a prompt of a row and raises LeftOut for a row to pass over, DataError for one that is wrong.
+    `screen` scores completions without the judge, such as one that lacks its verdict: the least that the task gives,
+    which is no failure. `measure` is the final metric, on evaluation rollouts whose prompts have labels.
+    """
+
+    name: str
+    read: Read
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    columns: Columns = field(default_factory=Columns)
+    screen: Callable[[TrainSettings], Screen] = no_screen
+    measure: Measure | None = None
+
+    def observer(self, prompts: Sequence[Prompt]) -> Observe:
+        """Measures the evaluation rollouts of `prompts`, by their labels. Raises DataError where equal prompts have
+        different labels."""
+        labels = _labels(prompts)
+
+        def observe(scored: Sequence[Scored]) -> Mapping[str, float]:
+            evaluated = [s.rollout for s in scored if s.rollout.split is Split.EVAL]
+            labelled = [(rollout, labels[rollout.prompt]) for rollout in evaluated if rollout.prompt in labels]
+            return self.measure(labelled) if self.measure and labelled else {}
+
+        return observe
+
+
+def _labels(prompts: Sequence[Prompt]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for prompt in prompts:
+        if prompt.label is not None and labels.setdefault(prompt.text, prompt.label) != prompt.label:
+            raise DataError(
+                f"one prompt has two labels, {labels[prompt.text][:80]!r} and {prompt.label[:80]!r}: "
+                f"{prompt.text[:80]!r}. Leave one of its rows out."
+            )
+    return labels
+
+
+def text_in(raw: Raw, column: str) -> str:
+    """The text in a column. Raises DataError where there is no such column, or no text in it."""
+    if column not in raw:
+        raise DataError(f"no column {column!r}; it has {', '.join(map(repr, raw)) or 'none'}")
+    value = raw[column]
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{column!r} must be a text that isn't empty; got {str(value)[:80]!r}")
+    return value
+
+
+def cluster_in(raw: Raw, columns: Columns) -> str:
+    """The cluster that a row names; "" where the task has no clusters. Raises DataError."""
+    if columns.cluster is None:
+        return ""
+    if columns.cluster not in raw:
+        raise DataError(f"no column {columns.cluster!r}; it has {', '.join(map(repr, raw)) or 'none'}")
+    cluster = raw[columns.cluster]
+    return "" if cluster is None else str(cluster)
