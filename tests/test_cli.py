@@ -551,10 +551,21 @@ def test_a_place_that_takes_no_file_is_named() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("s.yaml",), ("--out", "run"), ("s.yaml", "--resume", "run"), ("s.yaml", "--out", "o", "--resume", "run")],
+    [
+        (),
+        ("s.yaml",),
+        ("--out", "run"),
+        ("s.yaml", "--resume", "run"),
+        ("s.yaml", "--out", "o", "--resume", "run"),
+        ("--preset", "paper/essay"),
+        ("--show",),
+        ("s.yaml", "--show"),
+    ],
 )
 def test_training_starts_or_goes_on(arguments: tuple[str, ...]) -> None:
-    assert error("train", *arguments, code=2) == "give either SETTINGS and --out FOLDER, or --resume FOLDER alone"
+    assert error("train", *arguments, code=2) == (
+        "give SETTINGS, --preset NAME or both, and --out FOLDER; or --resume FOLDER alone; or --preset NAME --show"
+    )
 
 
 def test_settings_that_are_not_there_are_named() -> None:

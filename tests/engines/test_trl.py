@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from metapo.engines.prompts import dataset
 from metapo.engines.trl import EvolvingReward, train
 from metapo.errors import (
     ChatMisconfigured,
@@ -269,7 +269,7 @@ def test_an_evaluation_before_training_is_scored_but_not_recorded(tmp_path: Path
     """The trainer can't say which step a resumed run stands at before it trains."""
     settings, folder = small_world(steps=2), tmp_path / "run"
     reward = EvolvingReward.open(folder, settings, judge=WorldJudge(seed=1), meta=WorldMeta())
-    data = Dataset.from_list(rows()[:2])
+    data = dataset(rows()[:2], build_tokenizer())
     config = GRPOConfig(
         output_dir=str(folder / "checkpoints"),
         use_cpu=True,
