@@ -337,7 +337,7 @@ async def test_a_plan_is_written() -> None:
     judge = Judge(WorldJudge(), task="Write an essay.", settings=JudgeSettings(first="plan"))
     assessment = await judge.assess(STRICT, Rollout(prompt=PROMPT, completion=GOOD))
     assert assessment.unscored == []
-    assert [call.reply and call.reply.text for call in assessment.calls][0] == "yes"
+    assert len(assessment.calls) == 2
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from metapo.errors import (
 )
 from metapo.judge.cache import Answers, Cache, MemoryCache
 from metapo.judge.neutral import Shown, neutralize, shorten
-from metapo.judge.parse import REFUSALS, Reading, parse_reply
+from metapo.judge.parse import Reading, parse_reply
 from metapo.judge.preparation import First, preparation_prompt, read_preparation, shown_preparation
 from metapo.judge.question import Question, Sheet, Style
 from metapo.judge.template import fence
