@@ -291,7 +291,7 @@ class SentenceTransformer:
 
 def test_a_model_may_say_what_is_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     library = types.SimpleNamespace(SentenceTransformer=SentenceTransformer)
-    monkeypatch.setitem(sys.modules, "sentence_transformers", library)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "sentence_transformers", library)
     texts = ["tea is hot", "ice is cold", "tea or coffee", "ice and snow", "tea leaves"]
     names = cluster_texts(texts, [""] * 5, 2, embed=by_model("models/embedder"))
     assert names == ["0", "1", "0", "1", "0"]
