@@ -116,7 +116,6 @@ def test_an_unusable_file_is_told_in_one_line(command: str) -> None:
         ("rouge_score.rouge_scorer", {"predicted": "a", "reference": "a"}, ["rouge"], "ROUGE"),
         ("scipy.stats", {}, ["agreement"], "Spearman's correlation"),
         ("krippendorff", {}, ["agreement"], "Krippendorff's alpha"),
-        ("numpy", {}, ["agreement"], "an interval"),
     ],
 )
 def test_a_missing_extra_names_its_command(

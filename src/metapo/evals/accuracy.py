@@ -10,8 +10,7 @@ from statistics import fmean
 from metapo.answers import Comparer, Why, boxed_answer, holds_box
 from metapo.errors import DataError
 from metapo.evals.columns import Row, text
-from metapo.evals.means import mean_interval
-from metapo.intervals import Interval
+from metapo.intervals import Interval, mean_interval
 
 LABELS = ("RIGHT", "WRONG")
 _VERDICT = re.compile(r"<verdict>([^<>]*)</verdict>", re.IGNORECASE)

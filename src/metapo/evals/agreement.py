@@ -9,8 +9,7 @@ from statistics import fmean
 
 from metapo.errors import DataError, MissingExtra
 from metapo.evals.columns import Row, number_or_none, text
-from metapo.evals.means import mean_interval
-from metapo.intervals import Interval
+from metapo.intervals import Interval, mean_interval
 
 MAX_LABELS = 10
 """With more different labels or scores there is no confusion matrix."""

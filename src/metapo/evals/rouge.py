@@ -6,8 +6,7 @@ from statistics import fmean
 
 from metapo.errors import DataError, MissingExtra
 from metapo.evals.columns import Row, text
-from metapo.evals.means import mean_interval
-from metapo.intervals import Interval
+from metapo.intervals import Interval, mean_interval
 
 KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 MAX_CELLS = 25_000_000  # words of one text times words of the other: what the longest common subsequence takes
