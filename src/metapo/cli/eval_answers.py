@@ -82,8 +82,8 @@ def accuracy(source: Path, kind: str, label: str | None, labels: str, out: Path 
 @click.option("--stem", is_flag=True, help="Take words by their stems (Porter's), as some papers do.")
 @OUT
 def rouge(source: Path, stem: bool, out: Path | None) -> None:
-    """ROUGE-1, -2, -L and -Lsum (F, 0 to 100) of summaries, with bootstrap intervals. FILE has texts predicted and
-    reference in each row; for Lsum, each line of a text is a sentence."""
+    """ROUGE-1, -2, -L and -Lsum (F, 0 to 100) of summaries, with bootstrap intervals. FILE has texts predicted (or
+    completion) and reference in each row; for Lsum, each line of a text is a sentence."""
     from metapo.evals.rouge import rouge_rows
 
     report = rouge_rows(source, _rows(source), stem=stem)

@@ -17,7 +17,7 @@ def load_prompts(data: DataSettings, source: str) -> list[Row]:
     `source` is a .jsonl or .parquet file, or a dataset folder or hub id. Raises DataError that names the row
     (counted from 1) for a missing column, an empty prompt or a line that is not JSON.
     """
-    rows = [_row(data, source, number, raw) for number, raw in enumerate(_read(data, source), 1)]
+    rows = [_row(data, source, number, raw) for number, raw in enumerate(read_source(source, data.hub_split), 1)]
     if not rows:
         raise DataError(f"{source} holds no rows; at least one prompt is needed")
     return rows
@@ -31,7 +31,7 @@ def _row(data: DataSettings, source: str, number: int, raw: Mapping[str, Any]) -
                 "Name the right one as data.prompt_column, data.reference_column or data.cluster_column."
             )
     prompt = raw[data.prompt_column]
-    if not _is_prompt(prompt):
+    if not is_prompt(prompt):
         raise DataError(
             f"{source}, row {number}: the prompt must be a text that isn't empty, or a list of chat messages with "
             f"role and content; got {str(prompt)[:80]!r}"
@@ -45,7 +45,8 @@ def _row(data: DataSettings, source: str, number: int, raw: Mapping[str, Any]) -
     }
 
 
-def _is_prompt(value: Any) -> bool:
+def is_prompt(value: Any) -> bool:
+    """A text that isn't empty, or a list of chat messages with role and content."""
     if isinstance(value, str):
         return bool(value.strip())
     return (
@@ -55,13 +56,15 @@ def _is_prompt(value: Any) -> bool:
     )
 
 
-def _read(data: DataSettings, source: str) -> Iterable[Mapping[str, Any]]:
+def read_source(source: str, hub_split: str) -> Iterable[Mapping[str, Any]]:
+    """The rows of a .jsonl or .parquet file, a dataset folder or a split of a dataset on the hub, as they are. Raises
+    DataError, MissingExtra."""
     path = Path(source)
     if path.suffix in (".jsonl", ".json"):
         return read_jsonl(path)
     if path.suffix == ".parquet" and not path.is_file():
         raise DataError(f"there is no file {path}")
-    return _read_dataset(data, source)
+    return _read_dataset(source, hub_split)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -87,14 +90,16 @@ def numbered_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
             row = json.loads(line)
         except (ValueError, RecursionError) as e:
             why = e.msg if isinstance(e, json.JSONDecodeError) else e
-            raise DataError(f"{path}, line {number}: not JSON ({why}): {line[:80]!r}") from e
+            is_cut = number == len(lines)  # the last line lacks its end
+            advice = ". The file ends in this line: it was cut while it was written; write it anew" if is_cut else ""
+            raise DataError(f"{path}, line {number}: not JSON ({why}): {line[:80]!r}{advice}") from e
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: expected an object with columns; got {line[:80]!r}")
         rows.append((number, row))
     return rows
 
 
-def _read_dataset(data: DataSettings, source: str) -> Iterable[Mapping[str, Any]]:
+def _read_dataset(source: str, hub_split: str) -> Iterable[Mapping[str, Any]]:
     try:
         from datasets import Dataset, load_dataset, load_from_disk
         from datasets.exceptions import DatasetGenerationError
@@ -106,7 +111,7 @@ def _read_dataset(data: DataSettings, source: str) -> Iterable[Mapping[str, Any]
             return Dataset.from_parquet(source)  # type: ignore[no-any-return]
         if (path / "dataset_info.json").exists():
             return load_from_disk(source)  # type: ignore[no-any-return]
-        return load_dataset(source, split=data.hub_split)  # type: ignore[no-any-return]
+        return load_dataset(source, split=hub_split)  # type: ignore[no-any-return]
     # IndexError is what an empty table on disk ends in; a damaged file hides its reason in the cause
     except (OSError, ValueError, IndexError, DatasetGenerationError) as e:
         why = str(e.__cause__ if isinstance(e, DatasetGenerationError) else e).rstrip(".")
