@@ -70,6 +70,8 @@ class Drift:
     earlier: str
     later: str
     n: int
+    n_apart: int
+    """Rollouts that only one of the two scored: they count in no figure."""
     difference: float | None
     interval: Interval | None
     lower: int
@@ -208,6 +210,7 @@ def drift(earlier: Sequence[Scoring], later: Sequence[Scoring]) -> Drift:
         earlier=earlier[0].revision,
         later=later[0].revision,
         n=len(common),
+        n_apart=len(before.keys() ^ after.keys()),
         difference=fmean(differences) if differences else None,
         interval=interval,
         lower=sum(d < 0 for d in differences),
