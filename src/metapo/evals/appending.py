@@ -34,7 +34,10 @@ def read_own(path: Path, kind: type[Row], what: str) -> list[Row]:
     """The rows of a file that we wrote; none where there is no file. A last line that was cut by a crash is left out.
     `what` names such a row, and the command that writes it. Raises DataError that names the line."""
     found = []
-    for number, line in enumerate(_whole_lines(path), 1):
+    *lines, torn = _content(path).split(b"\n")
+    if torn and not torn.startswith(b"{"):  # whatever it is, it is not ours to cut off
+        lines.append(torn)
+    for number, line in enumerate(lines, 1):
         try:
             found.append(kind.model_validate_json(line))
         except ValidationError as e:
@@ -59,10 +62,10 @@ def drop_torn_line(path: Path) -> None:
         raise RunError(f"can't write {path}: {e.strerror}. Choose another file with --out.") from e
 
 
-def _whole_lines(path: Path) -> list[bytes]:
+def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes().split(b"\n")[:-1]
+        return path.read_bytes()
     except FileNotFoundError:
-        return []
+        return b""
     except OSError as e:
         raise DataError(f"can't read {path}: {e.strerror}") from e
