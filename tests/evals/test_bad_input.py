@@ -140,8 +140,9 @@ WRONG: list[tuple[str, list[dict[str, Any]], str]] = [
     (
         "generate",
         [{"prompt": "a", "label": [1]}],
-        "f.jsonl, row 1: 'label' must be a text, a number, true or false, or n",
+        "f.jsonl, row 1: 'label' must be a text, a number, true or false, or null; got [1]",
     ),
+    ("generate", [{"prompt": "a", "label": float("nan")}], "f.jsonl, row 1: 'label' must be a text, a number, true"),
 ]
 GOLD: list[tuple[str, str]] = [
     ("", "'reference' holds no answer; got ''. Box it, or give it alone."),

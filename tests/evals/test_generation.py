@@ -265,10 +265,10 @@ def test_one_writer_at_a_time_and_no_file_of_something_else(tmp_path: Path) -> N
 def test_a_row_of_another_prompt_is_no_answer(tmp_path: Path) -> None:
     with open_generations(tmp_path / "g.jsonl") as generations:
         generations.append(generated("a", "old"))
-        one, two = (Asked(name, (Message(role="user", content="old"),)) for name in "ab")
+        one, two = (Asked(id=name, messages=(Message(role="user", content="old"),)) for name in "ab")
         assert generations.waiting([one, two]) == [two]
         with pytest.raises(RunError, match="with the id 'a' for another prompt"):
-            generations.waiting([Asked("a", (Message(role="user", content="new"),))])
+            generations.waiting([Asked(id="a", messages=(Message(role="user", content="new"),))])
 
 
 # --- prompts
@@ -284,6 +284,15 @@ def test_any_function_may_turn_a_source_into_prompts() -> None:
     first, second = load_asked("a", load)
     assert (first.id, first.prompt, first.reference, first.label) == ("1", "a?", "3", 0.5)
     assert (second.id, second.messages) == ("7", (Message(role="user", content="b"),))
+
+
+def test_halves_of_surrogates_do_no_harm() -> None:
+    odd = [{"prompt": "\ud800?", "id": "\udc00", "reference": "\ud800", "label": "\ud800"}]
+    with ChatServer(echoes) as server:
+        for _ in range(2):
+            assert generate("--url", server.url, "--temperature", 1, prompts=odd).exit_code == 0
+        assert server.n_requests == 2
+    assert rows()[0]["reference"] == "\ufffd"
 
 
 def test_columns_can_be_named() -> None:
@@ -304,7 +313,7 @@ def test_columns_can_be_named() -> None:
         (("m", "--model", "x"), "--model is for a server: leave it out"),
         (("m", "--max-in-flight", 3), "--max-in-flight is for a server"),
         (("--url", "http://localhost:1/v1", "--max-batch", 3), "--max-batch is for a model in this process"),
-        (("--url", ""), "an option is empty or wrong"),
+        (("--url", ""), "an option is empty or wrong:\n  url: "),
         (("./gone",), "there is no model folder ./gone"),
     ],
 )

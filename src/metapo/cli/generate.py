@@ -99,15 +99,17 @@ def _endpoint(model: str | None, flags: Mapping[str, Any]) -> "Endpoint":
     url = flags["url"]
     if (model is None) == (url is None):
         raise SettingsError("give either MODEL, a model folder or hub id, or --url with the URL of a server")
-    misplaced = [name for name in (("max_batch",) if url else _OF_SERVERS) if flags[name] is not None]
-    if misplaced:
-        option = {"name": "model"}.get(misplaced[0], misplaced[0].replace("_", "-"))
-        raise SettingsError(f"--{option} is for {'a model in this process' if url else 'a server'}: leave it out")
+    of_others, others = (("max_batch",), "a model in this process") if model is None else (_OF_SERVERS, "a server")
+    if misplaced := next((name for name in of_others if flags[name] is not None), None):
+        option = {"name": "model"}.get(misplaced, misplaced.replace("_", "-"))
+        raise SettingsError(f"--{option} is for {others}: leave it out")
     deadline = flags["deadline"] or 600.0
     server = {"url": url, "model": flags["name"] or "default", "timeout_s": deadline, "deadline_s": deadline}
     rest = {name: flags[name] for name in ("api_key_env", "max_in_flight", "max_batch") if flags[name] is not None}
     try:
-        endpoint: Endpoint = TypeAdapter(Endpoint).validate_python((server if url else {"local": model}) | rest)
+        endpoint: Endpoint = TypeAdapter(Endpoint).validate_python(
+            (server if model is None else {"local": model}) | rest
+        )
     except ValidationError as e:
         raise SettingsError(f"an option is empty or wrong:\n{describe(e)}") from e
     return endpoint

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from metapo.aio import each
 from metapo.errors import ChatDown, ChatError, ChatMisconfigured, DataError, RunError
@@ -18,18 +19,17 @@ from metapo.rollout import Message, as_text
 from metapo.rubric import Frozen, Text, digest
 from metapo.tasks.generic import is_prompt
 
-Label = str | bool | int | float
+Label = Text | bool | int | FiniteFloat
 Load = Callable[[str], Sequence[Mapping[str, Any]]]
 """From a source to rows with `prompt` (text or chat messages) and, where there are any, `id`, `reference`, `label`."""
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(Frozen):
     """A prompt to complete, and what its row has to keep."""
 
-    id: str
+    id: Text
     messages: tuple[Message, ...]
-    reference: str | None = None
+    reference: Text | None = None
     label: Label | None = None
 
     @property
@@ -93,9 +93,10 @@ def _asked(where: str, number: int, row: Mapping[str, Any]) -> Asked:
         )
     if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
         raise DataError(f"{where}: 'id' must be a text or a whole number; got {name!r:.80}")
-    if not isinstance(label, Label | None):
+    if not isinstance(label, str | int | float | None) or (isinstance(label, float) and not isfinite(label)):
         raise DataError(f"{where}: 'label' must be a text, a number, true or false, or null; got {label!r:.80}")
-    return Asked(str(name), _messages(prompt), None if reference is None else str(reference), label)
+    text = None if reference is None else str(reference)
+    return Asked(id=str(name), messages=_messages(prompt), reference=text, label=label)
 
 
 def _messages(prompt: Any) -> tuple[Message, ...]:
@@ -181,12 +182,10 @@ async def generate(
         except ChatError as e:
             note(Missed(one.id, f"{type(e).__name__}: {e}"))
             return
-        is_withheld = reply.finish_reason in REFUSALS
-        note(
-            Missed(one.id, f"the server withheld it ({reply.finish_reason})")
-            if is_withheld
-            else _generated(one, reply, model, sampling)
-        )
+        if reply.finish_reason in REFUSALS:
+            note(Missed(one.id, f"the server withheld it ({reply.finish_reason})"))
+        else:
+            note(_generated(one, reply, model, sampling))
 
     # A batch takes as long as its longest prompt and reply: prompts of one length belong together.
     await each(complete, sorted(asked, key=lambda one: -len(one.prompt)), at_once)
