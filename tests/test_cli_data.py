@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 
 from metapo.cli import main
 from metapo.settings import DataSettings
-from metapo.tasks.generic import load_prompts
+from metapo.tasks.generic import TASK
+from metapo.tasks.loading import load_prompts
 
 DICE = "What is the probability that a fair die shows {} twice?"
 AREA = "Find the area of a triangle with sides {} and 12 in square units."
@@ -63,7 +64,8 @@ def test_each_row_gets_its_cluster_and_keeps_the_rest() -> None:
 def test_what_is_written_is_what_a_run_reads() -> None:
     cluster("rows.jsonl", *COLUMNS, "--clusters", "2", "--out", "out.jsonl")
     data = DataSettings(train="out.jsonl", prompt_column="problem", cluster_column="cluster")
-    assert {row["cluster"] for row in load_prompts(data, "out.jsonl")} == {"general/0", "math/0", "math/1"}
+    prompts = load_prompts(TASK, data, "out.jsonl", hub_split="train", labels=False)
+    assert {p.cluster for p in prompts} == {"general/0", "math/0", "math/1"}
 
 
 def test_three_clusters_and_seed_0_without_a_word() -> None:

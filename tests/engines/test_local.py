@@ -118,6 +118,16 @@ async def test_samples_do_not_depend_on_the_batch_but_on_seed_and_repetition(cha
     assert len({*texts[0], *texts[2]}) == 4
 
 
+async def test_a_request_may_bring_its_own_seed(transport: LocalTransport) -> None:
+    hot = ask("Sample.", temperature=1.5)
+    replies = [await transport.complete(hot.model_copy(update={"seed": seed})) for seed in (1, 2)]
+    fresh = LocalTransport(transport.settings)
+    again = [await fresh.complete(hot.model_copy(update={"seed": seed})) for seed in (2, 1)]
+    await fresh.aclose()
+    assert [r.text for r in replies] == [r.text for r in reversed(again)]
+    assert replies[0].text != replies[1].text
+
+
 async def test_samples_follow_the_log_probabilities(transport: LocalTransport) -> None:
     n = 400
     request = ask(form=ChoiceForm(options=tuple("abc")), temperature=0.5, top_logprobs=3)
@@ -272,6 +282,17 @@ def test_without_a_template_messages_become_paragraphs(tiny_model: Path) -> None
     )
     assert tokenizer.decode(ids) == "system: Be <eos>.\n\nuser: Hi\n\nassistant:"
     assert tokenizer.eos_token_id not in ids
+
+
+@pytest.mark.parametrize("text", ["Hi", "Be <eos>.", ""])
+def test_a_bare_prompt_without_a_template_stands_as_it_is(tiny_model: Path, chat_model: str, text: str) -> None:
+    one = (Message(role="user", content=text),)
+    bare = ChatEncoder(AutoTokenizer.from_pretrained(tiny_model), {}, bare=True)
+    assert bare.tokenizer.decode(bare.encode(one)) == text
+    assert bare.tokenizer.eos_token_id not in bare.encode(one)
+    assert bare.tokenizer.decode(bare.encode(one * 2)) == f"user: {text}\n\nuser: {text}\n\nassistant:"
+    chat = AutoTokenizer.from_pretrained(chat_model)
+    assert ChatEncoder(chat, {}, bare=True).encode(one) == ChatEncoder(chat, {}).encode(one)
 
 
 async def test_messages_that_the_template_refuses(transport: LocalTransport) -> None:

@@ -22,7 +22,7 @@ def test_rows_are_compared_in_order() -> None:
         ({}, "f, row 2: no column 'predicted'; it has none"),
         ({"predicted": 1, "reference": "1"}, "f, row 2: 'predicted' must be a text; got 1"),
         ({"predicted": "1", "reference": None}, "f, row 2: 'reference' must be a text; got None"),
-        ({"predicted": "1", "reference": " "}, "f, row 2: 'reference' is empty"),
+        ({"predicted": "1", "reference": " "}, "f, row 2: 'reference' holds no answer"),
     ],
 )
 def test_bad_rows_are_refused(row: dict[str, object], message: str) -> None:

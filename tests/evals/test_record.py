@@ -80,5 +80,9 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 1: expected a match .* but the line: Invalid JSON"), open_matches(path):
         pass
     assert path.read_text() == "no JSON\n"
+    path.write_text("My only notes, without a line end")
+    with pytest.raises(DataError, match=r"line 1: expected a match .* but the line: Invalid JSON"), open_matches(path):
+        pass
+    assert path.read_text() == "My only notes, without a line end"
     with pytest.raises(DataError, match="can't read"):
         read_played(tmp_path)

@@ -79,7 +79,7 @@ def test_one_lead_throughout_tells_nothing() -> None:
 
 def test_who_got_all_points_keeps_them() -> None:
     for points in (0, 1):
-        controlled = length_controlled([Sample(points, i) for i in range(9)], resamples=5)
+        controlled = length_controlled([Sample(points, i, f"p{i}") for i in range(9)], resamples=5)
         assert controlled == Rate(points, Interval(points, points))
 
 

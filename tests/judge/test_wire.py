@@ -58,6 +58,12 @@ def test_the_request(settings: dict[str, Any], more: dict[str, Any]) -> None:
     assert request_body(REQUEST, endpoint(**settings)) == body | more
 
 
+def test_a_seed_is_sent_and_a_request_without_one_is_as_it_was() -> None:
+    assert request_body(REQUEST.model_copy(update={"seed": 5}), endpoint())["seed"] == 5
+    assert "seed" not in request_body(REQUEST, endpoint())
+    assert "seed" not in REQUEST.model_dump_json(), "what is known is known by this text"
+
+
 # --- replies
 
 

@@ -70,10 +70,8 @@ class Comparer:
             return Equality(Why.NO_ANSWER)
         if mine == theirs:
             return Equality(Why.EQUAL)
-        if max(len(mine), len(theirs)) > MAX_CHARS:
-            return Equality(Why.TOO_LONG)
-        if max(_depth(mine), _depth(theirs)) > MAX_DEPTH:
-            return Equality(Why.TOO_NESTED)
+        if excess := excess_of(mine) or excess_of(theirs):
+            return Equality(excess)
         with self._lock:
             return Equality(self._ask(mine, theirs))
 
@@ -125,6 +123,13 @@ class Comparer:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)  # it leads its own group: a pair at work ends with it
         process.communicate()
+
+
+def excess_of(answer: str) -> Why | None:
+    """Why an answer is too large to be compared; None where it isn't."""
+    if len(answer) > MAX_CHARS:
+        return Why.TOO_LONG
+    return Why.TOO_NESTED if _depth(answer) > MAX_DEPTH else None
 
 
 def _answer(text: str | None) -> str | None:

@@ -73,7 +73,7 @@ def _rows(source: Path) -> list[dict[str, str]]:
     from metapo.tasks.reading import read_jsonl
 
     if source.is_file():
-        rows = [{**row, "response": row.get("response", row.get("completion"))} for row in read_jsonl(source)]
+        rows = [{**row, "response": row.get("completion", row.get("response"))} for row in read_jsonl(source)]
     else:
         store = open_store(source)
         try:

@@ -73,7 +73,7 @@ def cluster(
 
 def _rows(source: Path) -> Rows:
     """Rows that have no cluster yet. Raises DataError."""
-    from metapo.tasks.generic import read_jsonl
+    from metapo.tasks.reading import read_jsonl
 
     rows = read_jsonl(source)
     if not rows:
@@ -96,7 +96,7 @@ def _texts_and_groups(
 def _known(like: Path, text_column: str, group_column: str | None) -> "list[Clustered]":
     """What a clustered file knows. Raises DataError."""
     from metapo.tasks.clusters import Clustered
-    from metapo.tasks.generic import read_jsonl
+    from metapo.tasks.reading import read_jsonl
 
     rows = read_jsonl(like)
     texts, groups = _texts_and_groups(like, rows, text_column, group_column)

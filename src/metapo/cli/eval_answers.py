@@ -67,11 +67,14 @@ def accuracy(source: Path, kind: str, label: str | None, labels: str, out: Path 
     else:
         names = tuple(name.strip() for name in labels.split(",") if name.strip())
         marked = mark_verdicts(source, rows, label or "label", names)
-    report = report_accuracy(marked, _prompts(rows))
+    report = report_accuracy(marked, _prompts(source, rows))
     counts = ", ".join(f"{n} {mark.value}" for mark, n in report.marks.items())
     click.echo(f"{counted(report.n, 'completion')}: {counts}")
     for words, share in (("accuracy", report.accuracy), ("of verdicts", report.accuracy_of_verdicts)):
         click.echo(f"  {words:<12} {_percent(share.value)}{_interval(share.interval, 100)}")
+    if report.uncompared:
+        reasons = ", ".join(f"{n} {why}" for why, n in report.uncompared.items())
+        click.echo(f"  wrong because not compared: {reasons}")
     for name, marks in report.by_label.items():
         click.echo(f"  {name:<12} " + ", ".join(f"{n} {mark.value}" for mark, n in marks.items()))
     _write(out, asdict(report))
@@ -82,8 +85,8 @@ def accuracy(source: Path, kind: str, label: str | None, labels: str, out: Path 
 @click.option("--stem", is_flag=True, help="Take words by their stems (Porter's), as some papers do.")
 @OUT
 def rouge(source: Path, stem: bool, out: Path | None) -> None:
-    """ROUGE-1, -2, -L and -Lsum (F, 0 to 100) of summaries, with bootstrap intervals. FILE has texts predicted and
-    reference in each row; for Lsum, each line of a text is a sentence."""
+    """ROUGE-1, -2, -L and -Lsum (F, 0 to 100) of summaries, with bootstrap intervals. FILE has texts predicted (or
+    completion) and reference in each row; for Lsum, each line of a text is a sentence."""
     from metapo.evals.rouge import rouge_rows
 
     report = rouge_rows(source, _rows(source), stem=stem)
@@ -145,6 +148,7 @@ def _show_drift(step: "Drift") -> None:
         click.echo(f"{names}: no rollout was scored under both")
         return
     counts = f"{step.lower} lower, {step.equal} equal, {step.higher} higher"
+    counts += f", {step.n_apart} scored under one only" if step.n_apart else ""
     click.echo(f"{names}: {step.difference:+.3f}{_interval(step.interval, digits=3)}, {counts}: {step.word.value}")
 
 
@@ -157,10 +161,15 @@ def _rows(source: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _prompts(rows: Sequence[dict[str, Any]]) -> list[str] | None:
-    """The rows' prompts, where each row has one."""
+def _prompts(source: Path, rows: Sequence[dict[str, Any]]) -> list[str] | None:
+    """The rows' prompts; None where no row has one. Raises DataError where some have none: which rows belong together
+    would be unknown."""
     prompts = [row.get("prompt") for row in rows]
-    return [json.dumps(prompt) for prompt in prompts] if all(prompts) else None
+    if not any(prompts):
+        return None
+    if bare := next((number for number, prompt in enumerate(prompts, 1) if not prompt), None):
+        raise DataError(f"{source}, row {bare}: no 'prompt', as other rows have. Give each row one, or none.")
+    return [json.dumps(prompt) for prompt in prompts]
 
 
 def _percent(value: float | None) -> str:

@@ -11,6 +11,7 @@ import click
 
 from metapo.cli.common import FILE, SEED, NumberRange, counted, read_rollouts
 from metapo.cli.eval_answers import ANSWERS
+from metapo.cli.generate import generate
 from metapo.cli.judging import OneJudge, one_judge, one_judge_options
 from metapo.errors import BudgetSpent, ChatDown, JudgeFailureLimit, SettingsError
 
@@ -30,7 +31,7 @@ def evals() -> None:
     """Measure policies, judges and rubrics, from files of JSON lines."""
 
 
-for _command in ANSWERS:
+for _command in (generate, *ANSWERS):
     evals.add_command(_command)
 
 

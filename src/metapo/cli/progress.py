@@ -15,12 +15,13 @@ LINE_EVERY_S = 10.0
 
 
 class Tally:
-    """Counts rollouts, or `what` else is judged: how many per second, unscored, known already, and what they cost.
-    `show` is called after each."""
+    """Counts rollouts, or `what` else is worked on: how many per second, `failed` ones, known already, and what they
+    cost. `show` is called after each."""
 
-    def __init__(self, total: int, what: str = "rollouts") -> None:
+    def __init__(self, total: int, what: str = "rollouts", failed: str = "unscored") -> None:
         self.total = total
         self.what = what
+        self.failed = failed
         self.n = self.n_unscored = self.n_reused = 0
         self.cost_usd: float | None = None
         self.show: Callable[[], None] = lambda: None
@@ -39,14 +40,14 @@ class Tally:
         rate = self.n / max(time.monotonic() - self._started, 1e-9)
         cost = "" if self.cost_usd is None else f", {self.cost_usd:.4f} USD"
         known = f", {self.n_reused} known already" if self.n_reused else ""
-        return f"{rate:.1f} per second, {self.n_unscored} unscored{known}{cost}"
+        return f"{rate:.1f} per second, {self.n_unscored} {self.failed}{known}{cost}"
 
 
 @contextmanager
-def counting(total: int, what: str = "rollouts") -> Iterator[Tally]:
+def counting(total: int, what: str = "rollouts", failed: str = "unscored") -> Iterator[Tally]:
     """A tally, shown on stderr while the context is open."""
     console = Console(stderr=True)
-    tally = Tally(total, what)
+    tally = Tally(total, what, failed)
     if not console.is_terminal:
         tally.show = _lines(tally, console)
         yield tally

@@ -1,7 +1,7 @@
 """From endpoints in the settings to open connections."""
 
 from metapo.judge.endpoint import Endpoint, LocalSettings
-from metapo.judge.ledger import Ledger, Note
+from metapo.judge.ledger import Ledger, Note, nowhere
 from metapo.judge.openai import OpenAITransport
 from metapo.judge.transport import Transport
 from metapo.scorer import Connections
@@ -34,10 +34,11 @@ def connect(settings: Settings, *, judge: Transport | None = None, meta: Transpo
     )
 
 
-def open_transport(endpoint: Endpoint, note: Note) -> Transport:
-    """A connection to a server, which notes its requests, or a model loaded into this process."""
+def open_transport(endpoint: Endpoint, note: Note = nowhere, *, bare: bool = False) -> Transport:
+    """A connection to a server, which notes its requests, or a model loaded into this process (`bare`: given prompts as
+    a policy is trained on them). Raises SettingsError, ModelError, MissingExtra."""
     if isinstance(endpoint, LocalSettings):
         from metapo.engines.local import LocalTransport
 
-        return LocalTransport(endpoint)
+        return LocalTransport(endpoint, bare=bare)
     return OpenAITransport(endpoint, note)

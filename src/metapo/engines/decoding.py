@@ -114,12 +114,12 @@ class _Stop(StoppingCriteria):  # type: ignore[misc]
 class Decoder:
     """A causal language model with its tokenizer. To be used by one thread at a time."""
 
-    def __init__(self, settings: LocalSettings) -> None:
-        """Load both. Raises ModelError, SettingsError."""
+    def __init__(self, settings: LocalSettings, *, bare: bool = False) -> None:
+        """Load both. `bare` is as in ChatEncoder. Raises ModelError, SettingsError."""
         disable_progress_bar()
         self.settings = settings
         self.device = _device(settings)
-        self._chats = ChatEncoder(load_tokenizer(settings.local), settings.chat_template_kwargs)
+        self._chats = ChatEncoder(load_tokenizer(settings.local), settings.chat_template_kwargs, bare=bare)
         self._model = load_model(settings.local, device=self.device, dtype=settings.dtype)
         config = self._model.config.get_text_config()
         self._n_context: int | None = getattr(config, "max_position_embeddings", None)
@@ -239,15 +239,16 @@ class Decoder:
 
 class ChatEncoder:
     """Messages to token ids: by the tokenizer's chat template or, without one, as paragraphs "role: content" and a
-    last one "assistant:".
+    last one "assistant:". With `bare`, a message that stands alone is then the whole prompt, as for a base model.
 
     What looks like a control token inside a message is encoded as plain text, so that no completion can end its own
     turn or begin another's. That covers every token that was added to the vocabulary, whether marked special or not,
     except white space and single characters.
     """
 
-    def __init__(self, tokenizer: Any, chat_template_kwargs: dict[str, Any]) -> None:
+    def __init__(self, tokenizer: Any, chat_template_kwargs: dict[str, Any], *, bare: bool = False) -> None:
         self.tokenizer = tokenizer
+        self._bare = bare
         self._kwargs = chat_template_kwargs
         controls = [token for token in tokenizer.get_added_vocab() if len(token.strip()) > 1]
         # Looking ahead finds those that overlap. The second branch is for a tokenizer without any: it matches nothing.
@@ -269,6 +270,8 @@ class ChatEncoder:
         return cut.join(content[i:j] for i, j in zip([0, *at], [*at, len(content)], strict=True))
 
     def _render(self, messages: list[dict[str, str]]) -> str:
+        if self.tokenizer.chat_template is None and self._bare and len(messages) == 1:
+            return self._start + messages[0]["content"]
         if self.tokenizer.chat_template is None:
             return self._start + "\n\n".join([f"{m['role']}: {m['content']}" for m in messages] + ["assistant:"])
         try:

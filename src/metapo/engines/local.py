@@ -44,10 +44,11 @@ class LocalTransport:
     - A request that is cancelled leaves the queue, or its place in the batch after the next token.
     """
 
-    def __init__(self, settings: LocalSettings) -> None:
-        """Load the model. Raises ModelError, SettingsError."""
+    def __init__(self, settings: LocalSettings, *, bare: bool = False) -> None:
+        """Load the model. With `bare`, one without a chat template is given a message that stands alone as it is.
+        Raises ModelError, SettingsError."""
         self.settings = settings
-        self._decoder = Decoder(settings)
+        self._decoder = Decoder(settings, bare=bare)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metapo-local")
         self._jobs: deque[_Job] = deque()
         self._is_closed = False

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 
-from metapo.answers import Comparer, Why, boxed_answer, holds_box
+from metapo.answers import Comparer, Why, boxed_answer
 from metapo.errors import DataError
 from metapo.evals.columns import Row, text
-from metapo.evals.means import mean_interval
-from metapo.intervals import Interval
+from metapo.evals.gold import gold
+from metapo.intervals import Interval, mean_interval
 
 LABELS = ("RIGHT", "WRONG")
 _VERDICT = re.compile(r"<verdict>([^<>]*)</verdict>", re.IGNORECASE)
@@ -53,6 +53,11 @@ class AccuracyReport:
     reasons: dict[str, int]
     rows: list[Marked]
 
+    @property
+    def uncompared(self) -> dict[str, int]:
+        """Answers that are too large, or whose comparison came to no end: they count as wrong."""
+        return {why: n for why, n in self.reasons.items() if why in (Why.TOO_LONG, Why.TOO_NESTED, Why.GAVE_UP)}
+
 
 def verdict_in(completion: str, labels: Sequence[str] = LABELS) -> str | None:
     """The label in the last `<verdict>...</verdict>`, in any case; None where it holds anything but one label."""
@@ -84,16 +89,12 @@ def mark_verdicts(
 def mark_answers(source: object, rows: Sequence[Row], column: str = "reference") -> list[Marked]:
     """Each completion's boxed answer against its row's reference: a solution with a boxed answer, or the answer alone.
 
-    Raises DataError for a reference without an answer, MissingExtra.
+    Raises DataError as `gold` does, MissingExtra.
     """
     pairs = []
     for number, row in enumerate(rows, 1):
         said = boxed_answer(text(source, number, row, "completion", "response"))
-        reference = text(source, number, row, column)
-        answer = boxed_answer(reference) if holds_box(reference) else reference.strip()
-        if not answer:
-            raise DataError(f"{source}, row {number}: {column!r} holds no answer; got {reference[:80]!r}")
-        pairs.append((said, answer))
+        pairs.append((said, gold(source, number, row, column)))
     with Comparer() as comparer:
         found = [comparer.compare(*pair) for pair in pairs]
     return [

@@ -9,8 +9,7 @@ from statistics import fmean
 
 from metapo.errors import DataError, MissingExtra
 from metapo.evals.columns import Row, number_or_none, text
-from metapo.evals.means import mean_interval
-from metapo.intervals import Interval
+from metapo.intervals import Interval, mean_interval
 
 MAX_LABELS = 10
 """With more different labels or scores there is no confusion matrix."""
@@ -71,6 +70,8 @@ class Drift:
     earlier: str
     later: str
     n: int
+    n_apart: int
+    """Rollouts that only one of the two scored: they count in no figure."""
     difference: float | None
     interval: Interval | None
     lower: int
@@ -209,6 +210,7 @@ def drift(earlier: Sequence[Scoring], later: Sequence[Scoring]) -> Drift:
         earlier=earlier[0].revision,
         later=later[0].revision,
         n=len(common),
+        n_apart=len(before.keys() ^ after.keys()),
         difference=fmean(differences) if differences else None,
         interval=interval,
         lower=sum(d < 0 for d in differences),

@@ -8,8 +8,7 @@ from random import Random
 from statistics import fmean, pstdev
 
 from metapo.evals.matches import Match
-from metapo.evals.resampling import clusters, resample
-from metapo.intervals import Interval, percentiles
+from metapo.intervals import Interval, clusters, percentiles, redraw
 
 K = 4.0
 START = 1000.0
@@ -32,7 +31,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A rating and its interval, None without resamples."""
+    """A rating and its interval, None without resamples or with one prompt."""
 
     rating: float
     interval: Interval | None
@@ -143,9 +142,8 @@ def rate(matches: Sequence[Match], resamples: int = RESAMPLES, seed: int = 0) ->
         return None
     ratings = bradley_terry(tally(matches))
     parts = [tally(cluster) for cluster in by_prompt(matches)]
-    rng = Random(seed)
     nothing = dict.fromkeys(tally(matches), Tally())
-    drawn = [bradley_terry(_total(nothing, resample(parts, rng))) for _ in range(resamples)]
+    drawn = [bradley_terry(_total(nothing, some)) for some in redraw(parts, resamples, seed)]
     return {
         model: Estimate(rating, percentiles([d[model] for d in drawn]) if drawn else None)
         for model, rating in ratings.items()

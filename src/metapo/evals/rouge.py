@@ -6,10 +6,10 @@ from statistics import fmean
 
 from metapo.errors import DataError, MissingExtra
 from metapo.evals.columns import Row, text
-from metapo.evals.means import mean_interval
-from metapo.intervals import Interval
+from metapo.intervals import Interval, mean_interval
 
 KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+PREDICTED = ("predicted", "completion", "response")
 MAX_CELLS = 25_000_000  # words of one text times words of the other: what the longest common subsequence takes
 
 
@@ -32,11 +32,11 @@ class RougeReport:
 
 
 def rouge_rows(source: object, rows: Sequence[Row], *, stem: bool = False) -> RougeReport:
-    """ROUGE-1, -2, -L and -Lsum of `predicted` against `reference`. For Lsum each line is a sentence.
+    """ROUGE-1, -2, -L and -Lsum of `predicted` (or `completion`) against `reference`. For Lsum each line is a sentence.
 
     Raises DataError for a missing text, and for two that are too long to compare; MissingExtra.
     """
-    pairs = [(text(source, n, row, "predicted"), text(source, n, row, "reference")) for n, row in enumerate(rows, 1)]
+    pairs = [(text(source, n, row, *PREDICTED), text(source, n, row, "reference")) for n, row in enumerate(rows, 1)]
     for number, (predicted, reference) in enumerate(pairs, 1):
         if (cells := _n_words(predicted) * _n_words(reference)) > MAX_CELLS:
             raise DataError(

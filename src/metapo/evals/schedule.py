@@ -1,7 +1,7 @@
 """Who meets whom on which prompt."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -66,7 +66,7 @@ def draw_up(entrants: Sequence[Entrant], n_prompts: int | None = None, seed: int
             for one, other in zip(of_a, of_b, strict=False):
                 fixture = Fixture(prompt, a, b, one, other)
                 fixtures[fixture.id] = fixture
-    _check_met(list(texts), list(fixtures.values()))
+    _check_met(texts, list(fixtures.values()))
     return Schedule(tuple(fixtures.values()), n_unmatched)
 
 
@@ -85,10 +85,11 @@ def _check(entrants: Sequence[Entrant]) -> None:
         raise DataError(f"two models are named {twice!r}. Give them names of their own, as NAME=FILE.")
 
 
-def _check_met(names: Sequence[str], fixtures: Sequence[Fixture]) -> None:
+def _check_met(prompts: Mapping[str, Collection[str]], fixtures: Sequence[Fixture]) -> None:
     met = {(fixture.model_a, fixture.model_b) for fixture in fixtures}
-    if apart := next((pair for pair in combinations(names, 2) if pair not in met), None):
+    if apart := next((pair for pair in combinations(prompts, 2) if pair not in met), None):
+        firsts = " and ".join(f"{next(iter(prompts[name]), '')[:40]!r}" for name in apart)
         raise DataError(
-            f"{apart[0]!r} and {apart[1]!r} share no prompt that is played, so they can't meet. Generate completions "
-            "for the same prompts, or play on more of them."
+            f"{apart[0]!r} and {apart[1]!r} share no prompt that is played, so they can't meet; their first ones are "
+            f"{firsts}. Generate completions for the same prompts, or play on more of them."
         )

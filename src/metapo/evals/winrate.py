@@ -3,12 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
-from metapo.evals.resampling import clusters, resample
-from metapo.intervals import Interval, percentiles
+from metapo.intervals import Interval, clusters, mean_interval, percentiles, redraw
 
 RIDGE = 0.1  # on the weight of length alone: keeps it finite where the longer text always wins
 MAX_ROUNDS = 100
@@ -26,7 +24,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of the points (0 to 1) and its interval, None without resamples."""
+    """A share of the points (0 to 1) and its interval, None without resamples or with one prompt."""
 
     rate: float
     interval: Interval | None
@@ -39,11 +37,8 @@ class _Fit(NamedTuple):
 
 def win_rate(samples: Sequence[Sample], resamples: int = 0, seed: int = 0) -> Rate:
     """The share of the points that the first model got; a draw is half a win. The interval is over prompts."""
-    rng, parts = Random(seed), clusters(samples, lambda sample: sample.prompt)
-    totals = [(sum(s.points for s in part), len(part)) for part in parts]
-    drawn = [resample(totals, rng) for _ in range(resamples)]
-    rates = [sum(points for points, _ in d) / sum(n for _, n in d) for d in drawn]
-    return Rate(fmean(s.points for s in samples), percentiles(rates) if rates else None)
+    points = [s.points for s in samples]
+    return Rate(fmean(points), mean_interval(points, [s.prompt for s in samples], resamples, seed))
 
 
 def length_controlled(samples: Sequence[Sample], resamples: int = 0, seed: int = 0) -> Rate | None:
@@ -63,8 +58,7 @@ def length_controlled(samples: Sequence[Sample], resamples: int = 0, seed: int =
     parts = clusters(zip(points, samples, strict=True), lambda item: item[1].prompt)
     xs = [[point for point, _ in part] for part in parts]
     fit = _fitted(points, _Fit(0.0, 0.0))
-    rng = Random(seed)
-    rates = [_rate(_fitted([x for part in resample(xs, rng) for x in part], fit)) for _ in range(resamples)]
+    rates = [_rate(_fitted([x for part in drawn for x in part], fit)) for drawn in redraw(xs, resamples, seed)]
     return Rate(_rate(fit), percentiles(rates) if rates else None)
 
 

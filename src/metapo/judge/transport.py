@@ -25,8 +25,8 @@ class ChoiceForm(Frozen):
 class ChatRequest(Frozen):
     """Messages in order, and how to sample the reply.
 
-    `form` is what the reply has to look like, `top_logprobs` how many alternatives to report for each token (0: none).
-    Both are wishes: a server that knows neither still gets the request.
+    `form` is what the reply has to look like, `top_logprobs` how many alternatives to report for each token (0: none),
+    `seed` what to sample with. They are wishes: a server that knows none of them still gets the request.
     """
 
     messages: tuple[Message, ...] = Field(min_length=1)
@@ -34,6 +34,8 @@ class ChatRequest(Frozen):
     temperature: float = Field(default=0.0, ge=0)
     form: JsonForm | ChoiceForm | None = None
     top_logprobs: int = Field(default=0, ge=0, le=20)
+    # Left out where there is none, so that what is known of requests without one stays known.
+    seed: int | None = Field(default=None, ge=0, exclude_if=lambda seed: seed is None)
 
     @property
     def last(self) -> str:

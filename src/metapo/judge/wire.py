@@ -50,6 +50,7 @@ def request_body(request: ChatRequest, endpoint: EndpointSettings) -> dict[str, 
         "messages": [{"role": m.role, "content": m.content} for m in request.messages],
         endpoint.max_tokens_field: request.max_tokens,
         "temperature": request.temperature,
+        **({} if request.seed is None else {"seed": request.seed}),
         **endpoint.extra_body,
     }
 

@@ -17,7 +17,7 @@ def read(raw: Raw, columns: Columns) -> Prompt:
                 "data.reference_column, data.cluster_column or data.label_column."
             )
     prompt = raw[columns.prompt]
-    if not _is_prompt(prompt):
+    if not is_prompt(prompt):
         raise DataError(
             "the prompt must be a text that isn't empty, or a list of chat messages with role and content; got "
             f"{str(prompt)[:80]!r}"
@@ -30,7 +30,8 @@ def _text(raw: Raw, column: str | None) -> str | None:
     return None if value is None else str(value)
 
 
-def _is_prompt(value: Any) -> bool:
+def is_prompt(value: Any) -> bool:
+    """A text that isn't empty, or a list of chat messages with role and content."""
     if isinstance(value, str):
         return bool(value.strip())
     return (

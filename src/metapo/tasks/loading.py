@@ -10,7 +10,7 @@ from pathlib import Path
 from metapo.errors import DataError, SettingsError
 from metapo.rollout import Prompt
 from metapo.settings import DataSettings
-from metapo.tasks.reading import read_rows
+from metapo.tasks.reading import read_source
 from metapo.tasks.task import LeftOut, Task
 
 SHIPPED = ("generic",)
@@ -43,7 +43,7 @@ def load_prompts(task: Task, data: DataSettings, source: str, *, hub_split: str,
         columns = replace(columns, label=None)
     prompts: list[Prompt] = []
     left_out: Counter[str] = Counter()
-    for number, raw in enumerate(read_rows(source, hub_split), 1):
+    for number, raw in enumerate(read_source(source, hub_split), 1):
         try:
             prompts.append(task.read(raw, columns))
         except LeftOut as e:

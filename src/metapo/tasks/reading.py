@@ -8,8 +8,9 @@ from typing import Any
 from metapo.errors import DataError, MissingExtra
 
 
-def read_rows(source: str, hub_split: str) -> Iterable[Mapping[str, Any]]:
-    """The rows of a .jsonl or .parquet file, of a dataset folder, or of a dataset on the hub. Raises DataError."""
+def read_source(source: str, hub_split: str) -> Iterable[Mapping[str, Any]]:
+    """The rows of a .jsonl or .parquet file, a dataset folder or a split of a dataset on the hub, as they are. Raises
+    DataError, MissingExtra."""
     path = Path(source)
     if path.suffix in (".jsonl", ".json"):
         return read_jsonl(path)
@@ -41,7 +42,9 @@ def numbered_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
             row = json.loads(line)
         except (ValueError, RecursionError) as e:
             why = e.msg if isinstance(e, json.JSONDecodeError) else e
-            raise DataError(f"{path}, line {number}: not JSON ({why}): {line[:80]!r}") from e
+            is_cut = number == len(lines)  # the last line lacks its end
+            advice = ". The file ends in this line: it was cut while it was written; write it anew" if is_cut else ""
+            raise DataError(f"{path}, line {number}: not JSON ({why}): {line[:80]!r}{advice}") from e
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: expected an object with columns; got {line[:80]!r}")
         rows.append((number, row))

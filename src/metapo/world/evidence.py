@@ -15,11 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metapo.errors import RunError
 from metapo.files import write_whole
-from metapo.intervals import LEVEL
+from metapo.intervals import LEVEL, RESAMPLES
 from metapo.meta.onset import PARTED, SMOOTH, STAYS
 from metapo.world.checks import check_all
 from metapo.world.flaws import Flaw
-from metapo.world.paired import MIN_PAIRS, RESAMPLES, Comparison, compare_paired
+from metapo.world.paired import MIN_PAIRS, Comparison, compare_paired
 from metapo.world.presets import ARMS, TUNING_SEEDS, arm_settings
 from metapo.world.questions import QUESTIONS
 from metapo.world.report import commands

@@ -1,14 +1,12 @@
 """What paired seeds tell of two arms: the differences under the same seeds, and a bootstrap interval of their mean."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from random import Random
 from statistics import fmean
 
-from metapo.intervals import Interval, percentiles
+from metapo.intervals import Interval, mean_interval
 
-RESAMPLES = 10_000
 MIN_PAIRS = 3
 _SEED = "paired"
 
@@ -40,7 +38,7 @@ class Comparison:
 
     @property
     def interval(self) -> Interval | None:
-        return bootstrap(list(self.differences.values()))
+        return mean_interval(list(self.differences.values()), seed=_SEED)
 
     @property
     def word(self) -> Word:
@@ -50,15 +48,6 @@ class Comparison:
 def compare_paired(arm: str, against: str, mine: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison:
     """Two arms' figures by seed, held against each other where a seed has both."""
     return Comparison(arm, against, {seed: mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())})
-
-
-def bootstrap(values: Sequence[float]) -> Interval | None:
-    """The percentile bootstrap interval of the mean at LEVEL; None with fewer than two values. The same values in any
-    order give the same interval."""
-    if len(values) < 2:
-        return None
-    ordered, rng = sorted(values), Random(_SEED)
-    return percentiles([fmean(rng.choices(ordered, k=len(ordered))) for _ in range(RESAMPLES)])
 
 
 def say(interval: Interval | None, n_pairs: int) -> Word:
