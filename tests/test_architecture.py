@@ -49,6 +49,7 @@ ORDER = (
     "engines",
     "world",
     "evals",
+    "offline",
     "server",
     "cli",
     "__init__",
