@@ -38,7 +38,7 @@ N_EARLIER = 3  # rubrics of the history that it reads
 @dataclass(frozen=True)
 class Plan:
     """How far a search goes: `rounds` in all, up to `cases` (at least 2) new cases in each, within the `budget`. More
-    than the share `max_unscored` (0 to 1) of cases without a score or a label ends it."""
+    than the share `max_unscored` (0 to 1) of a round's cases, and more than one, without a score or a label end it."""
 
     rounds: int = 5
     cases: int = 8
@@ -122,7 +122,7 @@ class Autoprompt:
 
     def _check(self, scored: Sequence[Scored], labels: Sequence[float | None]) -> None:
         n_failed = sum(s.reward.normalized is None or label is None for s, label in zip(scored, labels, strict=True))
-        if n_failed > self._plan.max_unscored * len(scored):
+        if n_failed and (n_failed == len(scored) or n_failed > max(1, self._plan.max_unscored * len(scored))):
             raise JudgeFailureLimit(
                 f"{n_failed} of {len(scored)} new cases have no score or no label, more than max_unscored = "
                 f"{self._plan.max_unscored:g} allows. Mend the judge or the annotator, and give the same command again."
@@ -143,6 +143,9 @@ class Autoprompt:
 
     async def _propose(self, best: Revision, errors: Sequence[Graded], work: Round) -> Revision | None:
         """A rubric written from the errors, as a child of the best; None, with the reason in `work`, for none."""
+        if not errors:
+            work.reason = f"none of {len(self._read)} cases that may be read has a score"
+            return None
         if not any(g.off > TIE for g in errors):
             work.decision, work.reason = Decision.UNCHANGED, f"no error on {len(errors)} cases that may be read"
             return None

@@ -102,12 +102,13 @@ class Labelled:
         pool = [case.rollout for key, case in self._cases.items() if key not in wanted.known]
         scored = await self._scorer.appraise(wanted.rubric, pool) if pool else []
         work.judged += scored
-        near = sorted((s for s in scored if s.reward.normalized is not None), key=_from_middle)
-        return [s.rollout for s in near[: wanted.n]]
+        return [s.rollout for s in sorted(scored, key=_from_middle)[: wanted.n]]
 
     def label(self, scored: Scored) -> float | None:
         return self._cases[scored.rollout.prompt, scored.rollout.completion].label
 
 
 def _from_middle(scored: Scored) -> float:
-    return abs((scored.reward.normalized or 0.0) - 0.5)
+    """0 to 0.5. What has no score comes first: a judge that fails is not passed over."""
+    score = scored.reward.normalized
+    return 0.0 if score is None else abs(score - 0.5)
