@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metapo.cli.common import FILE, FOLDER, SEED, NumberRange, load_rubric, read_rollouts
+from metapo.cli.common import FILE, FOLDER, SEED, NumberRange, counted, load_rubric, read_rollouts
 from metapo.cli.judging import judge_options, judge_settings
 from metapo.errors import SettingsError
 
@@ -111,7 +111,7 @@ def optimize(source: str, pairs: Path, rounds: int, minibatch: int, out: Path, *
     from metapo.offline.optimize import Optimizer, Plan
 
     settings = _settings(source, flags).model_copy(update={"monitor": None})
-    known = load_anchors(pairs)
+    known = load_anchors(pairs, why="labelled")
     plan = Plan(rounds, minibatch, settings.budget, settings.max_unscored, settings.seed)
     bridge = Bridge()
     try:
@@ -201,7 +201,8 @@ def _show(lineage: "Lineage", why: str) -> None:
 
     click.echo(render_rubric(lineage.best.rubric))
     click.echo(f"Written to {lineage.folder / BEST}; {why}")
-    click.echo(f"{lineage.n_rounds} rounds, {len(lineage.store.lineage()) - 1} changes, {lineage.store.spent()}")
+    n_changes = len(lineage.store.lineage()) - 1
+    click.echo(f"{counted(lineage.n_rounds, 'round')}, {counted(n_changes, 'change')}, {lineage.store.spent()}")
 
 
 def _settings(source: str, flags: dict[str, Any]) -> "Settings":

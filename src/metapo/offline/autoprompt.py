@@ -62,14 +62,14 @@ class Autoprompt:
         """Why it ended, in words. Raises ChatMisconfigured, JudgeFailureLimit."""
         while (number := self._lineage.n_rounds) < self._plan.rounds:
             if reached := self._lineage.reached(self._plan.budget):
-                return f"the budget ended it after {number} rounds: {reached}"
+                return f"the budget ended it: {reached}"
             work = Round(number)
             try:
                 await self._round(work)
             except BaseException:
                 self._lineage.record_calls(work)
                 raise
-        return f"{self._plan.rounds} rounds are done"
+        return "all rounds are done"
 
     async def agreement(self, rubric: Rubric) -> float | None:
         """With the labels of the held-out cases, in [0, 1]; None without a score."""

@@ -301,9 +301,9 @@ class _Steering:
         self._adapter.begin(done)
         self._started = time.monotonic()
         if reached := self._lineage.reached(self._plan.budget):
-            self.why = f"the budget ended it after {done} rounds: {reached}"
+            self.why = f"the budget ended it: {reached}"
         elif done >= self._plan.rounds:
-            self.why = f"{done} rounds are done"
+            self.why = "all rounds are done"
         return bool(self.why)
 
     def on_error(self, event: Mapping[str, Any]) -> None:
@@ -361,8 +361,8 @@ def _evidence(judged: Judged) -> str:
     pair = judged.pair
     better, worse = (judged.better.reward.normalized, judged.worse.reward.normalized)
     parts = [
-        f"Completion A is known to be better than completion B ({pair.why}). The judge gives A {better:.2f} and B "
-        f"{worse:.2f} of 1.",
+        f"Completion A is known to be better than completion B. The judge gives A {better:.2f} and B {worse:.2f} of 1.",
+        shown("why A is better", pair.why),
         shown("prompt", pair.prompt),
         *([] if pair.reference is None else [shown("reference solution", pair.reference)]),
         shown("completion A, the better one", pair.better),
