@@ -214,11 +214,16 @@ def test_a_folder_holds_one_search(tmp_path: Path) -> None:
         Bench(tmp_path / "a", judge(), meta, first=RED)
     with pytest.raises(RunExists, match="another rubric, other data or other settings"):
         Bench(tmp_path / "a", judge(), meta, inputs=["other"])
+    (tmp_path / "a" / "search.json").write_text("[]")
+    with pytest.raises(RunExists, match="another rubric, other data or other settings"):
+        Bench(tmp_path / "a", judge(), meta)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "store.db").touch()
     with pytest.raises(RunExists, match="holds a run already"):
         Bench(tmp_path / "run", judge(), meta)
-    Bench(tmp_path / "a", judge(), meta).__exit__()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="can't make the folder"):
+        Bench(tmp_path / "file", judge(), meta)
 
 
 def test_another_judge_than_before_is_refused(tmp_path: Path) -> None:

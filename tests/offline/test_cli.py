@@ -95,6 +95,7 @@ def test_a_budget_in_tokens_ends_either() -> None:
         assert result.exit_code == 0, result.output
         assert "the budget ended it: " in result.stdout
         assert "reach budget.tokens = 50" in result.stdout
+    assert Rubric.load("b/rubric.yaml") == LONG, "no round was begun"
 
 
 JUDGE = ("--judge", "http://localhost:1/v1")

@@ -135,7 +135,7 @@ async def _autoprompt(
     from metapo.offline.autoprompt import Autoprompt
     from metapo.offline.boundary import Labelled, Written
 
-    data: list[Any] = [[*case.key, case.label] for case in known] or [[r.prompt, r.completion] for r in given]
+    data: list[Any] = [[c.rollout.model_dump(), c.label] for c in known] or [r.model_dump() for r in given]
     search = await _Search.open(settings, out, ["autoprompt", plan.cases, data])
     try:
         source = Labelled(search.scorer, known) if known else Written(search.model, given)

@@ -160,12 +160,11 @@ class Autoprompt:
     async def _history(self, best: Rubric, work: Round) -> str:
         """The best of the other rubrics, by the cases that may be read: what was tried, and how it did."""
         others = [r for r in self._lineage.tried if r.digest != best.digest]
-        agreements = [agreement(await self._grade(r, self._read, work)) for r in others]
-        ranked = sorted(zip(agreements, others, strict=True), key=lambda item: -(item[0] or 0.0))[:N_EARLIER]
+        found = [(agreement(await self._grade(r, self._read, work)), r) for r in others]
+        ranked = sorted([(share, r) for share, r in found if share is not None], key=lambda item: -item[0])
         return "\n\n".join(
             fence(f"rubric tried before, its scores agree with the labels to {share:.0%}", render_rubric(rubric))
-            for share, rubric in ranked
-            if share is not None
+            for share, rubric in ranked[:N_EARLIER]
         )
 
     async def _choose(self, best: Revision, proposed: Revision | None, work: Round) -> None:
@@ -175,13 +174,13 @@ class Autoprompt:
         rubrics += [proposed.rubric] if proposed else []
         found = {r.digest: _finding(before, await self._grade(r, self._held_out, work)) for r in rubrics}
         chosen = max((r for r in rubrics if found[r.digest].passed), key=lambda r: _gain(found[r.digest]), default=None)
+        accepted = proposed is not None and chosen == proposed.rubric
         if proposed:
             finding = found[proposed.rubric.digest]
-            accepted = chosen is not None and chosen.digest == proposed.rubric.digest
             work.proposals.append(ProposalRecord(proposed, accepted, finding.detail, findings=(finding,)))
             work.decision = Decision.ADOPTED if accepted else Decision.REJECTED
             work.child, work.reason = proposed, f"{proposed.reason} ({finding.detail})"
-        if chosen is not None and not (proposed and chosen.digest == proposed.rubric.digest):
+        if chosen is not None and not accepted:
             work.decision, work.reason = Decision.ROLLED_BACK, f"an earlier rubric: {found[chosen.digest].detail}"
             work.child = Revision(
                 rubric=chosen, parents=(best.id,), reason=work.reason, proposer="held-out cases", step=work.number

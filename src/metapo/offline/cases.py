@@ -48,12 +48,13 @@ class Graded:
 
     @property
     def off(self) -> float:
-        """The size of the error, 0 without a score."""
-        return abs(self.error or 0.0)
+        """The size of the error of a case that has a score."""
+        assert self.error is not None
+        return abs(self.error)
 
     @property
     def told(self) -> str:
-        return f"the score is {self.scored.reward.normalized or 0.0:.2f}, the label {self.case.label:.2f}"
+        return f"the score is {self.scored.reward.normalized:.2f}, the label {self.case.label:.2f}"
 
 
 def load_labels(path: Path) -> list[Case]:
@@ -88,7 +89,7 @@ def _case(path: Path, number: int, row: Mapping[str, Any]) -> Case:
 
 def agreement(graded: Sequence[Graded]) -> float | None:
     """1 minus the mean distance of scores and labels, in [0, 1], over the cases that have a score; None without any."""
-    errors = [abs(g.error) for g in graded if g.error is not None]
+    errors = [g.off for g in graded if g.error is not None]
     return 1 - fmean(errors) if errors else None
 
 

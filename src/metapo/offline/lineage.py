@@ -111,6 +111,7 @@ class Lineage:
         if not self.store.adoptions():
             start = Revision(rubric=first, reason="given", proposer="person", step=0)
             self.store.adopt(self._attempt, 0, start)
+        self._write_best()
 
     @property
     def n_rounds(self) -> int:
@@ -155,7 +156,7 @@ class Lineage:
             seconds=done.seconds,
         )
         self.store.append_meta_step(self._attempt, record, self._rest(done))
-        write_whole(self.folder / BEST, self.best.rubric.to_yaml())
+        self._write_best()
 
     def record_calls(self, of: Round) -> None:
         """Write the calls alone of what is no whole round: one that broke off, which begins anew when the search goes
@@ -172,6 +173,9 @@ class Lineage:
             self.store.close()
             self._lock.release()
 
+    def _write_best(self) -> None:
+        write_whole(self.folder / BEST, self.best.rubric.to_yaml())
+
     def _rest(self, of: Round) -> list[CallRecord]:
         for exchange in of.log:
             self._ledger.claim(exchange.call.sent)
@@ -183,8 +187,16 @@ def _check_same(folder: Path, mark: str) -> None:
     path = folder / SEARCH
     if not path.exists() and (folder / STORE).exists():
         raise RunExists(f"{folder} holds a run already. Choose another folder with --out.")
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")).get("digest") != mark:
+    if path.exists() and _mark(path) != mark:
         raise RunExists(
             f"{folder} holds a search with another rubric, other data or other settings. Give these again to go on "
             "with it, or choose another folder with --out."
         )
+
+
+def _mark(path: Path) -> str:
+    """What a search's file says that it began with; empty where it was damaged."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["digest"])
+    except (ValueError, KeyError, TypeError):
+        return ""
