@@ -1,6 +1,7 @@
 """The search on labelled and on written cases, with transports that follow words and everything else real."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from metapo.errors import ChatMisconfigured, ChatTimeout, JudgeFailureLimit, Run
 from metapo.judge.budget import Budget
 from metapo.judge.transport import ChatRequest
 from metapo.meta.step import Decision
-from metapo.offline.autoprompt import Autoprompt, Plan
+from metapo.offline.autoprompt import Autoprompt, Plan, _placed
 from metapo.offline.boundary import Labelled, Written
 from metapo.offline.cases import Case
 from metapo.offline.lineage import Lineage
@@ -167,6 +168,17 @@ def rollouts(lineage: Lineage) -> list[tuple[Rollout, float | None]]:
 
 def _fail() -> str:
     raise ChatMisconfigured("wrong key")
+
+
+async def test_cases_of_a_round_that_was_killed_while_it_was_written_count_no_more(tmp_path: Path) -> None:
+    with Bench(tmp_path, judge(), Scripted(writes(LONG, BECAUSE))) as bench:
+        await search(bench, plan=Plan(rounds=1))
+        known, [record, *_] = rollouts(bench.lineage), bench.lineage.store.rollouts()
+        late = [replace(record, rollout=_placed(record.rollout, i, number=1)) for i in range(2)]
+        bench.lineage.store.append_rollouts(1, late)
+        assert len(rollouts(bench.lineage)) == len(known) + 2
+    with Bench(tmp_path, judge(), Scripted(writes(LONG, BECAUSE))) as bench:
+        assert rollouts(bench.lineage) == known
 
 
 async def test_verdicts_of_a_broken_round_are_not_paid_for_twice(tmp_path: Path) -> None:

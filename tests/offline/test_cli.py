@@ -50,6 +50,7 @@ def test_labels_refine_a_rubric_and_the_lineage_can_be_read() -> None:
         assert first.exit_code == 0, first.output
         assert "\n1 round, " in first.stdout
         more = call(*asked, "--rounds", 3)
+        assert f", {server.n_requests} requests, " in more.stdout, "each counts once"
     assert more.exit_code == 0, more.output
     assert "- **2**: it is because" in more.stdout
     assert "labels of 12 held-out cases, now to 100.0%" in more.stdout
@@ -78,6 +79,7 @@ def test_pairs_evolve_a_rubric_with_gepa() -> None:
         asked = ("optimize", "rubric.yaml", "--pairs", "pairs.jsonl", "--judge", server.url, "--rounds", 4)
         result = call(*asked, "--out", "found")
         assert result.exit_code == 0, result.output
+        assert f", {server.n_requests} requests, " in result.stdout, "each counts once"
         assert "of 6 held-out pairs in the right order, now 100.0%" in result.stdout
         assert Rubric.load("found/rubric.yaml") == BECAUSE
         again = call(*asked, "--out", "found")

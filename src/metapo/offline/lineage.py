@@ -177,8 +177,10 @@ class Lineage:
         write_whole(self.folder / BEST, self.best.rubric.to_yaml())
 
     def _rest(self, of: Round) -> list[CallRecord]:
-        for exchange in of.log:
-            self._ledger.claim(exchange.call.sent)
+        """The calls of a round that have no place of their own, and those that nobody else has on record."""
+        judged = [call for scored in of.judged for assessment in scored.assessments for call in assessment.calls]
+        for call in (*(exchange.call for exchange in of.log), *judged):
+            self._ledger.claim(call.sent)
         return [*of.calls, *take_records(self._ledger)]
 
 
