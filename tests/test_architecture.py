@@ -50,6 +50,7 @@ ORDER = (
     "engines",
     "world",
     "evals",
+    "offline",
     "server",
     "cli",
     "__init__",

@@ -122,7 +122,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise RunError(f"can't make the run folder {folder}: {e.strerror}. Choose another with --out.") from e
-        lock = _hold(folder)
+        lock = hold(folder)
         if (folder / SETTINGS).exists():
             lock.release()
             raise RunExists(
@@ -158,7 +158,7 @@ class Run:
                 f"the settings differ from {folder / SETTINGS}. A run keeps its settings, all but the budget; start a "
                 "new one."
             )
-        lock = _hold(folder)
+        lock = hold(folder)
         if begun != settings:
             write_whole(folder / SETTINGS, settings.to_yaml())
         reviser = _reviser(settings, meta_transport)
@@ -365,7 +365,8 @@ def _placed(settings: S) -> S:
     return settings.model_copy(update={"meta": settings.meta.model_copy(update={"anchors": anchors})})
 
 
-def _hold(folder: Path) -> filelock.BaseFileLock:
+def hold(folder: Path) -> filelock.BaseFileLock:
+    """Keep other processes out of a folder until the lock is released. Raises RunInUse, RunError."""
     lock = filelock.FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)

@@ -8,6 +8,7 @@ from metapo.cli.audit import audit
 from metapo.cli.data import data
 from metapo.cli.evals import evals
 from metapo.cli.judge import judge
+from metapo.cli.offline import autoprompt, optimize
 from metapo.cli.people import PEOPLE
 from metapo.cli.rubric import rubric
 from metapo.cli.score import score
@@ -32,7 +33,7 @@ def main() -> None:
     """Train language models on an LLM judge whose rubric evolves (Meta Policy Optimization)."""
 
 
-for _command in (train, data, score, judge, audit, evals, rubric, world):
+for _command in (train, data, score, judge, audit, evals, rubric, autoprompt, optimize, world):
     main.add_command(_command)
 for _command in PEOPLE:
     rubric.add_command(_command)

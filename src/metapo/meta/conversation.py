@@ -23,6 +23,7 @@ class Stage(StrEnum):
     COMPARE = "compare"
     EXEMPLIFY = "exemplify"
     ATTACK = "attack"
+    BOUNDARY = "boundary"
 
 
 @dataclass(frozen=True)

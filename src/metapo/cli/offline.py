@@ -1,0 +1,268 @@
+"""metapo autoprompt and metapo optimize"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metapo.cli.common import FILE, FOLDER, SEED, NumberRange, counted, load_rubric, read_rollouts
+from metapo.cli.judging import judge_options, judge_settings
+from metapo.errors import SettingsError
+
+if TYPE_CHECKING:
+    from metapo.offline.cases import Case
+    from metapo.offline.lineage import Lineage
+    from metapo.rollout import Rollout
+    from metapo.rubric import Rubric
+    from metapo.scorer import Connections
+    from metapo.settings import Settings
+
+_OUT = click.option(
+    "--out", type=FOLDER, required=True, help="Folder for the lineage (store.db) and the best rubric (rubric.yaml)."
+)
+_SHARED = [
+    click.option("--meta", "meta_url", help="URL of the meta model's server (default: the judge's, and its model)."),
+    click.option("--meta-model", help="The meta model's name on the server of --meta (default)."),
+    click.option("--tokens", type=click.IntRange(min=1), help="End at the round that reaches so many tokens."),
+    click.option(
+        "--usd",
+        type=NumberRange(0, min_open=True),
+        help="End at the round that reaches so many US dollars; needs prices, from --settings.",
+    ),
+    click.option("--seed", type=SEED, help="What is drawn at random follows from it (default 0)."),
+]
+
+
+def _search_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed([*_SHARED, _OUT]):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("source", metavar="RUBRIC")
+@click.option("--rollouts", type=FILE, help="JSON lines with prompt and completion: real cases, and prompts for more.")
+@click.option("--annotator", help="URL of the server whose model labels the cases; a stronger one than the judge.")
+@click.option("--annotator-model", help="The annotator's name on that server (default).")
+@click.option("--annotator-rubric", help="Rubric that the annotator grades under (default: quality, in five levels).")
+@click.option("--labels", type=FILE, help="JSON lines with prompt, completion and label (0 to 1), in their place.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds in all.")
+@click.option("--cases", type=click.IntRange(min=2), default=8, show_default=True, help="New cases in each round.")
+@_search_options
+@judge_options
+def autoprompt(
+    source: str,
+    rollouts: Path | None,
+    annotator: str | None,
+    annotator_model: str | None,
+    annotator_rubric: str | None,
+    labels: Path | None,
+    rounds: int,
+    cases: int,
+    out: Path,
+    **flags: Any,
+) -> None:
+    """Refine a rubric before training, on cases near its boundaries whose labels are known. RUBRIC is a file, a run
+    folder, or RUN@REVISION.
+
+    The meta model writes cases for the prompts of --rollouts and an annotator labels them, or the cases are those of
+    --labels. The meta model rewrites the rubric from the errors on one half; the other half chooses. The same command
+    goes on with a search that was interrupted, and further with more --rounds.
+    """
+    from metapo.offline.autoprompt import Plan
+    from metapo.offline.cases import load_labels
+
+    settings = _settings(source, flags)
+    known: list[Case] = []
+    given: list[Rollout] = []
+    if labels is not None:
+        if rollouts or annotator or annotator_model or annotator_rubric:
+            raise SettingsError("give either --labels, or --rollouts with --annotator")
+        known, settings = load_labels(labels), settings.model_copy(update={"monitor": None})
+    else:
+        if rollouts is None:
+            raise SettingsError("give cases: --labels with a file, or --rollouts with a file and --annotator")
+        given = read_rollouts(rollouts)[1]
+        settings = _with_annotator(settings, annotator, annotator_model, annotator_rubric)
+    plan = Plan(rounds, cases, settings.budget, settings.max_unscored, settings.seed)
+    asyncio.run(_autoprompt(settings, plan, known, given, out))
+
+
+@click.command()
+@click.argument("source", metavar="RUBRIC")
+@click.option(
+    "--pairs", type=FILE, required=True, help="JSON lines with prompt, better and worse, or labelled completions."
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=20, show_default=True, help="Proposals in all.")
+@click.option("--minibatch", type=click.IntRange(min=1), default=3, show_default=True, help="Pairs read in each round.")
+@_search_options
+@judge_options
+def optimize(source: str, pairs: Path, rounds: int, minibatch: int, out: Path, **flags: Any) -> None:
+    """Evolve a rubric before training with GEPA, on pairs whose order is known. RUBRIC is a file, a run folder, or
+    RUN@REVISION.
+
+    The meta model rewrites a rubric from pairs that it orders wrongly; about half of the pairs, of prompts of their
+    own, choose. Needs the extra 'optimize'.
+    """
+    from metapo.anchors import load_anchors
+    from metapo.engines.bridge import Bridge
+    from metapo.offline.optimize import Optimizer, Plan
+
+    settings = _settings(source, flags).model_copy(update={"monitor": None})
+    known = load_anchors(pairs, why="labelled")
+    plan = Plan(rounds, minibatch, settings.budget, settings.max_unscored, settings.seed)
+    bridge = Bridge()
+    try:
+        search = bridge.run(_Search.open(settings, out, ["optimize", minibatch, [p.key for p in known]], resumes=False))
+        try:
+            optimizer = Optimizer(search.lineage, search.scorer, search.model, plan, bridge.run)
+            ended = optimizer.optimize(known)
+            if ended.n_left_out:
+                click.echo(f"{ended.n_left_out} pairs left out: no verdicts on them", err=True)
+            _show(search.lineage, ended.why)
+            click.echo(f"{ended.before:.1%} of {ended.n} held-out pairs in the right order, now {ended.after:.1%}")
+        finally:
+            bridge.run(search.close())
+    finally:
+        bridge.close()
+
+
+async def _autoprompt(
+    settings: "Settings", plan: Any, known: "Sequence[Case]", given: "Sequence[Rollout]", out: Path
+) -> None:
+    from metapo.offline.autoprompt import Autoprompt
+    from metapo.offline.boundary import Labelled, Written
+
+    data: list[Any] = [[c.rollout.model_dump(), c.label] for c in known] or [r.model_dump() for r in given]
+    search = await _Search.open(settings, out, ["autoprompt", plan.cases, data])
+    try:
+        source = Labelled(search.scorer, known) if known else Written(search.model, given)
+        work = Autoprompt(search.lineage, search.scorer, search.model, source, plan)
+        why = await work.run()
+        before, after = [await work.agreement(r) for r in (settings.rubric, search.lineage.best.rubric)]
+        _show(search.lineage, why)
+        if before is not None and after is not None:
+            told = f"agree to {before:.1%} with the labels of {work.n_held_out} held-out cases, now to {after:.1%}"
+            click.echo(f"Scores {told}")
+    finally:
+        await search.close()
+
+
+class _Search:
+    """What a search works with, and how to end it."""
+
+    def __init__(self, settings: "Settings", connections: "Connections", lineage: "Lineage", out: Path) -> None:
+        from metapo.meta.conversation import MetaModel
+        from metapo.run import STORE
+        from metapo.scorer import Scorer
+        from metapo.store import KnownAnswers
+
+        self.lineage = lineage
+        self._connections = connections
+        self._known = KnownAnswers(out / STORE)
+        self.scorer = Scorer(settings, connections, lineage.best, self._known)
+        name = f"meta model {(settings.meta.endpoint or settings.judge).model}"
+        self.model = MetaModel(connections.meta, settings.task_description, settings.meta, name)
+
+    @classmethod
+    async def open(cls, settings: "Settings", out: Path, data: Any, *, resumes: bool = True) -> "_Search":
+        from metapo.engines.connect import connect
+        from metapo.offline.lineage import Lineage
+        from metapo.rubric import digest
+
+        connections = connect(settings)
+        try:
+            lineage = Lineage.open(
+                out,
+                settings.rubric,
+                {"search": data[0], "data": digest(data), "settings": _what_counts(settings)},
+                ledger=connections.ledger,
+                answered_by=await connections.identify(),
+                resumes=resumes,
+            )
+        except BaseException:
+            await connections.aclose()
+            raise
+        return cls(settings, connections, lineage, out)
+
+    async def close(self) -> None:
+        try:
+            self._known.close()
+            self.lineage.close()
+        finally:
+            await self._connections.aclose()
+
+
+def _show(lineage: "Lineage", why: str) -> None:
+    from metapo.offline.lineage import BEST
+    from metapo.rubric_text import render_rubric
+
+    click.echo(render_rubric(lineage.best.rubric))
+    click.echo(f"Written to {lineage.folder / BEST}; {why}")
+    n_changes = len(lineage.store.lineage()) - 1
+    click.echo(f"{counted(lineage.n_rounds, 'round')}, {counted(n_changes, 'change')}, {lineage.store.spent()}")
+
+
+def _settings(source: str, flags: dict[str, Any]) -> "Settings":
+    """What the options say, in a file or alone. Reasons for verdicts are asked for where the meta model reads them,
+    unless an option says otherwise. Raises SettingsError."""
+    own = {name: flags.pop(name) for name in ("meta_url", "meta_model", "tokens", "usd", "seed")}
+    reasons = flags["file"] is None and flags["rationales"] is None
+    settings = judge_settings(source, flags)
+    changes: dict[str, Any] = {}
+    if reasons:
+        changes["judging"] = {**settings.judging.model_dump(), "rationales": "for_meta"}
+    if own["meta_url"] is not None:
+        meta = {"url": own["meta_url"], "model": own["meta_model"] or "default"}
+        changes["meta"] = {**settings.meta.model_dump(), "endpoint": meta}
+    elif own["meta_model"] is not None:
+        raise SettingsError("--meta-model names a model on the server of --meta: give that as well")
+    budget = {name: own[name] for name in ("tokens", "usd") if own[name] is not None}
+    changes["budget"] = {**settings.budget.model_dump(), **budget}
+    if own["seed"] is not None:
+        changes["seed"] = own["seed"]
+    return _changed(settings, changes)
+
+
+def _with_annotator(settings: "Settings", url: str | None, model: str | None, rubric: str | None) -> "Settings":
+    """The annotator watches as a monitor does: it is asked about every case, and its score is the label. One from the
+    settings' file keeps its rubric. Raises SettingsError."""
+    if url is None and settings.monitor is None:
+        raise SettingsError("give an annotator: --annotator with a URL, or --settings with a file that has a monitor")
+    if url is None and model is not None:
+        raise SettingsError("--annotator-model names a model on the server of --annotator: give that as well")
+    kept = settings.monitor if url is None else None
+    judge = kept.judge.model_dump() if kept else {"url": url, "model": model or "default"}
+    known = load_rubric(rubric) if rubric else (kept.rubric if kept and kept.rubric else _annotator_rubric())
+    return _changed(settings, {"monitor": {"judge": judge, "rubric": known.model_dump(), "share": 1.0}})
+
+
+def _annotator_rubric() -> "Rubric":
+    from importlib.resources import files
+
+    from metapo.rubric import Rubric
+
+    return Rubric.from_yaml(files("metapo.offline").joinpath("annotator.yaml").read_text(encoding="utf-8"))
+
+
+def _changed(settings: "Settings", changes: dict[str, Any]) -> "Settings":
+    from pydantic import ValidationError
+
+    from metapo.rubric import describe
+    from metapo.settings import Settings
+
+    try:
+        return Settings.model_validate({**settings.model_dump(), **changes})
+    except ValidationError as e:
+        raise SettingsError(f"an option is empty or wrong:\n{describe(e)}") from e
+
+
+def _what_counts(settings: "Settings") -> dict[str, Any]:
+    """What a search has to keep while it goes on: all settings but what it may cost, and where models answer."""
+    data = settings.model_dump(mode="json", exclude={"rubric", "budget", "judge", "panel", "max_unscored"})
+    data["meta"].pop("endpoint")
+    if data["monitor"]:
+        data["monitor"].pop("judge")
+    return data

@@ -1,0 +1,1 @@
+"""Rubrics refined before training: from labelled boundary cases, or from pairs by GEPA."""
