@@ -23,6 +23,8 @@ ORDER = (
     "errors",
     "aio",
     "files",
+    "pages",
+    "charts",
     "intervals",
     "rubric",
     "rubric_text",
