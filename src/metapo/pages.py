@@ -1,4 +1,4 @@
-"""Pages from templates: text files under a package's `templates/`; those that several pages share are under metapo's own."""
+"""Pages from templates: text files under a package's `templates/`; those that pages share are under metapo's own."""
 
 from typing import TYPE_CHECKING
 

@@ -95,3 +95,14 @@ def read_rollouts(path: Path) -> tuple[list[dict[str, Any]], list[Any]]:
     if not batch:
         raise DataError(f"{path} holds no rollouts")
     return rows, batch
+
+
+def task_of(path: Path) -> str:
+    """The `task` that a settings file names, before it is checked."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+        return "generic"  # reading the file as settings will say what is wrong with it
+    return str(data.get("task", "generic")) if isinstance(data, dict) else "generic"

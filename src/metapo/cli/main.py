@@ -6,6 +6,7 @@ import click
 
 from metapo.cli.audit import audit
 from metapo.cli.evals import evals
+from metapo.cli.evolution import evolution
 from metapo.cli.judge import judge
 from metapo.cli.people import PEOPLE
 from metapo.cli.rubric import rubric
@@ -33,5 +34,5 @@ def main() -> None:
 
 for _command in (train, score, judge, audit, evals, rubric, world):
     main.add_command(_command)
-for _command in PEOPLE:
+for _command in (*PEOPLE, evolution):
     rubric.add_command(_command)

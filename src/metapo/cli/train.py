@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from metapo.cli.common import FILE, FOLDER
+from metapo.cli.common import FILE, FOLDER, task_of
 from metapo.errors import SettingsError
 
 
@@ -35,7 +35,7 @@ def _train(path: Path, folder: Path, *, resume: bool) -> None:
         raise SettingsError(
             f"{folder} holds no run to resume: it has no settings.yaml. Start one with SETTINGS and --out."
         )
-    if _task(path) == "world":
+    if task_of(path) == "world":
         from metapo.world.presets import WorldSettings
 
         run_world(WorldSettings.load(path), folder, resume=resume)
@@ -49,17 +49,6 @@ def _train(path: Path, folder: Path, *, resume: bool) -> None:
 
     train_with_trl(settings, folder, train_rows, eval_rows, resume=resume)
     click.echo(f"Done. The policy is in {folder / 'policy'}; its rubrics: metapo rubric log {folder}")
-
-
-def _task(path: Path) -> str:
-    """The `task` that a settings file names, before it is checked."""
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
-        return "generic"  # reading the file as settings will say what is wrong with it
-    return str(data.get("task", "generic")) if isinstance(data, dict) else "generic"
 
 
 def run_world(settings: Any, folder: Path, *, resume: bool) -> None:
