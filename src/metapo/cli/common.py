@@ -10,6 +10,7 @@ from metapo.errors import DataError, RubricError
 
 if TYPE_CHECKING:
     from metapo.rubric import Rubric
+    from metapo.settings import TrainSettings
     from metapo.store import Store
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -106,3 +107,14 @@ def task_of(path: Path) -> str:
     except (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
         return "generic"  # reading the file as settings will say what is wrong with it
     return str(data.get("task", "generic")) if isinstance(data, dict) else "generic"
+
+
+def train_settings(path: Path) -> "TrainSettings":
+    """The settings of a training run, be it one in the offline world. Raises SettingsError."""
+    from metapo.settings import TrainSettings
+
+    if task_of(path) == "world":
+        from metapo.world.presets import WorldSettings
+
+        return WorldSettings.load(path)
+    return TrainSettings.load(path)

@@ -81,12 +81,12 @@ def evolution(run: Path, out: Path, rollouts: Path | None, n: int, seed: int, no
             measured = _measure(run, lineages, sets, flags)
     finally:
         store.close()
+    write_whole(out / JSON, json.dumps(_data(run, measured), indent=1))
+    write_whole(out / PAGE, render_page(run.resolve().name, measured.stages, _judged(measured, rollouts)))
     for cluster, stages in measured.stages.items():
         click.echo(f"{cluster}: {describe(stages)}" if cluster else describe(stages))
         for rows in tables(stages):
             _show(rows)
-    write_whole(out / JSON, json.dumps(_data(run, measured), indent=1))
-    write_whole(out / PAGE, render_page(run.resolve().name, measured.stages, _judged(measured, rollouts)))
     click.echo(f"Written to {out / JSON} and {out / PAGE}")
     if measured.failure:
         raise JudgeFailureLimit(measured.failure)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from metapo.cli.common import FILE, FOLDER, task_of
+from metapo.cli.common import FILE, FOLDER, train_settings
 from metapo.errors import SettingsError
 
 
@@ -27,20 +27,16 @@ def train(settings: Path | None, out: Path | None, resume: Path | None) -> None:
 
 
 def _train(path: Path, folder: Path, *, resume: bool) -> None:
-    from metapo.settings import TrainSettings
-
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("metapo").setLevel(logging.INFO)
     if resume and not path.exists():
         raise SettingsError(
             f"{folder} holds no run to resume: it has no settings.yaml. Start one with SETTINGS and --out."
         )
-    if task_of(path) == "world":
-        from metapo.world.presets import WorldSettings
-
-        run_world(WorldSettings.load(path), folder, resume=resume)
+    settings = train_settings(path)
+    if settings.task == "world":
+        run_world(settings, folder, resume=resume)
         return
-    settings = TrainSettings.load(path)
     from metapo.tasks.generic import load_prompts
 
     train_rows = load_prompts(settings.data, settings.data.train)

@@ -16,10 +16,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+from metapo.card import Origin, origin_of, write_card
 from metapo.engines.bridge import Bridge
 from metapo.engines.connect import connect
 from metapo.errors import MetapoError, MissingExtra, RunError, SettingsError
-from metapo.files import whole_folder
+from metapo.files import whole_folder, write_whole
 from metapo.judge.transport import Transport
 from metapo.meta.pairs import Pair
 from metapo.meta.step import Senses
@@ -27,7 +28,7 @@ from metapo.records import records_of, take_records
 from metapo.reward import Scored
 from metapo.rollout import Rollout, Split, as_text
 from metapo.rubric import Revision
-from metapo.run import CHECKPOINTS, STORE, Boundary, Observe, Run, observe_nothing
+from metapo.run import CHECKPOINTS, MARKER, POLICY, STORE, Boundary, Observe, Run, observe_nothing
 from metapo.scorer import ByCluster, Connections, Scorer
 from metapo.settings import Settings, TrainSettings
 from metapo.store import CallRecord, KnownAnswers
@@ -47,7 +48,6 @@ except ImportError as e:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-POLICY = "policy"
 NEARLY_FULL_BYTES = 64 * 2**20
 
 
@@ -294,7 +294,7 @@ def train(
     observe: Observe = observe_nothing,
     anchors: Sequence[Pair] = (),
 ) -> None:
-    """Train a policy to the end of its settings, then evaluate and write it to `folder`/policy.
+    """Train a policy to the end of its settings, then evaluate and write it, with a card, to `folder`/policy.
 
     Rows hold "prompt" (text or messages), "reference" (text or None) and, where there are any, "cluster" (text).
     `model` and `tokenizer` replace those that the settings name. A finished run is left as it is. Raises ModelError,
@@ -329,7 +329,9 @@ def train(
             trainer.evaluate()
             if reward.error is not None:
                 raise reward.error
-        _save_policy(trainer, folder / POLICY)
+        _save_policy(trainer, folder / POLICY, origin_of(settings, len(train_rows), len(eval_rows)))
+    if _rank() == 0:
+        write_card(folder, settings)  # now that every call is on record
 
 
 @contextmanager
@@ -347,11 +349,12 @@ def _disk_watched(folder: Path) -> Iterator[None]:
         ) from e
 
 
-def _save_policy(trainer: Any, folder: Path) -> None:
-    """Write the model on the first rank; the others take part where it is sharded."""
+def _save_policy(trainer: Any, folder: Path, origin: Origin) -> None:
+    """Write the model, and what went into it, on the first rank; the others take part where it is sharded."""
     if trainer.accelerator.is_main_process:
         with whole_folder(folder) as draft:
             trainer.save_model(str(draft))
+            write_whole(draft / MARKER, origin.model_dump_json(indent=1))
     else:
         trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()
