@@ -173,8 +173,7 @@ def _rows(n: int | None) -> str:
 
 def _figures(*parts: Rows) -> list[tuple[str, ...]]:
     """A row per figure, with its mean over each part's steps, "" where it has none."""
-    known = [{k for row in part for k, v in row.items() if _is_figure(k, v)} for part in parts]
-    names = dict.fromkeys(k for part in reversed(parts) for row in part for k in row if any(k in of for of in known))
+    names = dict.fromkeys(k for part in reversed(parts) for row in part for k, v in row.items() if _is_figure(k, v))
     return [(code(name), *(_share(part, name, form=".3f") for part in parts)) for name in names]
 
 
