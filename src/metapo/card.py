@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from metapo.errors import MissingExtra, RunError
 from metapo.files import read_rows, write_whole
 from metapo.history import history
+from metapo.judge.endpoint import Endpoint
 from metapo.judge.neutral import neutralize
 from metapo.judge.template import fence
 from metapo.pages import load_page
@@ -28,7 +29,7 @@ CARD = "README.md"
 LAST_STEPS = 10
 SOFTWARE = ("metapo", "torch", "transformers", "trl")
 ROLES = ("judge", "monitor", "meta")
-TOLD_ELSEWHERE = ("judge/", "flag", "hacking/", "n_rollouts", "unscored")
+TOLD_ELSEWHERE = ("judge/", "flag/", "flagged", "hacking/", "n_rollouts", "unscored")
 Facts = list[tuple[str, str]]
 Rows = Sequence[Mapping[str, Any]]
 
@@ -108,7 +109,7 @@ def render_card(folder: Path, settings: TrainSettings) -> str:
         parts=_parts(settings, origin),
         answered_by=[(role, code(who)) for role, who in answered_by.items()],
         engine=[(name, code(value)) for name, value in settings.engine.model_dump().items() if value is not None],
-        n_revisions=sum(map(len, lineages.values())),
+        n_revisions=len({revision.id for lineage in lineages.values() for _, revision in lineage}),
         n_clusters=len(lineages),
         history=shown("\n".join(lines)),
         rubrics=[(code(c), shown(render_rubric(lineage[-1][1].rubric))) for c, lineage in lineages.items() if lineage],
@@ -116,9 +117,7 @@ def render_card(folder: Path, settings: TrainSettings) -> str:
         figures=_figures(train[:1], train[-LAST_STEPS:], evaluated[-1:]),
         detectors=_detectors(train[-LAST_STEPS:]),
         onset=_onset(train),
-        unscored=[
-            (split, _share(part, "unscored")) for split, part in (("training", train), ("evaluation", evaluated))
-        ],
+        unscored=[("training", _share(train, "unscored")), ("evaluation", _share(evaluated, "unscored"))],
         spent=[(role, str(of)) for role, of in spent.items() if of.n_calls] + [("all", str(total))],
         software=[(name, code(number)) for name, number in origin.software.items()] if origin else [],
         settings=fence("yaml", settings.to_yaml().rstrip("\n")),
@@ -150,21 +149,21 @@ def _parts(settings: TrainSettings, origin: Origin | None) -> Facts:
     n_rows = {"train": origin.n_train, "eval": origin.n_eval} if origin else {}
     columns = {"prompt": data.prompt_column, "reference": data.reference_column, "cluster": data.cluster_column}
     named = ", ".join(f"{role} {code(column)}" for role, column in columns.items() if column is not None)
-    monitor = settings.monitor.judge if settings.monitor else None
     panel = settings.panel.judges if settings.panel else ()
     return [
         ("base model", code(settings.policy.model)),
         ("training prompts", f"{code(data.train)}, {_rows(n_rows.get('train'))}"),
         ("evaluation prompts", f"{code(data.eval)}, {_rows(n_rows.get('eval'))}" if data.eval else "none"),
         ("columns", named),
-        ("judge", f"{code(settings.judge.model)} at {code(settings.judge.where)}"),
-        *(("panel, beside the judge", f"{code(e.model)} at {code(e.where)}") for e in panel),
-        *([("monitor, never rewarded", f"{code(monitor.model)} at {code(monitor.where)}")] if monitor else []),
-        (
-            "meta model",
-            f"{code(meta.endpoint.model)} at {code(meta.endpoint.where)}" if meta.endpoint else "the judge's",
-        ),
+        ("judge", _endpoint(settings.judge)),
+        *(("panel, beside the judge", _endpoint(judge)) for judge in panel),
+        *([("monitor, never rewarded", _endpoint(settings.monitor.judge))] if settings.monitor else ()),
+        ("meta model", _endpoint(meta.endpoint) if meta.endpoint else "where the judge is"),
     ]
+
+
+def _endpoint(endpoint: Endpoint) -> str:
+    return f"{code(endpoint.model)} at {code(endpoint.where)}"
 
 
 def _rows(n: int | None) -> str:
@@ -191,10 +190,10 @@ def _detectors(last: Rows) -> Facts:
 def _onset(train: Rows) -> str:
     if not any("monitor/gap" in row for row in train):
         return "not known: the run had no monitor, and without one there is nothing to compare the judge's score with"
-    began = [row["hacking/onset"] for row in train if "hacking/onset" in row]
-    return (
-        f"found at step {began[-1]:g}: from there on the judge's score outgrew the monitor's" if began else "not found"
-    )
+    found = [row["hacking/onset"] for row in train if "hacking/onset" in row]
+    if not found:
+        return "not found"
+    return f"found at step {found[-1]:g}: from there on the judge's score outgrew the monitor's"
 
 
 def _share(rows: Rows, name: str, *, form: str = ".1%", missing: float | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metapo.cli.common import FILE, FOLDER, SEED, counted, open_store, read_rollouts, task_of
-from metapo.cli.judging import judge_options, judge_settings
+from metapo.cli.judging import given, judge_options, judge_settings
 from metapo.errors import BudgetSpent, JudgeFailureLimit, RubricError, SettingsError
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ def evolution(run: Path, out: Path, rollouts: Path | None, n: int, seed: int, no
     The rollouts are training rollouts of the run, spread over its steps, or those of a file. The run's judge scores
     them, unless options name another. Verdicts are kept in the run's store: the same command asks nothing twice.
     """
-    from metapo.evals.evolution import fixed_set, trace
+    from metapo.evals.evolution import trace
     from metapo.evals.evolution_page import describe, render_page, tables
     from metapo.files import write_whole
 
-    if no_judge and (rollouts or any(value not in (None, ()) for value in flags.values())):
+    if no_judge and (rollouts or given(flags)):
         raise SettingsError("--no-judge judges no rollouts: leave out --rollouts and the options about the judge")
     store = open_store(run)
     try:
@@ -73,11 +73,7 @@ def evolution(run: Path, out: Path, rollouts: Path | None, n: int, seed: int, no
         if no_judge:
             measured = Measured({}, {cluster: trace(lineage) for cluster, lineage in lineages.items()})
         else:
-            if rollouts:
-                given = read_rollouts(rollouts)[1]
-                sets = dict.fromkeys(lineages, fixed_set(given, len(given), seed))
-            else:
-                sets = {c: fixed_set([r.rollout for r in store.rollouts(cluster=c)], n, seed) for c in lineages}
+            sets = {cluster: _fixed_set(store, cluster, rollouts, n, seed) for cluster in lineages}
             measured = _measure(run, lineages, sets, flags)
     finally:
         store.close()
@@ -97,6 +93,16 @@ def _lineages(store: "Store", run: Path) -> "dict[str, Lineage]":
     if not all(lineages.values()):
         raise RubricError(f"the run in {run} has no revision yet: it stopped before its first step. Resume it.")
     return lineages
+
+
+def _fixed_set(store: "Store", cluster: str, source: Path | None, n: int, seed: int) -> "list[Rollout]":
+    """All different rollouts of a file, or `n` of the run's in a cluster."""
+    from metapo.evals.evolution import fixed_set
+
+    if source is not None:
+        rollouts = read_rollouts(source)[1]
+        return fixed_set(rollouts, len(rollouts), seed)
+    return fixed_set([record.rollout for record in store.rollouts(cluster=cluster)], n, seed)
 
 
 def _measure(
@@ -132,7 +138,7 @@ def _judge(run: Path, flags: dict[str, Any]) -> "tuple[Settings, Transport | Non
     """Who judges: whom the options name, else the run's judge, which in the offline world is in this process."""
     from metapo.settings import Settings, TrainSettings
 
-    if any(value not in (None, ()) for value in flags.values()):
+    if given(flags):
         return judge_settings(str(run), flags), None
     path = run / "settings.yaml"
     if task_of(path) == "world":

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import fsum, sqrt
 from random import Random
@@ -78,7 +78,10 @@ def fixed_set(rollouts: Sequence[Rollout], n: int, seed: int) -> list[Rollout]:
     for rollout in rollouts:
         different.setdefault((rollout.prompt, rollout.completion), rollout)
     if len(different) < 2:
-        raise DataError(f"two different rollouts are needed to compare revisions on; there are {len(different)}")
+        raise DataError(
+            f"two different rollouts are needed to compare revisions on; there are {len(different)}. With --no-judge "
+            "there are figures of the text alone."
+        )
     rng, shuffled = Random(f"{seed}/evolution"), list(different.values())
     rng.shuffle(shuffled)
     in_order, n = sorted(shuffled, key=lambda rollout: rollout.step), min(n, len(shuffled))
@@ -110,31 +113,32 @@ def _measured(
 ) -> list[Stage]:
     given = [scores[stage.revision.rubric.digest] for stage in stages]
     kept = [i for i in range(len(rollouts)) if all(column[i] is not None for column in given)]
-    prompts = [rollouts[i].prompt for i in kept]
     columns = [[score for i in kept if (score := column[i]) is not None] for column in given]
-    draws = _draws(prompts)
+    found = _compared(columns, [rollouts[i].prompt for i in kept]) if len(kept) > 1 else [None] * len(stages)
     return [
-        Stage(
-            stage.number,
-            stage.step,
-            stage.revision,
-            stage.text,
-            n_unscored=sum(score is None for score in given[place]),
-            scores=_scores(columns[0], columns[place], prompts, draws) if len(kept) > 1 else None,
-        )
-        for place, stage in enumerate(stages)
+        replace(stage, n_unscored=sum(score is None for score in column), scores=figures)
+        for stage, column, figures in zip(stages, given, found, strict=True)
     ]
 
 
-def _scores(
-    first: Sequence[float], here: Sequence[float], prompts: Sequence[str], draws: Sequence[Sequence[int]]
-) -> Scores:
-    named = [
-        [Scoring(p, i, "", s, None) for i, (p, s) in enumerate(zip(prompts, f, strict=True))] for f in (first, here)
+def _compared(columns: Sequence[Sequence[float]], prompts: Sequence[str]) -> list[Scores]:
+    """The figures of each revision's scores, which are in one order throughout."""
+    draws = _draws(prompts)
+    means = [_mean(columns[0], column, prompts) for column in columns]
+    spreads, shares = (_bootstrapped(measure, columns, draws) for measure in (spread, told_apart))
+    return [
+        Scores(mean, deviation, share, word)
+        for (mean, word), deviation, share in zip(means, spreads, shares, strict=True)
     ]
-    moved = drift(*named)
-    mean = Figure(fmean(here), mean_interval(here, prompts), fmean(here) - fmean(first), moved.interval)
-    return Scores(mean, _figure(spread, first, here, draws), _figure(told_apart, first, here, draws), moved.word)
+
+
+def _mean(first: Sequence[float], here: Sequence[float], prompts: Sequence[str]) -> tuple[Figure, Word]:
+    before, after = (
+        [Scoring(prompt, i, "", score, None) for i, (prompt, score) in enumerate(zip(prompts, column, strict=True))]
+        for column in (first, here)
+    )
+    moved = drift(before, after)
+    return Figure(fmean(here), mean_interval(here, prompts), fmean(here) - fmean(first), moved.interval), moved.word
 
 
 # --- figures that are no means: each rollout counts as often as it was drawn
@@ -161,18 +165,24 @@ def _n_pairs(times: Sequence[int]) -> int:
     return sum(times) ** 2 - sum(t * t for t in times)
 
 
-def _figure(
+def _bootstrapped(
     measure: Callable[[Sequence[float], Sequence[int]], float],
-    first: Sequence[float],
-    here: Sequence[float],
+    columns: Sequence[Sequence[float]],
     draws: Sequence[Sequence[int]],
-) -> Figure:
-    """Both revisions are measured on the same draws."""
-    once = [1] * len(here)
-    value, drawn = measure(here, once), [measure(here, times) for times in draws]
-    moved = [after - measure(first, times) for after, times in zip(drawn, draws, strict=True)]
-    intervals = (percentiles(drawn), percentiles(moved)) if draws else (None, None)
-    return Figure(value, intervals[0], value - measure(first, once), intervals[1])
+) -> list[Figure]:
+    """A figure for each column; all are measured on the same draws."""
+    once = [1] * len(columns[0])
+    values = [measure(column, once) for column in columns]
+    drawn = [[measure(column, times) for times in draws] for column in columns]
+    moved = [[after - before for before, after in zip(drawn[0], part, strict=True)] for part in drawn]
+    return [
+        Figure(value, _interval(part), value - values[0], _interval(changes))
+        for value, part, changes in zip(values, drawn, moved, strict=True)
+    ]
+
+
+def _interval(drawn: Sequence[float]) -> Interval | None:
+    return percentiles(drawn) if drawn else None
 
 
 def _draws(prompts: Sequence[str]) -> list[list[int]]:
