@@ -18,6 +18,7 @@ from metapo.world.presets import arm_settings
 from tests.helpers import criterion, rubric, verdict
 from tests.servers import ChatServer, says, verdicts
 from tests.world.essays import CONCLUSION, GOOD_PARTS, PROMPT, THESIS, TITLE
+from tests.world.test_report import CHROMIUM, measure
 
 ONE = Revision(rubric=rubric(criterion("depth", (0, 2, 5))), reason="given", proposer="settings", step=0)
 TWO = Revision(
@@ -177,3 +178,14 @@ def test_a_run_of_the_offline_world_is_judged_in_this_process() -> None:
     assert result.exit_code == 0, result.output
     assert written()["judge"] == "world-judge sway=0.25 seed=5"
     assert all(r["n_unscored"] == 0 for r in written()["clusters"][0]["revisions"])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+def test_the_page_fits_phone_and_desktop(tmp_path: Path) -> None:
+    with ChatServer(STRICT) as server:
+        make_run(settings(server.url), clusters=("essays", "poems"))
+        assert evolution().exit_code == 0
+    for frame in measure(OUT / "evolution.html", tmp_path, dark=False):
+        assert frame["open"] <= frame["width"]
+        assert frame["smallest"] >= 11
+        assert frame["outside"] == []

@@ -218,7 +218,7 @@ def round_range(low: float, high: float, least: float = 0.0) -> tuple[float, flo
     """Round numbers at or around `low` and `high`, and the distance, at least `least`, of the ticks between them, of
     which there are MAX_STEPS or a few more."""
     wanted = max((high - low) / MAX_STEPS, least, 1e-9)
-    power = math.floor(math.log10(wanted) + 1e-9)
+    power = math.floor(math.log10(wanted))
     distance = next(f * 10.0**power for f in (1, 2, 5, 10) if f * 10.0**power >= wanted * (1 - 1e-9))
     first, last = math.floor(low / distance + 1e-9), math.ceil(high / distance - 1e-9)
     return first * distance, max(last, first + 1) * distance, distance
