@@ -100,6 +100,14 @@ def test_a_stricter_revision_is_told_and_nothing_is_asked_twice() -> None:
     assert first.stdout.splitlines()[1:] == again.stdout.splitlines()[1:], "all but what it took"
 
 
+def test_a_monitor_and_a_meta_model_that_are_gone_are_not_asked() -> None:
+    gone = {"url": "http://127.0.0.1:9/v1", "model": "gone", "deadline_s": 1}
+    with ChatServer(STRICT) as server:
+        make_run(settings(server.url, monitor={"judge": gone}, meta={"endpoint": gone}))
+        result = evolution()
+    assert result.exit_code == 0, result.output
+
+
 def test_a_judge_that_fails_gives_no_low_scores() -> None:
     with ChatServer(says("no idea")) as server:
         make_run(settings(server.url))

@@ -116,6 +116,8 @@ def _measure(
     from metapo.evals.evolution import trace
 
     settings, judge = _judge(run, flags)
+    meta = settings.meta.model_copy(update={"endpoint": None})
+    settings = settings.model_copy(update={"monitor": None, "meta": meta})  # those need not be there
     rubrics = {c: {r.rubric.digest: r.rubric for _, r in lineage} for c, lineage in lineages.items()}
     tasks = [(c, digest, rubric) for c, known in rubrics.items() for digest, rubric in known.items()]
     cache = run / "store.db" if settings.judging.cache else None
