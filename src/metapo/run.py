@@ -5,6 +5,7 @@
       store.db               lineage, rollouts, verdicts, meta steps
       metrics.jsonl          one row per step (train, eval, meta, trainer)
       checkpoints/           the engine's, each with a metapo.json that ties it to step and revision
+      policy/                the trained policy with its card, at the end
 
 `Run` keeps the folder, on the first rank only; every rank judges with a `Scorer` of its own.
 """
@@ -48,13 +49,14 @@ from metapo.scorer import ByCluster
 from metapo.settings import BudgetSettings, Settings
 from metapo.store import CallRecord, Store
 
-SETTINGS, STORE, METRICS, LOCK, CHECKPOINTS, MARKER = (
+SETTINGS, STORE, METRICS, LOCK, CHECKPOINTS, MARKER, POLICY = (
     "settings.yaml",
     "store.db",
     "metrics.jsonl",
     ".lock",
     "checkpoints",
     "metapo.json",
+    "policy",
 )
 log = logging.getLogger(__name__)
 S = TypeVar("S", bound=Settings)

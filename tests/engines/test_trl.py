@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from trl import GRPOConfig, GRPOTrainer
 
+from metapo.card import Origin, render_card
 from metapo.engines.prompts import dataset
 from metapo.engines.trl import EvolvingReward, train
 from metapo.errors import (
@@ -111,6 +112,11 @@ def test_training_runs_evaluates_apart_and_writes_the_policy(tmp_path: Path, pol
     assert len(set.union(*by_step.values())) > 1, "and it changes between steps"
     assert store.verify() >= 2
     assert (tmp_path / "run" / "policy" / "model.safetensors").exists()
+    origin = Origin.model_validate_json((tmp_path / "run" / "policy" / "metapo.json").read_text())
+    assert (origin.n_train, origin.n_eval) == (len(rows()), 2)
+    written = (tmp_path / "run" / "policy" / "README.md").read_text()
+    assert written == render_card(tmp_path / "run", settings), "also from the folder alone"
+    assert f"| all | {store.spent()} |" in written, "every call was on record when it was written"
     store.close()
 
 

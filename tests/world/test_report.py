@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from metapo import charts
 from metapo.errors import RunError
 from metapo.files import append_row, read_rows, write_whole
 from metapo.meta.step import Senses
@@ -26,7 +27,7 @@ from metapo.rubric_text import render_rubric
 from metapo.run import METRICS, STORE, Run
 from metapo.scorer import Connections, Scorer
 from metapo.store import Store
-from metapo.world import charts, corpus, language
+from metapo.world import corpus, language
 from metapo.world.arms import observe_gold, summarize_run
 from metapo.world.evolution import mark_words, view_decisions, view_revisions
 from metapo.world.judge import WorldJudge

@@ -1,6 +1,7 @@
 """What several commands share: kinds of arguments, and how rubrics, stores and rollouts are found."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,10 @@ import click
 from metapo.errors import DataError, RubricError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from metapo.rubric import Rubric
+    from metapo.settings import TrainSettings
     from metapo.store import Store
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -98,3 +102,34 @@ def read_rollouts(path: Path) -> tuple[list[dict[str, Any]], list[Any]]:
     if not batch:
         raise DataError(f"{path} holds no rollouts")
     return rows, batch
+
+
+def task_of(path: Path | None, preset: "Mapping[str, Any] | None" = None) -> str:
+    """The `task` that a settings file or else its preset names, before the file is checked; an own .py file as an
+    absolute path."""
+    import yaml
+
+    data: Any = {}
+    # reading the file as settings will say what is wrong with it
+    with suppress(OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
+    named = data.get("task") if isinstance(data, dict) else None
+    if path is not None and isinstance(named, str) and named.endswith(".py"):
+        return str((path.parent / named).absolute())
+    return str(named or (preset or {}).get("task", "generic"))
+
+
+def train_settings(path: Path | None, preset: "Mapping[str, Any] | None" = None) -> "TrainSettings":
+    """The settings of a training run: the file's over the preset's over the task's own; or those of a run in the
+    offline world. Raises SettingsError."""
+    from metapo.meta.settings import under
+    from metapo.settings import WHOLE, TrainSettings
+    from metapo.tasks.loading import find_task
+
+    name = task_of(path, preset)
+    if name == "world" and path is not None:
+        from metapo.world.presets import WorldSettings
+
+        return WorldSettings.load(path)
+    base = under(find_task(name).settings, preset or {}, WHOLE)
+    return TrainSettings.load(path, base=base) if path else TrainSettings.from_yaml("{}", base=base)

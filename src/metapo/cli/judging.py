@@ -1,6 +1,6 @@
 """The options by which commands find a judge, and the settings made from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,6 +98,11 @@ def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) ->
     return command
 
 
+def given(flags: Mapping[str, Any]) -> list[str]:
+    """Which of the options about the judge were given."""
+    return [name for name, value in flags.items() if value not in (None, ())]
+
+
 def judge_settings(source: str | None, flags: dict[str, Any]) -> "Settings":
     """Settings from a file or from flags; `source` names the rubric, if not the file's. Raises SettingsError."""
     from pydantic import ValidationError
@@ -148,8 +153,8 @@ def _load(path: Path, flags: dict[str, Any]) -> "Settings":
     """The settings in a file, which has to be the only option about the judge. Raises SettingsError."""
     from metapo.settings import Settings, TrainSettings
 
-    if given := [name for name, value in flags.items() if value not in (None, ())]:
-        named = ", ".join(f"--{_option(name)}" for name in given)
+    if names := given(flags):
+        named = ", ".join(f"--{_option(name)}" for name in names)
         raise SettingsError(f"--settings says everything about the judge: leave out {named}")
     return Settings.load(path, ignore=TrainSettings.model_fields.keys() - Settings.model_fields.keys())
 

@@ -5,8 +5,10 @@ from typing import Any
 import click
 
 from metapo.cli.audit import audit
+from metapo.cli.card import card
 from metapo.cli.data import data
 from metapo.cli.evals import evals
+from metapo.cli.evolution import evolution
 from metapo.cli.judge import judge
 from metapo.cli.offline import autoprompt, optimize
 from metapo.cli.people import PEOPLE
@@ -33,7 +35,7 @@ def main() -> None:
     """Train language models on an LLM judge whose rubric evolves (Meta Policy Optimization)."""
 
 
-for _command in (train, data, score, judge, audit, evals, rubric, autoprompt, optimize, world):
+for _command in (train, card, data, score, judge, audit, evals, rubric, autoprompt, optimize, world):
     main.add_command(_command)
-for _command in PEOPLE:
+for _command in (*PEOPLE, evolution):
     rubric.add_command(_command)

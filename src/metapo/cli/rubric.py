@@ -69,7 +69,7 @@ def lint(source: str) -> None:
 def log(run: Path) -> None:
     """Print a run's lineage and its meta steps with the proposals that the gate refused, after checking that the hash
     chain holds. Where prompts have clusters, each is named."""
-    from metapo.cli.history import history
+    from metapo.history import history
 
     store = open_store(run)
     try:

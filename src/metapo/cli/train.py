@@ -4,13 +4,12 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from metapo.cli.common import FILE, FOLDER
+from metapo.cli.common import FILE, FOLDER, train_settings
 from metapo.errors import SettingsError
 
 
@@ -39,27 +38,19 @@ def train(settings: Path | None, preset: str | None, show: bool, out: Path | Non
 
 
 def _train(path: Path | None, preset: Mapping[str, Any], folder: Path, *, resume: bool) -> None:
-    from metapo.meta.settings import under
-    from metapo.settings import WHOLE, TrainSettings
-
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("metapo").setLevel(logging.INFO)
     if resume and path is not None and not path.exists():
         raise SettingsError(
             f"{folder} holds no run to resume: it has no settings.yaml. Start one with SETTINGS and --out."
         )
-    name = _task(path, preset)
-    if name == "world" and path is not None:
-        from metapo.world.presets import WorldSettings
-
-        run_world(WorldSettings.load(path), folder, resume=resume)
+    settings = train_settings(path, preset)
+    if settings.task == "world":
+        run_world(settings, folder, resume=resume)
         return
     from metapo.tasks.loading import find_task, load_prompts
 
-    task = find_task(name)
-    base = under(task.settings, preset, WHOLE)
-    settings = TrainSettings.load(path, base=base) if path else TrainSettings.from_yaml("{}", base=base)
-    data = settings.data
+    task, data = find_task(settings.task), settings.data
     prompts = load_prompts(task, data, data.train, hub_split=data.hub_split, labels=False)
     evaluated = load_prompts(task, data, data.eval, hub_split=data.hub_eval_split, labels=True) if data.eval else []
     screen, observe = task.screen(settings), task.observer(evaluated)
@@ -67,21 +58,6 @@ def _train(path: Path | None, preset: Mapping[str, Any], folder: Path, *, resume
 
     train_with_trl(settings, folder, prompts, evaluated, resume=resume, screen=screen, observe=observe)
     click.echo(f"Done. The policy is in {folder / 'policy'}; its rubrics: metapo rubric log {folder}")
-
-
-def _task(path: Path | None, preset: Mapping[str, Any]) -> str:
-    """The `task` that a settings file or else its preset names, before the file is checked. A .py file's path is made
-    absolute."""
-    import yaml
-
-    data: Any = {}
-    # reading the file as settings will say what is wrong with it
-    with suppress(OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
-    named = data.get("task") if isinstance(data, dict) else None
-    if path is not None and isinstance(named, str) and named.endswith(".py"):
-        return str((path.parent / named).absolute())
-    return str(named or preset.get("task", "generic"))
 
 
 def run_world(settings: Any, folder: Path, *, resume: bool) -> None:

@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from metapo.card import Origin, origin_of, write_card
 from metapo.engines.bridge import Bridge
 from metapo.engines.connect import connect
 from metapo.engines.prompts import dataset, fit, reading_order
 from metapo.errors import MetapoError, MissingExtra, RunError, SettingsError
-from metapo.files import whole_folder
+from metapo.files import whole_folder, write_whole
 from metapo.judge.transport import Transport
 from metapo.meta.pairs import Pair
 from metapo.meta.step import Senses
@@ -27,7 +28,7 @@ from metapo.records import records_of, take_records
 from metapo.reward import Observe, Scored, Screen, observe_nothing, screen_nothing
 from metapo.rollout import Prompt, Rollout, Split, as_text
 from metapo.rubric import Revision
-from metapo.run import CHECKPOINTS, STORE, Boundary, Run
+from metapo.run import CHECKPOINTS, MARKER, POLICY, STORE, Boundary, Run
 from metapo.scorer import ByCluster, Connections, Scorer
 from metapo.settings import Settings, TrainSettings
 from metapo.store import CallRecord, KnownAnswers
@@ -46,7 +47,6 @@ except ImportError as e:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-POLICY = "policy"
 NEARLY_FULL_BYTES = 64 * 2**20
 
 
@@ -297,7 +297,7 @@ def train(
     screen: Screen = screen_nothing,
     anchors: Sequence[Pair] = (),
 ) -> None:
-    """Train a policy to the end of its settings, then evaluate and write it to `folder`/policy.
+    """Train a policy to the end of its settings, then evaluate and write it, with a card, to `folder`/policy.
 
     `screen` scores what the judge need not see; `observe` adds figures to the metrics of each step. `model` and
     `tokenizer` replace those that the settings name. A finished run is left as it is. Raises ModelError,
@@ -335,7 +335,9 @@ def train(
             trainer.evaluate()
             if reward.error is not None:
                 raise reward.error
-        _save_policy(trainer, folder / POLICY)
+        _save_policy(trainer, folder / POLICY, origin_of(settings, len(prompts), len(eval_prompts)))
+    if _rank() == 0:
+        write_card(folder, settings)  # now that every call is on record
 
 
 @contextmanager
@@ -353,11 +355,12 @@ def _disk_watched(folder: Path) -> Iterator[None]:
         ) from e
 
 
-def _save_policy(trainer: Any, folder: Path) -> None:
-    """Write the model on the first rank; the others take part where it is sharded."""
+def _save_policy(trainer: Any, folder: Path, origin: Origin) -> None:
+    """Write the model, and what went into it, on the first rank; the others take part where it is sharded."""
     if trainer.accelerator.is_main_process:
         with whole_folder(folder) as draft:
             trainer.save_model(str(draft))
+            write_whole(draft / MARKER, origin.model_dump_json(indent=1))
     else:
         trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()

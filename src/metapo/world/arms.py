@@ -17,7 +17,7 @@ from metapo.world.anchors import world_anchors
 from metapo.world.essay import Essay, Role, essay_of
 from metapo.world.flaws import FlawedMeta
 from metapo.world.gold import gold
-from metapo.world.judge import WorldJudge
+from metapo.world.judge import build_judge
 from metapo.world.meta import WorldMeta
 from metapo.world.policy import build_tokenizer, write_policy
 from metapo.world.presets import RESULT, MetaKind, WorldSettings
@@ -49,7 +49,7 @@ def run_arm(settings: WorldSettings, folder: Path, *, resume: bool = False) -> d
         resume=resume,
         model=str(start),
         tokenizer=build_tokenizer(),
-        judge=WorldJudge(sway=settings.sway, seed=settings.seed, tires_after=settings.tires_after),
+        judge=build_judge(settings),
         meta=build_meta(settings),
         observe=observe_gold,
         anchors=world_anchors(),

@@ -11,12 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from metapo.errors import RunError
 from metapo.files import write_whole
 from metapo.intervals import LEVEL, RESAMPLES
 from metapo.meta.onset import PARTED, SMOOTH, STAYS
+from metapo.pages import load_page
 from metapo.world.checks import check_all
 from metapo.world.flaws import Flaw
 from metapo.world.paired import MIN_PAIRS, Comparison, compare_paired
@@ -49,12 +48,9 @@ def render(folders: Sequence[Path], out: Path) -> str:
     runs, unfinished = read_all(folders)
     arms = group_arms(runs)
     tallies = {arm.name: [tally(run) for run in arm.runs] for arm in arms}
-    environment = Environment(
-        loader=PackageLoader("metapo.world"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     asked = [AskedView(q.title, q.note, compare_all(arms, q.pairs)) for q in QUESTIONS]
     references = [reference for reference in REFERENCES if reference in tallies]
-    return environment.get_template(PAGE).render(
+    return load_page(PAGE, "metapo.world").render(
         command=shlex.join(["metapo", "world", "evidence", *map(str, folders), "--out", str(out)]),
         commands=[
             c for folder in folders if (found := read_runs(folder)[0]) for c in commands(group_arms(found), folder)

@@ -21,6 +21,7 @@ from metapo.rubric import Criterion, Rubric, digest
 from metapo.rubric_text import parse_rubric
 from metapo.world.essay import Essay, Role, essay_of
 from metapo.world.phrases import requirements
+from metapo.world.presets import WorldSettings
 
 IMPRESSION = {
     Role.TITLE: 1.0,
@@ -124,6 +125,11 @@ class WorldJudge:
             return False
         texts = [level.description for criterion in rubric.criteria for level in criterion.levels]
         return not any(r.phrase.kind == "length" for text in texts for r in requirements(text))
+
+
+def build_judge(settings: WorldSettings) -> WorldJudge:
+    """The judge that the settings ask for."""
+    return WorldJudge(sway=settings.sway, seed=settings.seed, tires_after=settings.tires_after)
 
 
 def checked_level(criterion: Criterion, essay: Essay) -> int | None:

@@ -14,12 +14,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from metapo.charts import LineChart, StripChart, line_chart, strip_chart
 from metapo.errors import RunError
 from metapo.files import write_whole
+from metapo.pages import load_page
 from metapo.world.answers import compare_answers
-from metapo.world.charts import LineChart, StripChart, line_chart, strip_chart
 from metapo.world.evolution import DecisionView, RevisionView, view_decisions, view_revisions
 from metapo.world.policy import Start
 from metapo.world.presets import ARMS, SWAY, MetaKind, WorldSettings, preset_rubric
@@ -46,14 +45,7 @@ def write_report(out: Path) -> Path:
     if not runs:
         raise RunError(f"{out} holds no finished run to report. Start some: metapo world compare --out {out}")
     arms = group_arms(runs)
-    environment = Environment(
-        loader=PackageLoader("metapo.world"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template(REPORT).render(
+    page = load_page(REPORT, "metapo.world").render(
         arms=[view_arm(arm, max(a.n_steps for a in arms)) for arm in arms],
         unfinished=unfinished,
         seeds=sorted({run.seed for run in runs}),

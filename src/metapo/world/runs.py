@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from metapo.charts import Series
 from metapo.errors import RunError
 from metapo.files import read_rows
 from metapo.rubric import Revision, Rubric
 from metapo.run import METRICS, SETTINGS, STORE
 from metapo.store import Store
-from metapo.world.charts import Series
 from metapo.world.presets import ARMS, RESULT, WorldSettings
 
 _FOLDER = re.compile(r"(?P<arm>.+)-(?P<seed>\d+)")

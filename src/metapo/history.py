@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from metapo.cli.common import counted
 from metapo.meta.step import Decision
 from metapo.rubric import Revision
 from metapo.store import MetaStepRecord, Store
@@ -53,7 +52,8 @@ def _line(text: str) -> str:
 
 def _shown(revision: Revision) -> str:
     rubric = revision.rubric
+    n = len(rubric.criteria)
     return (
-        f"{revision.short_id}  {counted(len(rubric.criteria), 'criterion', 'criteria')}, {rubric.min_points:g} to "
+        f"{revision.short_id}  {n} {'criterion' if n == 1 else 'criteria'}, {rubric.min_points:g} to "
         f"{rubric.max_points:g} points  {revision.proposer}: {revision.reason}"
     )

@@ -1,38 +1,43 @@
-"""The report's charts as plain geometry; its template draws them as inline SVG with the page's own fonts and colours.
+"""Charts as plain geometry; a page's template draws them as inline SVG with the page's own fonts and colours.
 
-A `Series` holds one measure of one run as (step, value) pairs, steps rising. Values lie in [0, 1] everywhere, so all
-charts share their axes.
+A `Series` holds one measure of one run as (step, value) pairs, steps rising. Its values lie in [0, 1], so all charts of
+series share their axes; a `DotChart` has a range of its own.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
+from typing import NamedTuple
 
 Series = Sequence[tuple[int, float]]
 
 WIDTH = 360
 SMOOTHED_STEPS = 5
 MAX_TICKS = 6
+MAX_STEPS = 5  # between ticks of a range
 LABEL_GAP = 17
 STRIP_HEIGHT = 50
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The plot's place in the drawing, in its units, and the end of its x axis (at least 1)."""
+    """The plot's place in the drawing, in its units, the end of its x axis (at least 1), and the ends of its y axis."""
 
     left: float
     top: float
     right: float
     bottom: float
     n_steps: int
+    low: float = 0.0
+    high: float = 1.0
 
     def x(self, step: float) -> float:
         return round(self.left + (self.right - self.left) * step / self.n_steps, 1)
 
     def y(self, value: float) -> float:
-        return round(self.bottom - (self.bottom - self.top) * value, 1)
+        return round(self.bottom - (self.bottom - self.top) * ((value - self.low) / (self.high - self.low)), 1)
 
     def line(self, series: Series) -> str:
         """The `points` of a polyline."""
@@ -99,6 +104,52 @@ class StripChart:
     width: int = WIDTH
 
 
+class Mark(NamedTuple):
+    """A value to draw, with both ends of its interval where it has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def reach(self) -> tuple[float, ...]:
+        """All of it that has to fit into the plot."""
+        return tuple(end for end in self if end is not None)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """Where a value stands, and the ends of its interval, None without one."""
+
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class DotLine:
+    """A measure, a dot for each value, joined by a line, and where its name stands beside the plot."""
+
+    name: str
+    dots: tuple[Dot, ...]
+    points: str
+    label_y: float
+
+
+@dataclass(frozen=True)
+class DotChart:
+    """Measures of things that come one after another, such as revisions, counted from 1."""
+
+    frame: Frame
+    lines: tuple[DotLine, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    x_name: str
+    width: int = WIDTH
+    height: int = 200
+
+
 def line_chart(
     measures: Mapping[str, Sequence[Series]], n_steps: int, *, marks: Sequence[int], jumps: Iterable[int]
 ) -> LineChart:
@@ -129,6 +180,50 @@ def strip_chart(shares: Mapping[str, Sequence[Series]], figures: Mapping[str, st
     return StripChart(tuple(strips), x_ticks(strips[0].frame) if strips else (), len(strips) * STRIP_HEIGHT + 40)
 
 
+def dot_chart(
+    measures: Mapping[str, Sequence[Mark]], x_name: str, *, whole: bool = False, ends: tuple[float, float] | None = None
+) -> DotChart:
+    """`measures` holds, per name, one mark for each thing, all of one length of at least 1. The y axis ends at `ends`,
+    or at round numbers around 0 and all marks, which are `whole` where only those mean something."""
+    reach = [end for marks in measures.values() for mark in marks for end in mark.reach]
+    low, high, distance = round_range(*(ends or (min(0.0, *reach), max(reach))), least=1.0 if whole else 0.0)
+    n = max(map(len, measures.values()))
+    frame = Frame(
+        left=40,
+        top=12,
+        right=WIDTH - (64 if any(measures) else 12),
+        bottom=156,
+        n_steps=max(1, n - 1),
+        low=low,
+        high=high,
+    )
+    labels = spread_out([frame.y(marks[-1].value) for marks in measures.values()], frame)
+    lines = tuple(
+        _dot_line(name, marks, label_y, frame) for (name, marks), label_y in zip(measures.items(), labels, strict=True)
+    )
+    ticks = [low + i * distance for i in range(round((high - low) / distance) + 1)]
+    y_ticks = tuple(Tick(frame.y(value), f"{value:.10g}") for value in ticks)
+    return DotChart(frame, lines, x_ticks(frame, first=1), y_ticks, x_name)
+
+
+def _dot_line(name: str, marks: Sequence[Mark], label_y: float, frame: Frame) -> DotLine:
+    dots = tuple(
+        Dot(frame.x(i), frame.y(value), *(None if end is None else frame.y(end) for end in ends))
+        for i, (value, *ends) in enumerate(marks)
+    )
+    return DotLine(name, dots, frame.line([(i, mark.value) for i, mark in enumerate(marks)]), label_y)
+
+
+def round_range(low: float, high: float, least: float = 0.0) -> tuple[float, float, float]:
+    """Round numbers at or around `low` and `high`, and the distance, at least `least`, of the ticks between them, of
+    which there are MAX_STEPS or a few more."""
+    wanted = max((high - low) / MAX_STEPS, least, 1e-9)
+    power = math.floor(math.log10(wanted))
+    distance = next(f * 10.0**power for f in (1, 2, 5, 10) if f * 10.0**power >= wanted * (1 - 1e-9))
+    first, last = math.floor(low / distance + 1e-9), math.ceil(high / distance - 1e-9)
+    return first * distance, max(last, first + 1) * distance, distance
+
+
 def mean(series: Sequence[Series]) -> list[tuple[int, float]]:
     """The mean at each step over the series that have it, by step."""
     at: dict[int, list[float]] = {}
@@ -151,11 +246,11 @@ def smooth(series: Series, jumps: Iterable[int] = ()) -> list[tuple[int, float]]
     return smoothed
 
 
-def x_ticks(frame: Frame) -> tuple[Tick, ...]:
-    """Round steps, at most MAX_TICKS of them, 0 included."""
+def x_ticks(frame: Frame, first: int = 0) -> tuple[Tick, ...]:
+    """Round steps, at most MAX_TICKS of them, 0 included; what stands there is counted from `first`."""
     sizes = (factor * 10**power for power in range(9) for factor in (1, 2, 5))
     size = next(s for s in sizes if frame.n_steps // s < MAX_TICKS)
-    return tuple(Tick(frame.x(step), str(step)) for step in range(0, frame.n_steps + 1, size))
+    return tuple(Tick(frame.x(step), str(step + first)) for step in range(0, frame.n_steps + 1, size))
 
 
 def spread_out(places: Sequence[float], frame: Frame) -> list[float]:

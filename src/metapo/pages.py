@@ -1,0 +1,25 @@
+"""Pages from templates: text files under a package's `templates/`; those that pages share are under metapo's own."""
+
+from typing import TYPE_CHECKING
+
+from metapo.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+def load_page(name: str, package: str = "metapo") -> "Template":
+    """The template `name` of a package, which may include metapo's own. What fills an .html page is escaped, what fills
+    any other stands as it is; a name without a value is an error. Raises MissingExtra."""
+    try:
+        from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+    except ImportError as e:
+        raise MissingExtra("eval", "writing a page") from e
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("metapo")]),
+        autoescape=name.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
