@@ -305,6 +305,23 @@ def test_columns_can_be_named() -> None:
     assert row["completion"].startswith("On 1+1")
 
 
+def test_a_task_makes_the_prompts() -> None:
+    Path("sums.py").write_text(
+        "from metapo.rollout import Prompt\n"
+        "from metapo.tasks.task import Columns, Task, text_in\n"
+        "def read(raw, columns):\n"
+        "    return Prompt(f'Add: {text_in(raw, columns.prompt)}', label=text_in(raw, columns.label))\n"
+        "TASK = Task('sums', read, columns=Columns('q', label='a'))\n"
+    )
+    with ChatServer(echoes) as server:
+        data = [{"q": "1+1", "a": "2"}]
+        assert generate("--url", server.url, "--task", "sums.py", prompts=data).exit_code == 0
+        [row] = rows()
+        assert (row["prompt"], row["label"]) == ("Add: 1+1", "2")
+        renamed = generate("--url", server.url, "--task", "sums.py", "--label-column", "b", prompts=data)
+    assert "p.jsonl, row 1: no column 'b'; it has 'q', 'a'" in renamed.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -11,7 +11,7 @@ from metapo.cli.common import FILE, SEED, NumberRange, counted
 from metapo.errors import ChatDown, ChatError, DataError, SettingsError
 
 if TYPE_CHECKING:
-    from metapo.evals.generation import Asked, Generations, Missed, Sampling
+    from metapo.evals.generation import Asked, Generations, Load, Missed, Sampling
     from metapo.judge.endpoint import Endpoint
 
 N_NAMED = 5
@@ -45,7 +45,8 @@ _OF_SERVERS = ("name", "api_key_env", "max_in_flight", "deadline")
     "--max-tokens", type=click.IntRange(min=1), default=400, show_default=True, help="A longer completion is cut."
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Draws completions, with a temperature above 0.")
-@click.option("--prompt-column", default="prompt", show_default=True, help="The column with the prompt.")
+@click.option("--task", help="A task that makes prompts of the rows: a shipped one, or your own .py file.")
+@click.option("--prompt-column", help="The column with the prompt (default: the task's, or prompt).")
 @click.option("--reference-column", help="The column to keep as reference (default: reference, where there is one).")
 @click.option("--label-column", help="The column to keep as label (default: label, where there is one).")
 @click.option("--split", default="train", show_default=True, help="The split of a dataset on the hub.")
@@ -57,7 +58,8 @@ def generate(
     temperature: float,
     max_tokens: int,
     seed: int,
-    prompt_column: str,
+    task: str | None,
+    prompt_column: str | None,
     reference_column: str | None,
     label_column: str | None,
     split: str,
@@ -78,8 +80,9 @@ def generate(
 
     endpoint = _endpoint(model, flags)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed if temperature else None)
-    columns = {"prompt": prompt_column, "reference": reference_column, "label": label_column, "id": None}
-    asked = load_asked(prompts, lambda source: _load(source, split, columns))[:limit]
+    columns = {"prompt": prompt_column, "reference": reference_column, "label": label_column}
+    load = _plain(split, columns) if task is None else _of_task(task, split, columns)
+    asked = load_asked(prompts, load)[:limit]
     with open_generations(out) as generations:
         generations.check(sampling)
         left = generations.waiting(asked)
@@ -115,20 +118,41 @@ def _endpoint(model: str | None, flags: Mapping[str, Any]) -> "Endpoint":
     return endpoint
 
 
-def _load(source: str, split: str, columns: Mapping[str, str | None]) -> list[dict[str, Any]]:
-    """The columns of a source by the names that `columns` gives them; those that it maps to nothing keep theirs, and
-    may be absent. Raises DataError."""
+def _plain(split: str, columns: Mapping[str, str | None]) -> "Load":
+    """Loads the columns of a source by the names that `columns` gives them; those that it maps to nothing keep theirs,
+    and may be absent."""
     from metapo.tasks.reading import read_source
 
-    rows = []
-    for number, raw in enumerate(read_source(source, split), 1):
-        if missing := next((name for name in columns.values() if name is not None and name not in raw), None):
-            raise DataError(
-                f"{source}, row {number}: no column {missing!r}; it has {', '.join(map(repr, raw)) or 'none'}. Name "
-                "the right one with --prompt-column, --reference-column or --label-column."
-            )
-        rows.append({new: raw[name or new] for new, name in columns.items() if (name or new) in raw})
-    return rows
+    names = {new: name or new for new, name in columns.items()} | {"id": "id"}
+    needed = [names["prompt"], *filter(None, columns.values())]
+
+    def load(source: str) -> list[dict[str, Any]]:
+        rows = []
+        for number, raw in enumerate(read_source(source, split), 1):
+            if missing := next((name for name in needed if name not in raw), None):
+                raise DataError(
+                    f"{source}, row {number}: no column {missing!r}; it has {', '.join(map(repr, raw)) or 'none'}. "
+                    "Name the right one with --prompt-column, --reference-column or --label-column."
+                )
+            rows.append({new: raw[name] for new, name in names.items() if name in raw})
+        return rows
+
+    return load
+
+
+def _of_task(name: str, split: str, columns: Mapping[str, str | None]) -> "Load":
+    """Loads a task's prompts with their references and labels."""
+    from metapo.settings import DataSettings
+    from metapo.tasks.loading import find_task, load_prompts
+
+    task = find_task(name)
+
+    def load(source: str) -> list[dict[str, Any]]:
+        data = DataSettings(train=source, **{f"{new}_column": column for new, column in columns.items()})
+        prompts = load_prompts(task, data, source, hub_split=split, labels=True)
+        return [{"prompt": p.content, "reference": p.reference, "label": p.label} for p in prompts]
+
+    return load
 
 
 async def _generate(

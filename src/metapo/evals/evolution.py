@@ -10,9 +10,7 @@ from statistics import fmean
 
 from metapo.errors import DataError
 from metapo.evals.agreement import Scoring, Word, drift
-from metapo.evals.means import mean_interval
-from metapo.evals.resampling import clusters, resample
-from metapo.intervals import Interval, percentiles
+from metapo.intervals import Interval, clusters, mean_interval, percentiles, redraw
 from metapo.rollout import Rollout
 from metapo.rubric import Revision
 
@@ -189,11 +187,5 @@ def _draws(prompts: Sequence[str]) -> list[list[int]]:
     """How many times each rollout is in each resample: those of one prompt are drawn together. Without resamples in
     which only one rollout is, and none at all with fewer than two prompts."""
     groups = clusters(range(len(prompts)), lambda i: prompts[i])
-    if len(groups) < 2:
-        return []
-    rng, draws = Random(SEED), []
-    for _ in range(RESAMPLES):
-        drawn = Counter(i for group in resample(groups, rng) for i in group)
-        if len(drawn) > 1:
-            draws.append([drawn[i] for i in range(len(prompts))])
-    return draws
+    counts = [Counter(i for group in drawn for i in group) for drawn in redraw(groups, RESAMPLES, SEED)]
+    return [[drawn[i] for i in range(len(prompts))] for drawn in counts if len(drawn) > 1]
