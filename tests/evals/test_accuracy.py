@@ -1,7 +1,8 @@
 import pytest
 
+from metapo.answers.verdict import verdict_in
 from metapo.errors import DataError
-from metapo.evals.accuracy import Mark, mark_answers, mark_verdicts, report_accuracy, verdict_in
+from metapo.evals.accuracy import Mark, mark_answers, mark_verdicts, report_accuracy
 
 
 @pytest.mark.parametrize(

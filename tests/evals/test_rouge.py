@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metapo.answers.rouge import KINDS
 from metapo.errors import DataError
-from metapo.evals.rouge import KINDS, rouge_rows
+from metapo.evals.rouge import rouge_rows
 from tests.helpers import ends
 
 words = st.lists(st.sampled_from(["the", "cat", "sat", "on", "Mat", "a", "dog's", "2"]), max_size=12).map(" ".join)

@@ -1,4 +1,4 @@
-"""Mathematical answers: found in a solution, and held against another."""
+"""Answers: found in a completion, and held against a reference or a label."""
 
 from metapo.answers.boxed import boxed_answer, holds_box
 from metapo.answers.equality import Comparer, Equality, Why, excess_of

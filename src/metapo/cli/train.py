@@ -51,9 +51,10 @@ def _train(path: Path | None, preset: Mapping[str, Any], folder: Path, *, resume
     from metapo.tasks.loading import find_task, load_prompts
 
     task, data = find_task(settings.task), settings.data
+    screen = task.screen(settings)
     prompts = load_prompts(task, data, data.train, hub_split=data.hub_split, labels=False)
     evaluated = load_prompts(task, data, data.eval, hub_split=data.hub_eval_split, labels=True) if data.eval else []
-    screen, observe = task.screen(settings), task.observer(evaluated)
+    observe = task.observer(evaluated)
     from metapo.engines.trl import train as train_with_trl
 
     train_with_trl(settings, folder, prompts, evaluated, resume=resume, screen=screen, observe=observe)

@@ -1,6 +1,5 @@
 """How many completions come to the right verdict or answer."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +7,11 @@ from enum import StrEnum
 from statistics import fmean
 
 from metapo.answers import Comparer, Why, boxed_answer
+from metapo.answers.verdict import LABELS, label_of, verdict_in
 from metapo.errors import DataError
 from metapo.evals.columns import Row, text
 from metapo.evals.gold import gold
 from metapo.intervals import Interval, mean_interval
-
-LABELS = ("RIGHT", "WRONG")
-_VERDICT = re.compile(r"<verdict>([^<>]*)</verdict>", re.IGNORECASE)
 
 
 class Mark(StrEnum):
@@ -59,15 +56,6 @@ class AccuracyReport:
         return {why: n for why, n in self.reasons.items() if why in (Why.TOO_LONG, Why.TOO_NESTED, Why.GAVE_UP)}
 
 
-def verdict_in(completion: str, labels: Sequence[str] = LABELS) -> str | None:
-    """The label in the last `<verdict>...</verdict>`, in any case; None where it holds anything but one label."""
-    found = _VERDICT.findall(completion)
-    if not found:
-        return None
-    said = found[-1].strip().casefold()
-    return next((label for label in labels if label.casefold() == said), None)
-
-
 def mark_verdicts(
     source: object, rows: Sequence[Row], column: str = "label", labels: Sequence[str] = LABELS
 ) -> list[Marked]:
@@ -76,7 +64,7 @@ def mark_verdicts(
     for number, row in enumerate(rows, 1):
         said = verdict_in(text(source, number, row, "completion", "response"), labels)
         given = text(source, number, row, column)
-        label = next((label for label in labels if label.casefold() == given.strip().casefold()), None)
+        label = label_of(given, labels)
         if label is None:
             raise DataError(
                 f"{source}, row {number}: {column!r} is {given[:80]!r}, none of {', '.join(labels)}. "

@@ -1,14 +1,14 @@
-"""ROUGE of summaries against references, by the library rouge-score."""
+"""ROUGE of a file of summaries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from metapo.errors import DataError, MissingExtra
+from metapo.answers.rouge import KINDS, rouge
+from metapo.errors import DataError
 from metapo.evals.columns import Row, text
 from metapo.intervals import Interval, mean_interval
 
-KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 PREDICTED = ("predicted", "completion", "response")
 MAX_CELLS = 25_000_000  # words of one text times words of the other: what the longest common subsequence takes
 
@@ -43,20 +43,14 @@ def rouge_rows(source: object, rows: Sequence[Row], *, stem: bool = False) -> Ro
                 f"{source}, row {number}: texts of {_n_words(predicted)} and {_n_words(reference)} words are too long: "
                 f"their product {cells} is above {MAX_CELLS}. Cut them or leave the row out."
             )
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ImportError as e:
-        raise MissingExtra("eval", "ROUGE") from e
-
-    scorer = RougeScorer(KINDS, use_stemmer=stem)
-    scores = [scorer.score(target=reference, prediction=predicted) for predicted, reference in pairs]
+    scores = rouge(pairs, stem=stem)
     groups = [reference for _, reference in pairs]  # several summaries of one text are no independent evidence
     means = {}
     for kind in KINDS:
-        f = [100 * s[kind].fmeasure for s in scores]
-        precision, recall = (100 * fmean(getattr(s[kind], part) for s in scores) for part in ("precision", "recall"))
+        f = [s[kind].f for s in scores]
+        precision, recall = fmean(s[kind].precision for s in scores), fmean(s[kind].recall for s in scores)
         means[kind] = RougeMean(fmean(f), mean_interval(f, groups), precision, recall)
-    return RougeReport(len(pairs), means, [{kind: 100 * s[kind].fmeasure for kind in KINDS} for s in scores])
+    return RougeReport(len(pairs), means, [{kind: s[kind].f for kind in KINDS} for s in scores])
 
 
 def _n_words(words: str) -> int:

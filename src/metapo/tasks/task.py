@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from metapo.errors import DataError
+from pydantic import ValidationError
+
+from metapo.errors import DataError, SettingsError
 from metapo.reward import Observe, Scored, Screen, screen_nothing
 from metapo.rollout import Prompt, Rollout, Split
+from metapo.rubric import Frozen, describe
 from metapo.settings import DataSettings, TrainSettings
 
 Raw = Mapping[str, Any]
@@ -14,6 +17,7 @@ Raw = Mapping[str, Any]
 Read = Callable[[Raw, "Columns"], Prompt]
 Measure = Callable[[Sequence[tuple[Rollout, str]]], Mapping[str, float]]
 """Evaluation rollouts with their prompts' labels, at least one -> the final metric and what belongs to it."""
+O = TypeVar("O", bound=Frozen)
 
 
 class LeftOut(Exception):
@@ -39,8 +43,24 @@ class Columns:
         )
 
 
+class NoOptions(Frozen):
+    """A task that lets nothing be chosen."""
+
+
+def read_options(kind: type[O], settings: TrainSettings) -> O:
+    """The task's options in the settings. Raises SettingsError with those that there are."""
+    try:
+        return kind.model_validate(settings.task_options)
+    except ValidationError as e:
+        there_are = ", ".join(f"{name} ({field.default})" for name, field in kind.model_fields.items()) or "none"
+        raise SettingsError(
+            f"task_options of {settings.task} are wrong:\n{describe(e)}\nIts options are: {there_are}"
+        ) from e
+
+
 def no_screen(settings: TrainSettings) -> Screen:
-    """The judge scores everything."""
+    """The judge scores everything, and nothing can be chosen. Raises SettingsError for any option."""
+    read_options(NoOptions, settings)
     return screen_nothing
 
 
@@ -51,7 +71,7 @@ class Task:
     `settings` are what its runs begin with, in the shape of a settings file: a preset and the user's file come over
     them. `read` makes a prompt of a row and raises LeftOut for a row to pass over, DataError for one that is wrong.
     `screen` scores completions without the judge, such as one that lacks its verdict: the least that the task gives,
-    which is no failure. `measure` is the final metric, on evaluation rollouts whose prompts have labels.
+    which is no failure; it reads the task's options. `measure` is the final metric, on evaluation rollouts whose prompts have labels.
     """
 
     name: str
@@ -62,9 +82,14 @@ class Task:
     measure: Measure | None = None
 
     def observer(self, prompts: Sequence[Prompt]) -> Observe:
-        """Measures the evaluation rollouts of `prompts`, by their labels. Raises DataError where equal prompts have
-        different labels."""
+        """Measures the evaluation rollouts of `prompts`, by their labels.
+
+        The metric is tried on an empty completion first, so that what it lacks is told before training, not after it.
+        Raises DataError where equal prompts have different labels, MissingExtra.
+        """
         labels = _labels(prompts)
+        for prompt, label in list(labels.items())[:1] if self.measure else ():
+            self.measure([(Rollout(prompt=prompt, completion="", split=Split.EVAL), label)])
 
         def observe(scored: Sequence[Scored]) -> Mapping[str, float]:
             evaluated = [s.rollout for s in scored if s.rollout.split is Split.EVAL]
@@ -83,6 +108,21 @@ def _labels(prompts: Sequence[Prompt]) -> dict[str, str]:
                 f"{prompt.text[:80]!r}. Leave one of its rows out."
             )
     return labels
+
+
+def build_prompt(content: str, raw: Raw, columns: Columns) -> Prompt:
+    """A prompt of this content, with reference, cluster and label from their columns where the task or the settings
+    name any. Raises LeftOut for one that is empty, DataError."""
+    reference = filled_in(raw, columns.reference) if columns.reference else None
+    label = filled_in(raw, columns.label) if columns.label else None
+    return Prompt(content, reference, cluster_in(raw, columns), label)
+
+
+def filled_in(raw: Raw, column: str) -> str:
+    """The text in a column. Raises LeftOut where it is empty, DataError where there is no such column, or no text."""
+    if column in raw and (raw[column] is None or not str(raw[column]).strip()):
+        raise LeftOut(f"no {column}")
+    return text_in(raw, column)
 
 
 def text_in(raw: Raw, column: str) -> str:
