@@ -57,7 +57,7 @@ def test_an_own_task_is_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("chess", "", "there is no task 'chess'. Shipped are generic"),
+        ("chess", "", "there is no task 'chess'. Shipped are essay, ethics, generic, summarization"),
         ("own.py", None, "there is no file own.py to hold a task"),
         ("own.py", "task = 1", "own.py must hold a metapo Task under the name TASK; got NoneType"),
         ("own.py", "TASK = 'own'", "own.py must hold a metapo Task under the name TASK; got str"),
@@ -128,7 +128,20 @@ def test_a_chat_prompt_is_known_by_its_text() -> None:
     assert TASK.observer([Prompt(chat, label="2")])([scored(Prompt(chat).text, "2")]) == {"accuracy": 1.0}
 
 
-def test_one_prompt_with_two_labels_is_refused() -> None:
+def test_a_prompt_with_several_labels_is_left_out_of_the_metric(caplog: pytest.LogCaptureFixture) -> None:
     TASK.observer([Prompt("1+1?", label="2")] * 2)
-    with pytest.raises(DataError, match=r"one prompt has two labels, '2' and '3': '1\+1\?'"):
-        TASK.observer([Prompt("1+1?", label="2"), Prompt("1+1?", label="3")])
+    assert not caplog.text
+    observe = TASK.observer([Prompt("1+1?", label="2"), Prompt("1+1?", label="3"), Prompt("2+2?", label="4")])
+    assert "1 of 2 prompts have several labels: the final metric leaves them out" in caplog.text
+    assert observe([scored("1+1?", "2"), scored("2+2?", "5")]) == {"accuracy": 0.0}
+    assert observe([scored("1+1?", "2")]) == {}
+
+
+def test_the_metric_is_tried_before_training() -> None:
+    def broken(answered: Sequence[tuple[Rollout, str]]) -> Mapping[str, float]:
+        raise DataError(f"{len(answered)} of {answered[0][1]}")
+
+    task = Task("broken", read, measure=broken)
+    with pytest.raises(DataError, match="1 of 2"):
+        task.observer([Prompt("1+1?", label="2"), Prompt("2+2?", label="4")])
+    task.observer([Prompt("1+1?")])

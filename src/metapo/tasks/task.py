@@ -1,5 +1,6 @@
 """What a task is: one value that says how its rows become prompts, what scores without the judge, what is measured."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ Read = Callable[[Raw, "Columns"], Prompt]
 Measure = Callable[[Sequence[tuple[Rollout, str]]], Mapping[str, float]]
 """Evaluation rollouts with their prompts' labels, at least one -> the final metric and what belongs to it."""
 O = TypeVar("O", bound=Frozen)
+log = logging.getLogger(__name__)
 
 
 class LeftOut(Exception):
@@ -82,10 +84,10 @@ class Task:
     measure: Measure | None = None
 
     def observer(self, prompts: Sequence[Prompt]) -> Observe:
-        """Measures the evaluation rollouts of `prompts`, by their labels.
+        """Measures the evaluation rollouts of `prompts`, by their labels; those of a prompt with several are left out.
 
         The metric is tried on an empty completion first, so that what it lacks is told before training, not after it.
-        Raises DataError where equal prompts have different labels, MissingExtra.
+        Raises MissingExtra.
         """
         labels = _labels(prompts)
         for prompt, label in list(labels.items())[:1] if self.measure else ():
@@ -100,14 +102,14 @@ class Task:
 
 
 def _labels(prompts: Sequence[Prompt]) -> dict[str, str]:
-    labels: dict[str, str] = {}
+    """The label of each prompt that has one. What has several can't be measured: the log says how many are left out."""
+    labels: dict[str, set[str]] = {}
     for prompt in prompts:
-        if prompt.label is not None and labels.setdefault(prompt.text, prompt.label) != prompt.label:
-            raise DataError(
-                f"one prompt has two labels, {labels[prompt.text][:80]!r} and {prompt.label[:80]!r}: "
-                f"{prompt.text[:80]!r}. Leave one of its rows out."
-            )
-    return labels
+        if prompt.label is not None:
+            labels.setdefault(prompt.text, set()).add(prompt.label)
+    if n_torn := sum(len(found) > 1 for found in labels.values()):
+        log.warning("%d of %d prompts have several labels: the final metric leaves them out", n_torn, len(labels))
+    return {prompt: label for prompt, (label, *others) in labels.items() if not others}
 
 
 def build_prompt(content: str, raw: Raw, columns: Columns) -> Prompt:

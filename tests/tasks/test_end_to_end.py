@@ -1,0 +1,133 @@
+"""The paper's presets from the command line to a trained policy, on rows of the true shape: a tiny model, and a judge
+and meta model on loopback that follow a script."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from metapo.cli import main
+from metapo.rollout import Split
+from metapo.store import Store
+from tests.servers import Answer, Ask, ChatServer, says, verdicts
+from tests.tasks.parts import write_rows, write_speaker
+
+SECRET = "MARMALADE"  # in every label that may hold any text
+LONG = "She had given her word and he had planned his week around it, " * 3
+SENTENCES = {
+    "essay": ("The bus left without her, and so she walked.", "An Essay on Buses"),
+    "summarization": ("The bill funds bridges.", "An act to fund bridges and roads."),
+    "ethics": (
+        f"{LONG}so it was unfair. <verdict>WRONG</verdict>",
+        f"{LONG}yet he knew. <verdict>RIGHT</verdict>",
+        "<verdict>RIGHT</verdict>",
+        "It depends.",
+    ),
+}
+
+
+def bill(i: int, split: str) -> dict[str, Any]:
+    return {"clean_text": f"SECTION 1. Bridge {i} is funded.", "clean_summary": f"Funds bridge {i}. {SECRET} {split}"}
+
+
+def anecdote(i: int, label: str) -> dict[str, Any]:
+    return {
+        "id": f"{i}",
+        "title": f"AITA for leaving early {i}?",
+        "text": "I promised to stay until ten and left at nine.",
+        "action": None if i == 0 else {"description": "leaving early", "pronormative_score": 1},
+        "label_scores": {"RIGHT": 3, "WRONG": 1},
+        "binarized_label": label,
+    }
+
+
+ROWS: dict[str, tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]] = {
+    "essay": ([{"prompt": f"A bus that never comes, {i}"} for i in range(4)], []),
+    "summarization": ([bill(i, "train") for i in range(4)], [bill(i, "eval") for i in range(4, 6)]),
+    "ethics": (
+        [anecdote(i, f"{SECRET} train") for i in range(5)],
+        [anecdote(i, "RIGHT" if i % 2 else "WRONG") for i in range(5, 7)],
+    ),
+}
+
+
+def judge_and_meta(ask: Ask) -> Answer:
+    """Gives every criterion its best level; as the meta model, a rubric of one criterion that is new each time."""
+    if "Stage: " not in ask.prompt:
+        return verdicts()(ask)
+    if "number of criteria" in ask.prompt:
+        return says("1")(ask)
+    item = f"<item>\n### Demand {ask.number}\n- **0**: nothing of it (Example: no)\n- **3**: all of it\n</item>"
+    return says(item if "criterion 1 of 1" in ask.prompt else "The score is inflated.")(ask)
+
+
+def train(task: str, folder: Path, reader: Path, url: str) -> Path:
+    """The paper's preset for three steps, with a meta step after the first and the second."""
+    train_rows, eval_rows = ROWS[task]
+    settings: dict[str, Any] = {
+        "judge": {"url": url, "model": "scripted", "deadline_s": 20},
+        "data": {"train": str(write_rows(folder / "train.jsonl", *train_rows))},
+        "policy": {"model": str(write_speaker(folder / "model", reader, SENTENCES[task])), "lora": {"rank": 2}},
+        "meta": {"every": 1, "samples": 2},
+        "engine": {"steps": 3, "batch_size": 8, "micro_batch_size": 8, "num_generations": 4, "device": "cpu"},
+    }
+    settings["engine"]["max_completion_tokens"] = 1
+    if eval_rows:
+        settings["data"]["eval"] = str(write_rows(folder / "eval.jsonl", *eval_rows))
+    (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
+    arguments = ["train", str(folder / "settings.yaml"), "--preset", f"paper/{task}", "--out", str(folder / "run")]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return folder / "run"
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_a_paper_preset_trains_evolves_and_measures(task: str, tmp_path: Path, tiny_model: Path) -> None:
+    with ChatServer(judge_and_meta) as server:
+        run = train(task, tmp_path, tiny_model, server.url)
+    store = Store(run / "store.db")
+    rollouts = [record.rollout for record in store.rollouts(split=Split.TRAIN)]
+    assert {r.completion for r in rollouts} == {*SENTENCES[task]}
+    assert [m.decision for m in store.meta_steps()] == ["adopted", "adopted"]
+    assert len({r.rubric.digest for _, r in store.lineage()}) == 3
+    assert store.verify() == 3
+    asked = [message["content"] for ask in server.asks for message in ask.body["messages"]]
+    assert asked
+    held = b"".join(path.read_bytes() for path in run.rglob("*") if path.is_file())
+    assert SECRET.encode() not in held, "no label reaches the store, a checkpoint or any other file of the run"
+    assert not [text for text in asked if SECRET in text], "nor judge and meta model"
+    measured = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    check = {"ethics": check_ethics, "summarization": check_summaries}.get(task)
+    if check:
+        check([row for row in measured if row["kind"] == "eval"][-1], store, asked)
+    store.close()
+
+
+def check_ethics(row: Mapping[str, float], store: Store, asked: Sequence[str]) -> None:
+    evaluated = store.rollouts(split=Split.EVAL)
+    records = [*store.rollouts(), *evaluated]
+    for record in records:
+        has_verdict = record.rollout.completion.startswith(LONG)
+        assert bool(record.screened) is not has_verdict
+        assert has_verdict or (record.value, record.normalized) == (-10, 0)
+    assert not [text for text in asked if "It depends.\n~" in text], "the judge is not asked about them"
+    assert not [r for r in records if "early 0?" in r.rollout.prompt], "a row without an action is left out"
+    labels = ["RIGHT" if "early 5?" in r.rollout.prompt else "WRONG" for r in evaluated]
+    right = [f"<verdict>{label}" in r.rollout.completion for r, label in zip(evaluated, labels, strict=True)]
+    assert row["accuracy"] == pytest.approx(sum(right) / len(right))
+    assert row["accuracy/RIGHT"] + row["accuracy/WRONG"] == pytest.approx(2 * row["accuracy"]), "as many of each label"
+    silent = sum(r.rollout.completion == "It depends." for r in evaluated)
+    assert row["no_verdict"] == pytest.approx(silent / len(evaluated))
+
+
+def check_summaries(row: Mapping[str, float], store: Store, asked: Sequence[str]) -> None:
+    evaluated = [r.rollout.completion for r in store.rollouts(split=Split.EVAL)]
+    # against "Funds bridge 4. MARMALADE eval" of five words: funds is in one sentence, none in the other
+    short = sum(completion == "The bill funds bridges." for completion in evaluated)
+    assert row["rouge1"] == pytest.approx(100 * (2 / 9) * short / len(evaluated))
+    assert row["rouge2"] == 0
+    assert row["rougeL"] == row["rougeLsum"] == pytest.approx(row["rouge1"])
