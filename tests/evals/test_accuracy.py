@@ -3,7 +3,6 @@ import pytest
 from metapo.errors import DataError
 from metapo.evals.accuracy import Mark, mark_answers, mark_verdicts, report_accuracy
 
-
 ROWS = [
     {"completion": "<verdict>RIGHT</verdict>", "label": "RIGHT"},
     {"completion": "<verdict>WRONG</verdict>", "label": "right"},

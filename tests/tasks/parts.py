@@ -36,8 +36,10 @@ def settings_with(task: str, **options: object) -> TrainSettings:
 
 
 def write_speaker(folder: Path, reader: Path, sentences: Sequence[str]) -> Path:
-    """A random model of a few thousand parameters that reads bytes, with the tokenizer of `reader`, and answers with one
-    of the sentences, each of which is a token: so the first token is a whole completion."""
+    """A tiny random model that reads bytes, with the tokenizer of `reader`, and answers with one of the sentences.
+
+    Each of them is a token, so that the first token is a whole completion.
+    """
     import torch
     from tokenizers import AddedToken
     from transformers import AutoTokenizer, PhiConfig, PhiForCausalLM

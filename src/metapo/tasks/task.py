@@ -18,7 +18,7 @@ Raw = Mapping[str, Any]
 Read = Callable[[Raw, "Columns"], Prompt]
 Measure = Callable[[Sequence[tuple[Rollout, str]]], Mapping[str, float]]
 """Evaluation rollouts with their prompts' labels, at least one -> the final metric and what belongs to it."""
-O = TypeVar("O", bound=Frozen)
+Options = TypeVar("Options", bound=Frozen)
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +49,7 @@ class NoOptions(Frozen):
     """A task that lets nothing be chosen."""
 
 
-def read_options(kind: type[O], settings: TrainSettings) -> O:
+def read_options(kind: type[Options], settings: TrainSettings) -> Options:
     """The task's options in the settings. Raises SettingsError with those that there are."""
     try:
         return kind.model_validate(settings.task_options)
@@ -73,7 +73,8 @@ class Task:
     `settings` are what its runs begin with, in the shape of a settings file: a preset and the user's file come over
     them. `read` makes a prompt of a row and raises LeftOut for a row to pass over, DataError for one that is wrong.
     `screen` scores completions without the judge, such as one that lacks its verdict: the least that the task gives,
-    which is no failure; it reads the task's options. `measure` is the final metric, on evaluation rollouts whose prompts have labels.
+    which is no failure; it reads the task's options. `measure` is the final metric, on evaluation rollouts whose
+    prompts have labels.
     """
 
     name: str
@@ -90,7 +91,8 @@ class Task:
         Raises MissingExtra.
         """
         labels = _labels(prompts)
-        for prompt, label in list(labels.items())[:1] if self.measure else ():
+        if self.measure and labels:
+            prompt, label = next(iter(labels.items()))
             self.measure([(Rollout(prompt=prompt, completion="", split=Split.EVAL), label)])
 
         def observe(scored: Sequence[Scored]) -> Mapping[str, float]:
