@@ -1,5 +1,5 @@
-"""The paper's presets from the command line to a trained policy, on rows of the true shape: a tiny model, and a judge
-and meta model on loopback that follow a script."""
+"""The presets from the command line to a trained policy, on rows of the true shape: a tiny model, and a judge and meta
+model on loopback that follow a script."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -65,21 +65,22 @@ def judge_and_meta(ask: Ask) -> Answer:
     return says(item if "criterion 1 of 1" in ask.prompt else "The score is inflated.")(ask)
 
 
-def train(task: str, folder: Path, reader: Path, url: str) -> Path:
-    """The paper's preset for three steps, with a meta step after the first and the second."""
+def train(preset: str, folder: Path, reader: Path, url: str) -> Path:
+    """A preset for three steps, with meta steps every step."""
+    task = preset.split("/")[1]
     train_rows, eval_rows = ROWS[task]
     settings: dict[str, Any] = {
         "judge": {"url": url, "model": "scripted", "deadline_s": 20},
         "data": {"train": str(write_rows(folder / "train.jsonl", *train_rows))},
         "policy": {"model": str(write_speaker(folder / "model", reader, SENTENCES[task])), "lora": {"rank": 2}},
-        "meta": {"every": 1, "samples": 2},
+        "meta": {"every": 1, "samples": 2, "staleness": 0},
         "engine": {"steps": 3, "batch_size": 8, "micro_batch_size": 8, "num_generations": 4, "device": "cpu"},
     }
     settings["engine"]["max_completion_tokens"] = 1
     if eval_rows:
         settings["data"]["eval"] = str(write_rows(folder / "eval.jsonl", *eval_rows))
     (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
-    arguments = ["train", str(folder / "settings.yaml"), "--preset", f"paper/{task}", "--out", str(folder / "run")]
+    arguments = ["train", str(folder / "settings.yaml"), "--preset", preset, "--out", str(folder / "run")]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return folder / "run"
@@ -88,7 +89,7 @@ def train(task: str, folder: Path, reader: Path, url: str) -> Path:
 @pytest.mark.parametrize("task", ROWS)
 def test_a_paper_preset_trains_evolves_and_measures(task: str, tmp_path: Path, tiny_model: Path) -> None:
     with ChatServer(judge_and_meta) as server:
-        run = train(task, tmp_path, tiny_model, server.url)
+        run = train(f"paper/{task}", tmp_path, tiny_model, server.url)
     store = Store(run / "store.db")
     rollouts = [record.rollout for record in store.rollouts(split=Split.TRAIN)]
     assert {r.completion for r in rollouts} == {*SENTENCES[task]}
@@ -104,6 +105,20 @@ def test_a_paper_preset_trains_evolves_and_measures(task: str, tmp_path: Path, t
     check = {"ethics": check_ethics, "summarization": check_summaries}.get(task)
     if check:
         check([row for row in measured if row["kind"] == "eval"][-1], store, asked)
+    store.close()
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_a_gpu_preset_trains_and_keeps_its_rubric_without_proof(task: str, tmp_path: Path, tiny_model: Path) -> None:
+    with ChatServer(judge_and_meta) as server:
+        run = train(f"gpu/{task}", tmp_path, tiny_model, server.url)
+    store = Store(run / "store.db")
+    assert {m.decision for m in store.meta_steps()} == {"rejected"}
+    assert all(0 <= r.value <= 1 for r in store.rollouts() if r.value is not None)
+    assert len(store.rollouts()) == 24
+    assert len(store.lineage()) == 1
+    assert store.verify()
+    assert (run / "policy" / "adapter_config.json").exists()
     store.close()
 
 
