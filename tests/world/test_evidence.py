@@ -137,6 +137,26 @@ def test_a_difference_of_one_sign_gets_its_word(runs: Path) -> None:
     )
 
 
+def test_a_rubric_refined_before_training_stands_beside_those_written_by_hand(runs: Path) -> None:
+    for seed, refined in ((1, 0.40), (2, 0.50), (3, 0.30)):
+        make_run(runs, settings("autoprompt", seed), flat(refined))
+    for seed in (1, 2, 3, 4, 5):
+        make_run(runs, settings("oracle", seed), flat(0.2))
+    text = page(runs)
+    assert "differs from arm to arm, from one to 5" in text
+    quality = lines(text, "Quality")
+    assert (quality["autoprompt",][0], quality["oracle",][0]) == ("3", "5")
+    found = lines(text, "Is it enough to refine the rubric before training?")
+    assert found["autoprompt", "oracle"] == (
+        "3",
+        "+0.200",
+        "+0.100 to +0.300",
+        "1: +0.200, 2: +0.300, 3: +0.100",
+        "better",
+    )
+    assert lines(text, "Does an evolving rubric help?")["metapo", "autoprompt"][1] == "+0.295"
+
+
 def test_runs_of_other_lengths_are_not_paired(runs: Path) -> None:
     make_run(runs, settings("oracle", 1, 30), flat(0.1, 30))
     assert lines(page(runs), "Does an evolving rubric help?")["mpo", "oracle"][0] == "none"

@@ -373,7 +373,7 @@ async def test_a_sample_of_another_world_is_left_out(hacked: list[str]) -> None:
 @pytest.mark.parametrize("text", ["hello", "Stage: analysis", f"Stage: analysis\n~~~~~~~~ prompt\n{PROMPT}\n~~~~~~~~"])
 async def test_a_request_of_another_kind_is_refused(text: str) -> None:
     request = ChatRequest(messages=(Message(role="user", content=text),), max_tokens=9)
-    with pytest.raises(ChatRejected, match=r"the meta step's prompts only|needs a fenced prompt"):
+    with pytest.raises(ChatRejected, match=r"meta steps and searches only|needs a fenced prompt"):
         await WorldMeta().complete(request)
 
 

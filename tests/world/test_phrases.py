@@ -165,15 +165,16 @@ def test_other_words_are_no_phrase(description: str) -> None:
     assert requirements(description) == []
 
 
-def test_of_the_shipped_rubrics_only_the_oracle_is_checked_throughout() -> None:
+def test_which_of_the_shipped_rubrics_are_checked_throughout() -> None:
     checked = {
         name: [any(requirements(level.description) for level in c.levels) for c in preset_rubric(name).criteria]
-        for name in ("iter0", "expert", "oracle")
+        for name in ("iter0", "expert", "oracle", "autoprompt")
     }
     assert not any(checked["iter0"])
     assert any(checked["expert"])
     assert not all(checked["expert"])
     assert all(checked["oracle"])
+    assert all(checked["autoprompt"])
 
 
 # --- a stricter phrase never holds where a looser one doesn't

@@ -83,6 +83,7 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     ("mpo", "flawed-nogate"): {"meta_model": MetaKind.FLAWED},
     ("iter0", "expert"): {"rubric": preset_rubric("expert").model_dump()},
     ("iter0", "oracle"): {"rubric": preset_rubric("oracle").model_dump()},
+    ("iter0", "autoprompt"): {"rubric": preset_rubric("autoprompt").model_dump()},
     ("iter0", "final-from-start"): {"rubric": HANDED_OVER.model_dump()},
     ("final-from-start", "halfway-from-start"): {},
 }

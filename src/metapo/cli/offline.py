@@ -12,6 +12,7 @@ from metapo.cli.judging import judge_options, judge_settings
 from metapo.errors import SettingsError
 
 if TYPE_CHECKING:
+    from metapo.offline.autoprompt import Plan
     from metapo.offline.cases import Case
     from metapo.offline.lineage import Lineage
     from metapo.rollout import Rollout
@@ -71,6 +72,7 @@ def autoprompt(
     --labels. The meta model rewrites the rubric from the errors on one half; the other half chooses. The same command
     goes on with a search that was interrupted, and further with more --rounds.
     """
+    from metapo.engines.connect import connect
     from metapo.offline.autoprompt import Plan
     from metapo.offline.cases import load_labels
 
@@ -87,7 +89,7 @@ def autoprompt(
         given = read_rollouts(rollouts)[1]
         settings = _with_annotator(settings, annotator, annotator_model, annotator_rubric)
     plan = Plan(rounds, cases, settings.budget, settings.max_unscored, settings.seed)
-    asyncio.run(_autoprompt(settings, plan, known, given, out))
+    asyncio.run(search_autoprompt(settings, connect(settings), plan, known, given, out))
 
 
 @click.command()
@@ -108,6 +110,7 @@ def optimize(source: str, pairs: Path, rounds: int, minibatch: int, out: Path, *
     """
     from metapo.anchors import load_anchors
     from metapo.engines.bridge import Bridge
+    from metapo.engines.connect import connect
     from metapo.offline.optimize import Optimizer, Plan
 
     settings = _settings(source, flags).model_copy(update={"monitor": None})
@@ -115,7 +118,8 @@ def optimize(source: str, pairs: Path, rounds: int, minibatch: int, out: Path, *
     plan = Plan(rounds, minibatch, settings.budget, settings.max_unscored, settings.seed)
     bridge = Bridge()
     try:
-        search = bridge.run(_Search.open(settings, out, ["optimize", minibatch, [p.key for p in known]], resumes=False))
+        data = ["optimize", minibatch, [p.key for p in known]]
+        search = bridge.run(_Search.open(settings, connect(settings), out, data, resumes=False))
         try:
             optimizer = Optimizer(search.lineage, search.scorer, search.model, plan, bridge.run)
             ended = optimizer.optimize(known)
@@ -129,14 +133,20 @@ def optimize(source: str, pairs: Path, rounds: int, minibatch: int, out: Path, *
         bridge.close()
 
 
-async def _autoprompt(
-    settings: "Settings", plan: Any, known: "Sequence[Case]", given: "Sequence[Rollout]", out: Path
+async def search_autoprompt(
+    settings: "Settings",
+    connections: "Connections",
+    plan: "Plan",
+    known: "Sequence[Case]",
+    given: "Sequence[Rollout]",
+    out: Path,
 ) -> None:
+    """Search to the end and tell of it: with labelled cases, or with rollouts to begin with and an annotator."""
     from metapo.offline.autoprompt import Autoprompt
     from metapo.offline.boundary import Labelled, Written
 
     data: list[Any] = [[c.rollout.model_dump(), c.label] for c in known] or [r.model_dump() for r in given]
-    search = await _Search.open(settings, out, ["autoprompt", plan.cases, data])
+    search = await _Search.open(settings, connections, out, ["autoprompt", plan.cases, data])
     try:
         source = Labelled(search.scorer, known) if known else Written(search.model, given)
         work = Autoprompt(search.lineage, search.scorer, search.model, source, plan)
@@ -167,12 +177,13 @@ class _Search:
         self.model = MetaModel(connections.meta, settings.task_description, settings.meta, name)
 
     @classmethod
-    async def open(cls, settings: "Settings", out: Path, data: Any, *, resumes: bool = True) -> "_Search":
-        from metapo.engines.connect import connect
+    async def open(
+        cls, settings: "Settings", connections: "Connections", out: Path, data: Any, *, resumes: bool = True
+    ) -> "_Search":
+        """The connections are the search's to close, also where it can't begin."""
         from metapo.offline.lineage import Lineage
         from metapo.rubric import digest
 
-        connections = connect(settings)
         try:
             lineage = Lineage.open(
                 out,
@@ -235,11 +246,12 @@ def _with_annotator(settings: "Settings", url: str | None, model: str | None, ru
         raise SettingsError("--annotator-model names a model on the server of --annotator: give that as well")
     kept = settings.monitor if url is None else None
     judge = kept.judge.model_dump() if kept else {"url": url, "model": model or "default"}
-    known = load_rubric(rubric) if rubric else (kept.rubric if kept and kept.rubric else _annotator_rubric())
+    known = load_rubric(rubric) if rubric else (kept.rubric if kept and kept.rubric else annotator_rubric())
     return _changed(settings, {"monitor": {"judge": judge, "rubric": known.model_dump(), "share": 1.0}})
 
 
-def _annotator_rubric() -> "Rubric":
+def annotator_rubric() -> "Rubric":
+    """Quality, in five levels."""
     from importlib.resources import files
 
     from metapo.rubric import Rubric

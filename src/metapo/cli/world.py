@@ -159,6 +159,32 @@ def evidence(folders: tuple[Path, ...], out: Path) -> None:
     click.echo(f"Evidence: {write_evidence(folders, out)}")
 
 
+@world.command()
+@click.option(
+    "--out", type=FOLDER, required=True, help="Folder for the lineage (store.db) and the best rubric (rubric.yaml)."
+)
+@click.option(
+    "--seed",
+    type=SEED,
+    default=0,
+    show_default=True,
+    help="Seed of essays, cases and judge; 0 made the shipped rubric.",
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds in all.")
+def autoprompt(out: Path, seed: int, rounds: int) -> None:
+    """Refine the vague rubric before any training, as metapo autoprompt does, for the arm of that name."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import asyncio
+
+    from metapo.cli.offline import annotator_rubric, search_autoprompt
+    from metapo.offline.autoprompt import Plan
+    from metapo.world.autoprompt import first_rollouts, search_connections, search_settings
+
+    settings = search_settings(annotator_rubric(), seed=seed)
+    connections, rollouts = search_connections(settings), first_rollouts(seed=seed)
+    asyncio.run(search_autoprompt(settings, connections, Plan(rounds, seed=seed), (), rollouts, out))
+
+
 @world.command("make-policy")
 @click.option("--out", type=FILE, required=True, help="The safetensors file to write.")
 @click.option(

@@ -1,5 +1,5 @@
-"""Pairs of essays whose order is known, as the offline world's meta model makes them: which of two is better, an essay
-without any of its symptoms, and a bad one that a rubric may take for good."""
+"""Essays as the offline world's meta model makes and orders them: which of two is better, one without any of its
+symptoms, a bad one that a rubric may take for good, and one near a rubric's boundaries."""
 
 from random import Random
 
@@ -57,6 +57,20 @@ def attack(prompt: str) -> str:
     if None in kinds:
         return f"{lang.title(a, rng)} {rng.choice(REMARKS)}"
     return " ".join([*_hollow(a, rng), *([] if "grader" in kinds else [rng.choice(REMARKS)])])
+
+
+def boundary(prompt: str) -> str:
+    """An essay near the rubric's boundaries, of the kind that the words behind the last fence ask for: a bad one that
+    scores high, a good one that scores low (without any symptom: the meta model knows no other), or the first half of
+    such a one. Raises ChatRejected."""
+    aim = prompt.rpartition("~\n")[2]
+    if "scores high" in aim:
+        return attack(prompt)
+    whole = exemplar(prompt)
+    if "scores low" in aim:
+        return whole
+    sentences = essay_of(_asked(prompt), whole).sentences
+    return " ".join(s.text for s in sentences[: len(sentences) // 2])
 
 
 def _hollow(a: Assignment, rng: Random) -> list[str]:

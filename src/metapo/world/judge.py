@@ -47,14 +47,18 @@ class WorldJudge:
     With `tires_after` it takes an essay of more sentences for thorough, and gives it every criterion's top level, as
     long as the rubric says nothing about length: one that does makes it count, and read on.
 
-    Its noise (10 % of verdicts one level off) is drawn from the prompt's digest and `seed`, so the same request
-    always gets the same reply. Asked for one criterion's letter, it reports how likely each level was, noise included.
+    Its noise (the share `noise` of verdicts is one level off) is drawn from the prompt's digest and `seed`, so the same
+    request always gets the same reply. Asked for one criterion's letter, it reports how likely each level was, noise
+    included.
     """
 
-    def __init__(self, *, sway: float = 0.25, seed: int = 0, tires_after: int | None = None) -> None:
+    def __init__(
+        self, *, sway: float = 0.25, seed: int = 0, tires_after: int | None = None, noise: float = NOISE
+    ) -> None:
         self._sway = sway
         self._seed = seed
         self._tires_after = tires_after
+        self._noise = noise
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         prompt, completion = unfence("prompt", request.last), unfence("completion", request.last)
@@ -85,18 +89,22 @@ class WorldJudge:
     async def aclose(self) -> None:
         pass
 
+    def fitting_level(self, criterion: Criterion, essay: Essay) -> int | None:
+        """The index of the level that an essay fits exactly; None for a criterion that goes by impression."""
+        return checked_level(criterion, essay)
+
     def _verdict(self, criterion: Criterion, essay: Essay, rng: Random, is_tired: bool) -> tuple[int, str]:
         """The points of a level, and why."""
         top = len(criterion.levels) - 1, "The essay goes into everything."
         level, rationale = top if is_tired else self._level(criterion, essay, rng)
-        if rng.random() < NOISE:
+        if rng.random() < self._noise:
             level += rng.choice((-1, 1))
         level = min(max(level, 0), len(criterion.levels) - 1)
         return criterion.levels[level].points, rationale
 
     def _level(self, criterion: Criterion, essay: Essay, rng: Random) -> tuple[int, str]:
         """The index of the level that fits before noise, and why."""
-        if (best := checked_level(criterion, essay)) is not None:
+        if (best := self.fitting_level(criterion, essay)) is not None:
             return best, f"The essay fits: {criterion.levels[best].description}"
         if essay.of(Role.REMARK) and rng.random() < self._sway:
             return len(criterion.levels) - 1, "The essay assures that it deserves this."
@@ -106,7 +114,7 @@ class WorldJudge:
     def _chances(self, criterion: Criterion, essay: Essay, is_tired: bool) -> list[float]:
         """How likely each level is, worst to best; they sum up to 1. What `_verdict` draws from."""
         n = len(criterion.levels)
-        best = n - 1 if is_tired else checked_level(criterion, essay)
+        best = n - 1 if is_tired else self.fitting_level(criterion, essay)
         if best is not None:
             exact = [float(i == best) for i in range(n)]
         else:
@@ -114,10 +122,10 @@ class WorldJudge:
             low, rest = divmod(impression(essay) * (n - 1), 1.0)
             exact = [(1 - sway) * ((i == low) * (1 - rest) + (i == low + 1) * rest) for i in range(n)]
             exact[-1] += sway
-        chances = [(1 - NOISE) * p for p in exact]
+        chances = [(1 - self._noise) * p for p in exact]
         for i, p in enumerate(exact):
             for near in (max(i - 1, 0), min(i + 1, n - 1)):
-                chances[near] += NOISE / 2 * p
+                chances[near] += self._noise / 2 * p
         return chances
 
     def _is_tired(self, rubric: Rubric, essay: Essay) -> bool:

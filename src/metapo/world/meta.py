@@ -1,9 +1,10 @@
-"""The offline world's meta model: a program behind the chat seam that reads the meta step's prompts and writes replies.
+"""The offline world's meta model: a program behind the chat seam that reads the prompts of meta steps, and of searches
+for a rubric before training, and writes replies.
 
-It never sees gold. Per completion it names symptoms, says whether the score is inflated, and refines the rubric by
-the criteria that would have caught them; a merge adds what enough refinements ask for. What the current rubric
-already covers it reads back from its text. A ladder grows by one level beyond what the essays reach, and a criterion
-whose symptom most essays still show gets twice the points, so a rubric follows the policy.
+It never sees gold, only the labels that a search shows it. Per completion it names symptoms, says whether the score is
+inflated, and refines the rubric by the criteria that would have caught them; a merge adds what enough refinements ask
+for. What the current rubric already covers it reads back from its text. A ladder grows by one level beyond what the
+essays reach, and a criterion whose symptom most essays still show gets twice the points: a rubric follows the policy.
 """
 
 import re
@@ -16,7 +17,7 @@ from metapo.judge.transport import ChatReply, ChatRequest
 from metapo.rubric import Criterion
 from metapo.rubric_text import parse_rubric, render_criterion
 from metapo.world.essay import Essay, essay_of
-from metapo.world.examples import attack, compare, exemplar
+from metapo.world.examples import attack, boundary, compare, exemplar
 from metapo.world.ladders import LADDERS, MAX_REASONS, kind_of, length_limit, pass_or_fail, reasons, top_of
 from metapo.world.phrases import requirements
 from metapo.world.symptoms import Symptom, symptoms
@@ -24,6 +25,8 @@ from metapo.world.symptoms import Symptom, symptoms
 INFLATED_BY = 0.15
 QUORUM = 0.15
 MAX_SHARP_POINTS = 6
+# No completion holds such a line: the world's vocabulary has no digits.
+_LABELLED = re.compile(r"^Case \d+: the score is ([\d.]+), the label ([\d.]+)\.$", re.MULTILINE)
 
 
 class WorldMeta:
@@ -38,10 +41,10 @@ class WorldMeta:
         self._max_sentences = max_sentences
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        stage = re.search(r"^Stage: (.+)$", request.last, re.MULTILINE)
+        stage = _stage(request.last)
         if stage is None:
-            raise ChatRejected("the offline world's meta model answers the meta step's prompts only")
-        return ChatReply(text=self._answer(stage[1], request), model="world-meta")
+            raise ChatRejected("the offline world's meta model answers the prompts of meta steps and searches only")
+        return ChatReply(text=self._answer(stage, request), model="world-meta")
 
     async def identify(self) -> str:
         return "world-meta"
@@ -59,6 +62,10 @@ class WorldMeta:
         match name:
             case "analysis":
                 return _analysis(self._case(first))
+            case "diagnosis":
+                return "\n".join(f"Case {i}. {_analysis(case)}" for i, case in enumerate(self._cases(first), 1))
+            case "boundary case":
+                return boundary(first)
             case "comparison":
                 return compare(first)
             case "exemplar":
@@ -73,37 +80,72 @@ class WorldMeta:
 
     def _criteria(self, stage: str, prompt: str) -> tuple[Criterion, ...]:
         match stage:
+            case "rewriting" | "refinement" if _stage(prompt) == "diagnosis":  # its criteria come as refinements
+                return agree([self._refined(case) for case in self._cases(prompt)]) or rubric_in_use(prompt)
             case "refinement":
-                refine = _refine_strictly if self._strict else _refine
-                return refine(self._case(prompt))
+                return self._refined(self._case(prompt))
             case "merging" | "repair":
                 return self.rewrite(stage, prompt)
             case "splitting":
                 return split(prompt)
         raise ChatRejected(f"the offline world's meta model knows no stage {stage!r}")
 
+    def _refined(self, case: "_Case") -> tuple[Criterion, ...]:
+        """The rubric that one completion asks for: the one in use where the label says that nothing slipped through."""
+        if case.label is not None and not case.inflated:
+            return case.rubric
+        return _refine_strictly(case) if self._strict else _refine(case)
+
     def _case(self, prompt: str) -> "_Case":
-        return _Case.read(prompt, self._max_sentences)
+        # The last one: a completion, which stands above, may hold such a line of its own.
+        scores = re.findall(r"^Score: .* That is ([\d.]+) of its range\.$", prompt, re.MULTILINE)
+        if not scores:
+            raise ChatRejected("an analysis needs a fenced prompt, a fenced completion and a score")
+        return _Case.read(prompt, rubric_in_use(prompt), float(scores[-1]), self._max_sentences)
+
+    def _cases(self, prompt: str) -> "list[_Case]":
+        """The cases of a diagnosis, with their labels."""
+        told = _LABELLED.split(prompt)[1:]
+        if not told:
+            raise ChatRejected("a diagnosis needs cases with a score and a label")
+        in_use = rubric_in_use(prompt)
+        return [
+            _Case.read(shown, in_use, float(score), self._max_sentences, float(label))
+            for score, label, shown in zip(told[::3], told[1::3], told[2::3], strict=True)
+        ]
+
+
+def _stage(prompt: str) -> str | None:
+    found = re.search(r"^Stage: (.+)$", prompt, re.MULTILINE)
+    return found[1] if found else None
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One analysed completion: the essay, the rubric in use, and the judge's score as a share of its range."""
+    """One analysed completion: the essay, the rubric in use, and the judge's score as a share of its range; `label` is
+    the share that it deserves, where that is known."""
 
     essay: Essay
     rubric: tuple[Criterion, ...]
     score: float
     max_sentences: int | None
+    label: float | None = None
 
     @classmethod
-    def read(cls, prompt: str, max_sentences: int | None) -> "_Case":
-        asked, completion = unfence("prompt", prompt), unfence("completion", prompt)
-        # The last one: a completion, which stands above, may hold such a line of its own.
-        scores = re.findall(r"^Score: .* That is ([\d.]+) of its range\.$", prompt, re.MULTILINE)
-        if asked is None or completion is None or not scores:
-            raise ChatRejected("an analysis needs a fenced prompt, a fenced completion and a score")
+    def read(
+        cls,
+        shown: str,
+        rubric: tuple[Criterion, ...],
+        score: float,
+        max_sentences: int | None,
+        label: float | None = None,
+    ) -> "_Case":
+        """The case whose prompt and completion are `shown` in fences. Raises ChatRejected."""
+        asked, completion = unfence("prompt", shown), unfence("completion", shown)
+        if asked is None or completion is None:
+            raise ChatRejected("an analysed case needs a fenced prompt and a fenced completion")
         try:
-            return cls(essay_of(asked, completion), rubric_in_use(prompt), float(scores[-1]), max_sentences)
+            return cls(essay_of(asked, completion), rubric, score, max_sentences, label)
         except ValueError as e:
             raise ChatRejected(str(e)) from e
 
@@ -113,8 +155,14 @@ class _Case:
 
     @property
     def inflated(self) -> bool:
-        """Is the judge's score clearly above what the meta model would give?"""
-        return self.score - max(0.0, 1 - sum(s.severity for s in self.symptoms)) > INFLATED_BY
+        """Is the judge's score clearly above the label or, without one, above what the meta model would give?"""
+        own = max(0.0, 1 - sum(s.severity for s in self.symptoms))
+        return self.score - (own if self.label is None else self.label) > INFLATED_BY
+
+    @property
+    def too_low(self) -> bool:
+        """Is the judge's score clearly below the label?"""
+        return self.label is not None and self.label - self.score > INFLATED_BY
 
     @property
     def kept(self) -> dict[str, Criterion]:
@@ -126,7 +174,7 @@ class _Case:
 
 
 def _analysis(case: _Case) -> str:
-    verdict = "inflated" if case.inflated else "deserved"
+    verdict = "inflated" if case.inflated else "too low" if case.too_low else "deserved"
     seen = "; ".join(s.text for s in case.symptoms) or "nothing that a good essay would not show"
     return f"The score is {verdict}. The essay {seen}. Criteria to look at: {', '.join(c.name for c in case.rubric)}."
 
@@ -179,21 +227,24 @@ def _reach(criterion: Criterion) -> int:
 
 
 def merge(prompt: str) -> tuple[Criterion, ...]:
-    """What a quorum of proposals wants, in the order of first mention.
+    """What the proposals in a prompt agree on, or else the rubric in use."""
+    return agree(list(_proposals(prompt))) or rubric_in_use(prompt)
+
+
+def agree(proposals: Sequence[tuple[Criterion, ...]]) -> tuple[Criterion, ...]:
+    """What a quorum of proposals wants, in the order of first mention; nothing where there is none.
 
     Ladders get as long as a quorum wants them, points as many as most proposals want.
     """
-    proposals = list(_proposals(prompt))
     quorum = max(2, round(QUORUM * len(proposals)))
     votes: dict[str, list[Criterion]] = {}
     for criterion in (c for proposal in proposals for c in proposal):
         votes.setdefault(kind_of(criterion) or criterion.id, []).append(criterion)
-    merged = [
+    return tuple(
         _agreed(wanted, quorum, len(proposals))
         for wanted in votes.values()
         if len(wanted) >= quorum and (kind_of(wanted[0]) or len(wanted) > len(proposals) / 2)
-    ]
-    return tuple(merged) or rubric_in_use(prompt)
+    )
 
 
 def _agreed(wanted: Sequence[Criterion], quorum: int, n_proposals: int) -> Criterion:

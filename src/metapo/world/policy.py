@@ -1,6 +1,7 @@
 """The offline world's policy: a 0.4 M parameter causal LM, its tokenizer, its shipped weights, how to remake them."""
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -73,18 +74,40 @@ def build_model() -> "GPT2LMHeadModel":
 
 def write_policy(folder: Path, start: Start = Start.USUAL) -> None:
     """Write a shipped policy as a Hugging Face model folder (config, weights, tokenizer)."""
-    import torch
-    from safetensors.torch import load
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    model = _shipped_model(start)
+    with whole_folder(folder) as draft:
+        model.save_pretrained(draft)
+        build_tokenizer().save_pretrained(draft)
+
+
+def sample_essays(prompts: Sequence[str], *, seed: int, max_tokens: int) -> list[str]:
+    """What the usual starting policy writes, one completion per prompt in order, drawn at temperature 1 as training
+    draws them."""
+    import torch
+
+    tokenizer, model = build_tokenizer(), _shipped_model(Start.USUAL).eval()
+    ids = torch.tensor(tokenizer(list(prompts))["input_ids"])  # all prompts have one length
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        written = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, max_new_tokens=max_tokens
+        )
+    essays: list[str] = tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
+    return essays
+
+
+def _shipped_model(start: Start) -> "GPT2LMHeadModel":
+    import torch
+    from safetensors.torch import load
+
     state = load(files("metapo.world").joinpath(WEIGHTS[start]).read_bytes())
     model = build_model()
     model.load_state_dict({k: v.to(torch.float32) for k, v in state.items()}, strict=False)
     model.tie_weights()
-    with whole_folder(folder) as draft:
-        model.save_pretrained(draft)
-        build_tokenizer().save_pretrained(draft)
+    return model
 
 
 def train_policy(

@@ -139,6 +139,7 @@ _BASE = {
     "iter0": Preset("one vague criterion, fixed"),
     "expert": Preset("six general traits, fixed", "expert"),
     "oracle": Preset("exact criteria, tuned by hand, fixed", "oracle"),
+    "autoprompt": Preset("the vague rubric, refined before training by 'metapo world autoprompt', fixed", "autoprompt"),
     "mpo": _MPO,
     "metapo": _METAPO,
     "null-rewrite": Preset("the vague rubric, reworded and reordered, its meaning unchanged", changes=_NULL),

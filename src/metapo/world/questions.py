@@ -28,13 +28,20 @@ def _variants(names: Iterable[str], variants: Iterable[str]) -> Pairs:
     return tuple((f"{name}-{variant}", name) for name in names for variant in kept)
 
 
+_FIXED = ("expert", "oracle", "autoprompt")
 _ENDS = ("", *(f"-{world}" for world in WORLDS))
 _PARTS = tuple(part for part in PARTS if part not in ("no-gate", "joint", "additive"))
 QUESTIONS = (
     Question(
         "Does an evolving rubric help?",
         "",
-        (*_against("mpo", ("iter0", "expert", "oracle")), *_against("metapo", ("iter0", "expert", "oracle"))),
+        (*_against("mpo", ("iter0", *_FIXED)), *_against("metapo", ("iter0", *_FIXED))),
+    ),
+    Question(
+        "Is it enough to refine the rubric before training?",
+        "autoprompt's rubric was refined once, on what the policy writes before training, and is the same under every "
+        "seed.",
+        _against("autoprompt", ("iter0", "expert", "oracle")),
     ),
     Question(
         "Is evolving on better than the final rubric from the start?",

@@ -33,6 +33,7 @@ STARTS = {
     "iter0": "one vague criterion",
     "expert": "the six general traits of essay-scoring guides",
     "oracle": "the exact criteria that a careful engineer ends with after many runs",
+    "autoprompt": "what a search before training made of the vague one",
 }
 
 
