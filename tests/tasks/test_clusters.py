@@ -259,10 +259,16 @@ def test_blank_texts_alone_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "what"), [("sklearn.cluster", by_end_letters), ("sklearn.utils.extmath", by_letters)]
+    ("missing", "what"),
+    [
+        (["sklearn.cluster"], by_end_letters),
+        (["sklearn.utils.extmath"], by_letters),
+        (["sklearn", "numpy"], by_letters),
+    ],
 )
-def test_a_missing_extra_says_how_to_install_it(missing: str, what: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, missing, None)
+def test_a_missing_extra_says_how_to_install_it(missing: list[str], what: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtra, match=r"pip install 'metapo\[cluster\]'"):
         cluster_texts(["a", "b"], ["", ""], 2, embed=what)
 

@@ -3,12 +3,15 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from metapo.cli.common import FILE, SEED, counted
 from metapo.errors import DataError, SettingsError
+
+if TYPE_CHECKING:
+    from metapo.tasks.clusters import Clustered
 
 COLUMN = "cluster"
 N_CLUSTERS = 3
@@ -90,7 +93,7 @@ def _texts_and_groups(
     return texts, groups
 
 
-def _known(like: Path, text_column: str, group_column: str | None) -> list[Any]:
+def _known(like: Path, text_column: str, group_column: str | None) -> "list[Clustered]":
     """What a clustered file knows. Raises DataError."""
     from metapo.tasks.clusters import Clustered
     from metapo.tasks.generic import read_jsonl

@@ -121,16 +121,16 @@ def _rows_by_group(groups: Sequence[str]) -> Mapping[str, list[int]]:
 
 def _vectors(embed: Embed, texts: Sequence[str], known: Sequence[str]) -> "NDArray[Any]":
     """(n_texts, n_dimensions), rounded, without negative zeros."""
+    vectors = embed(texts, known)  # says what to install, before numpy is missed
     import numpy as np
 
-    return np.round(np.asarray(embed(texts, known), dtype=np.float64), DECIMALS) + 0.0
+    return np.round(np.asarray(vectors, dtype=np.float64), DECIMALS) + 0.0
 
 
 def _partition(vectors: "NDArray[Any]", n_clusters: int, seed: int) -> list[int]:
     """The number of each row's cluster: the largest is 0, of equal ones that whose first row comes first."""
-    import numpy as np
-
     try:
+        import numpy as np
         from sklearn.cluster import KMeans
     except ImportError as e:
         raise MissingExtra("cluster", "clustering prompts") from e
