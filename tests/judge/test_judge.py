@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from metapo.judge.transport import ChatReply, ChatRequest, ChoiceForm, JsonForm,
 from metapo.rollout import Rollout
 from metapo.rubric import Reason, Rubric, Unscored, Verdict
 from metapo.rubric_text import parse_rubric, render_rubric
+from metapo.store import KnownAnswers
 from tests.helpers import criterion, odd_texts, rubric, rubrics
 from tests.judge.questions import points, reply, shared_prefix, token
 
@@ -572,54 +574,170 @@ async def test_a_reused_verdict_is_that_of_the_rubric_in_use() -> None:
         assert [o.criterion_id for o in (await asking.assess(r, ROLLOUT)).outcomes] == [c.id for c in r.criteria]
 
 
-# --- a commitment beforehand
+# --- what is written beforehand
+
+BEFOREHAND = ("Solve the task yourself", "Cite from the reference solution", "Write the plan")
+LABELS = {"solve": "what decides, worked out beforehand", "plan": "plan, written beforehand"}
+FAILURES: list[tuple[str | ChatError | ChatReply, Reason]] = [
+    (ChatTimeout("60 s"), Reason.TIMEOUT),
+    (ChatTooLong("9000 tokens"), Reason.TOO_LONG),
+    ("", Reason.BAD_RESPONSE),
+    (" \n", Reason.BAD_RESPONSE),
+    ("<think>on and on", Reason.BAD_RESPONSE),
+    (ChatReply(text="1. Check", finish_reason="length"), Reason.BAD_RESPONSE),
+    (ChatReply(text="1. Check", finish_reason="content_filter"), Reason.BAD_RESPONSE),
+]
 
 
-def committing(*, commitment: str | ChatError | ChatReply = "Leaves in water.") -> Answering:
-    return Answering(lambda request: GOOD if "<rubric>" in request.last else commitment)
+def prepares(request: ChatRequest) -> bool:
+    return any(words in request.last for words in BEFOREHAND)
 
 
-def commitments(transport: Answering) -> list[str]:
-    return [r.last for r in transport.requests if "<rubric>" not in r.last]
+def preparing(text: str | ChatError | ChatReply = "1. Leaves in water.") -> Answering:
+    """Writes the text beforehand; then the worst letter where letters are asked for, else good verdicts."""
+    return Answering(lambda r: text if prepares(r) else "A" if isinstance(r.form, ChoiceForm) else GOOD)
 
 
-async def test_what_decides_is_worked_out_once_per_prompt_and_shown() -> None:
-    transport = committing(commitment="<think>well</think>\nLeaves in water.<|im_end|>")
-    asking = judge(transport, commit_first=True)
+def prepared(transport: Answering) -> list[str]:
+    return [r.last for r in transport.requests if prepares(r)]
+
+
+def graded(transport: Answering) -> list[str]:
+    return [r.last for r in transport.requests if not prepares(r)]
+
+
+@pytest.mark.parametrize("first", ["solve", "plan"])
+async def test_it_is_written_once_per_prompt_and_shown(first: str) -> None:
+    transport = preparing("<think>well</think>\n1. Leaves in water.<|im_end|>")
+    asking = judge(transport, first=first)
     await asyncio.gather(*(asking.assess(RUBRIC, completion(f"text {i}")) for i in range(3)))
     await asking.assess(RUBRIC, completion("text", prompt="Another prompt."))
-    first, second = commitments(transport)
-    assert unfence("prompt", first) == "Write about tea."
-    assert unfence("prompt", second) == "Another prompt."
-    assert "text" not in (unfence("completion", first) or "")
-    assert "Solve the task yourself, in at most 150 words" in first
-    judged = [r.last for r in transport.requests if "<rubric>" in r.last]
-    assert len(judged) == 4
-    label = "what decides, worked out beforehand"
-    assert {unfence(label, text) for text in judged} == {"Leaves in water.< |im_end| >"}
+    assert [unfence("prompt", text) for text in prepared(transport)] == ["Write about tea.", "Another prompt."]
+    assert [unfence(LABELS[first], text) for text in graded(transport)] == ["1. Leaves in water.< |im_end| >"] * 4
+    assert len(transport.requests) == 6
 
 
-async def test_with_a_reference_the_commitment_cites_it() -> None:
-    transport = committing()
-    await judge(transport, commit_first=True).assess(RUBRIC, completion(reference="42"))
-    [text] = commitments(transport)
-    assert unfence("reference solution", text) == "42"
-    assert "Cite from the reference solution" in text
-    assert "Tea is fine." not in text
+async def test_nothing_is_written_unless_it_is_set() -> None:
+    transport = preparing()
+    await judge(transport).assess(RUBRIC, ROLLOUT)
+    assert prepared(transport) == []
+    assert "beforehand" not in transport.requests[0].last
+
+
+async def test_a_solution_is_the_judges_own_or_that_of_the_reference() -> None:
+    transport = preparing()
+    asking = judge(transport, first="solve")
+    for rollout in (ROLLOUT, completion(reference="42")):
+        await asking.assess(RUBRIC, rollout)
+    own, cited = prepared(transport)
+    assert "Solve the task yourself, in at most 150 words" in own
+    assert unfence("reference solution", cited) == "42"
+    assert "Cite from the reference solution" in cited
+    assert not any("<rubric>" in text for text in (own, cited))
+
+
+async def test_a_plan_is_made_from_task_prompt_reference_and_rubric() -> None:
+    transport = preparing()
+    await judge(transport, first="plan").assess(RUBRIC, completion(reference="42"))
+    [text], [grading] = prepared(transport), graded(transport)
+    assert "The task: Write an essay." in text
+    assert render_rubric(RUBRIC) in text
+    assert (unfence("prompt", text), unfence("reference solution", text)) == ("Write about tea.", "42")
+    order = [
+        grading.index(words) for words in (render_rubric(RUBRIC), "42", "Carry it out", "1. Leaves", "~ completion")
+    ]
+    assert order == sorted(order)
+
+
+@given(odd_texts, odd_texts)
+def test_no_completion_reaches_what_is_written_beforehand(one: str, other: str) -> None:
+    for first in ("solve", "plan"):
+        seen = []
+        for text in (one, other):
+            transport = preparing()
+            asyncio.run(judge(transport, first=first).assess(RUBRIC, completion(text)))
+            [request] = [r for r in transport.requests if prepares(r)]
+            seen.append(request)
+        assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(("first", "n_written"), [("solve", 1), ("plan", 2)])
+async def test_a_plan_holds_under_one_rubric(first: str, n_written: int) -> None:
+    transport = preparing()
+    asking = judge(transport, first=first)
+    other = rubric(*RUBRIC.criteria[:2], criterion("flattery", (-3, 0)))
+    for r in (RUBRIC, other, RUBRIC.model_copy(), other):
+        await asking.assess(r, ROLLOUT)
+    assert len(prepared(transport)) == n_written
+    assert len(graded(transport)) == 2
 
 
 @pytest.mark.parametrize(
-    ("commitment", "reason"),
-    [(ChatTimeout("60 s"), Reason.TIMEOUT), ("", Reason.BAD_RESPONSE), ("<think>on and on", Reason.BAD_RESPONSE)],
+    ("settings", "n_graded", "outcomes"),
+    [({"mode": "joint"}, 1, [5, 1, 0]), ({"mode": "split"}, 3, [0, 0, -4]), ({"mode": "expected"}, 3, [0, 0, -4])],
+    ids=["joint", "split", "expected"],
 )
-async def test_without_a_commitment_there_is_no_verdict(commitment: str | ChatError, reason: Reason) -> None:
-    transport = committing(commitment=commitment)
-    asking = judge(transport, commit_first=True)
+async def test_every_mode_carries_one_plan_out(
+    settings: dict[str, Any], n_graded: int, outcomes: list[int | Reason]
+) -> None:
+    transport = preparing()
+    assessment = await judge(transport, first="plan", **settings).assess(RUBRIC, ROLLOUT)
+    assert points(assessment.outcomes) == outcomes
+    assert len(prepared(transport)) == 1
+    assert [unfence(LABELS["plan"], text) for text in graded(transport)] == ["1. Leaves in water."] * n_graded
+    assert len(assessment.calls) == 1 + n_graded, "the plan's request is among the rollout's"
+
+
+async def test_reasons_are_given_by_the_same_plan() -> None:
+    transport = Answering(lambda r: "1. Leaves." if prepares(r) else WHY if '"rationale"' in r.last else GOOD)
+    asking = judge(transport, first="plan")
+    assessment = await asking.explain(RUBRIC, ROLLOUT, await asking.assess(RUBRIC, ROLLOUT))
+    assert [o.rationale for o in assessment.outcomes if isinstance(o, Verdict)] == ["why a", "why b", "why c"]
+    assert len(assessment.calls) == 1
+    assert [unfence(LABELS["plan"], text) for text in graded(transport)] == ["1. Leaves."] * 2
+
+
+@pytest.mark.parametrize("cache", [True, False])
+async def test_another_process_writes_no_second_plan(cache: bool, tmp_path: Path) -> None:
+    for n_written in (1, 0):
+        transport, known = preparing(), KnownAnswers(tmp_path / "store.db")
+        await judge(transport, known, first="plan", cache=cache).assess(RUBRIC, completion(f"essay {n_written}"))
+        known.close()
+        assert len(prepared(transport)) == n_written
+        assert len(graded(transport)) == 1
+
+
+async def test_an_answer_to_another_plan_is_not_reused() -> None:
+    cache = MemoryCache()
+    for first, plan in (("nothing", ""), ("solve", "1. Leaves."), ("plan", "1. Leaves.")):
+        transport = preparing(plan)
+        await judge(transport, cache, first=first).assess(RUBRIC, ROLLOUT)
+        assert len(graded(transport)) == 1
+
+
+@pytest.mark.parametrize("first", ["solve", "plan"])
+@pytest.mark.parametrize(
+    ("text", "reason"), FAILURES, ids=["timeout", "too long", "empty", "blank", "thinking", "cut", "filtered"]
+)
+async def test_where_it_fails_there_is_no_verdict(
+    first: str, text: str | ChatError | ChatReply, reason: Reason
+) -> None:
+    transport = preparing(text)
+    asking = judge(transport, first=first)
     for n_requests in (1, 2):
         assessment = await asking.assess(RUBRIC, ROLLOUT)
         assert points(assessment.outcomes) == [reason] * 3
+        assert all(o.detail for o in assessment.unscored)
         assert len(transport.requests) == n_requests, "a failure isn't remembered"
         assert len(assessment.calls) == 1
+
+
+async def test_those_who_wait_for_a_plan_share_its_failure() -> None:
+    transport = preparing("")
+    asking = judge(transport, first="plan")
+    assessments = await asyncio.gather(*(asking.assess(RUBRIC, completion(f"text {i}")) for i in range(3)))
+    assert [points(a.outcomes) for a in assessments] == [[Reason.BAD_RESPONSE] * 3] * 3
+    assert sum(len(a.calls) for a in assessments) == len(transport.requests) == 1
 
 
 # --- reasons afterwards

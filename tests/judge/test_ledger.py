@@ -90,7 +90,11 @@ async def test_under_every_fault(fault: Fault) -> None:
     assert {sent.model for sent in known} <= {"m", "served-model", "other-model"}
 
 
-@pytest.mark.parametrize("judging", [PLAIN, JudgeSettings(mode="split"), JudgeSettings(commit_first=True)])
+@pytest.mark.parametrize(
+    "judging",
+    [PLAIN, JudgeSettings(mode="split"), JudgeSettings(first="solve"), JudgeSettings(first="plan")],
+    ids=["joint", "split", "solve", "plan"],
+)
 async def test_a_batch_that_is_ended(judging: JudgeSettings) -> None:
     """What its finished rollouts took, and what ended it; the next in turn is cancelled, before or after it is sent."""
 

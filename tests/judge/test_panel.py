@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from metapo.errors import ChatError, ChatMisconfigured, ChatTimeout
 from metapo.judge.judge import Assessment, Judge, JudgeSettings, Opinion
 from metapo.judge.panel import Panel
+from metapo.judge.template import unfence
 from metapo.judge.transport import ChatReply, ScriptedTransport
 from metapo.rollout import Rollout
 from metapo.rubric import Reason, Unscored, Verdict
@@ -131,6 +132,25 @@ async def test_the_first_judge_gives_its_reasons_for_the_joint_points() -> None:
     assert depth.rationale == "(With a rationale, the judge gives 5 points.) deep"
     assert (depth.points, depth.expected) == (2, 3.5)
     assert len(explained.calls) == 1
+
+
+async def test_every_judge_makes_its_own_plan_once() -> None:
+    scripts = [[f"1. Plan {i}", reply(a=i, b=1), reply(a=i, b=0)] for i in (2, 5)]
+    transports = [ScriptedTransport(script) for script in scripts]
+    settings = JudgeSettings(first="plan")
+    judges = Panel({str(i): Judge(t, task="Write.", settings=settings) for i, t in enumerate(transports)})
+    first = await judges.assess(RUBRIC, ROLLOUT)
+    second = await judges.assess(RUBRIC, ROLLOUT.model_copy(update={"completion": "another"}))
+    assert [len(a.calls) for a in (first, second)] == [4, 2]
+    shown = [unfence("plan, written beforehand", r.last) for t in transports for r in t.requests]
+    assert shown == [None, "1. Plan 2", "1. Plan 2", None, "1. Plan 5", "1. Plan 5"]
+
+
+async def test_a_judge_without_a_plan_counts_as_one_that_failed() -> None:
+    judges = panel([reply(a=5, b=1)], [reply(a=2, b=1)])
+    planning = Judge(ScriptedTransport([""]), task="Write.", settings=JudgeSettings(first="plan"))
+    assessment = await Panel({"plain": judges, "planning": planning}).assess(RUBRIC, ROLLOUT)
+    assert points(assessment.outcomes) == [Reason.NO_QUORUM] * 2
 
 
 async def test_every_judge_is_warmed_up() -> None:

@@ -333,11 +333,17 @@ async def test_a_ping_is_answered() -> None:
     assert (await WorldJudge().complete(request("Answer with the word yes."))).text == "yes"
 
 
+async def test_a_plan_is_written() -> None:
+    judge = Judge(WorldJudge(), task="Write an essay.", settings=JudgeSettings(first="plan"))
+    assessment = await judge.assess(STRICT, Rollout(prompt=PROMPT, completion=GOOD))
+    assert assessment.unscored == []
+    assert len(assessment.calls) == 2
+
+
 @pytest.mark.parametrize(
     "text",
     [
         render_rubric(STRICT),
-        f"{render_rubric(STRICT)}\n~~~~~~~~ prompt\n{PROMPT}\n~~~~~~~~",
         f"<rubric></rubric>\n~~~~~~~~ prompt\n{PROMPT}\n~~~~~~~~\n~~~~~~~~ completion\n{GOOD}\n~~~~~~~~",
         "<rubric>",
     ],

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from metapo.cli.audit import audit
+from metapo.cli.data import data
 from metapo.cli.evals import evals
 from metapo.cli.judge import judge
 from metapo.cli.people import PEOPLE
@@ -31,7 +32,7 @@ def main() -> None:
     """Train language models on an LLM judge whose rubric evolves (Meta Policy Optimization)."""
 
 
-for _command in (train, score, judge, audit, evals, rubric, world):
+for _command in (train, data, score, judge, audit, evals, rubric, world):
     main.add_command(_command)
 for _command in PEOPLE:
     rubric.add_command(_command)

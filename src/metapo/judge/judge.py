@@ -23,9 +23,10 @@ from metapo.errors import (
 )
 from metapo.judge.cache import Answers, Cache, MemoryCache
 from metapo.judge.neutral import Shown, neutralize, shorten
-from metapo.judge.parse import REFUSALS, Reading, parse_reply, without_reasoning
+from metapo.judge.parse import Reading, parse_reply
+from metapo.judge.preparation import First, preparation_prompt, read_preparation, shown_preparation
 from metapo.judge.question import Question, Sheet, Style
-from metapo.judge.template import fence, load_template
+from metapo.judge.template import fence
 from metapo.judge.transport import ChatReply, ChatRequest, Sent, Transport, Try
 from metapo.rollout import Message, Rollout
 from metapo.rubric import Criterion, Frozen, Outcome, Reason, Rubric, Unscored, Verdict, digest
@@ -44,7 +45,6 @@ LOOP_ADVICE = (
     "a reply under a JSON schema ended in nothing but white space; it is asked for again without the schema. On vLLM, "
     """--structured-outputs-config '{"backend": "xgrammar", "disable_any_whitespace": true}' prevents it"""
 )
-COMMIT_WORDS = 150
 MAX_SHORTENINGS = 4
 RUBRICS_AT_ONCE = 8  # in force for some prompts, or examined beside them
 GAP_CHARS = 60  # about what the line takes that stands for the part left out
@@ -60,9 +60,10 @@ class JudgeSettings(Frozen):
     and takes the mean over the levels' probabilities, as long as the probabilities of the levels' letters sum up to
     `min_label_mass`. `rationales` says when joint requests ask for reasons: for every rollout, for those that a meta
     step reads, or never. `max_attempts` bounds the requests per question when a reply is no clear verdict.
-    A completion of more than `max_chars` characters is shown without its middle. `commit_first` lets the judge solve
-    the prompt, or cite its reference solution, before it sees any completion. `warm_up` sends one token's request
-    before the first batch under a rubric, `cache` keeps verdicts for equal requests.
+    A completion of more than `max_chars` characters is shown without its middle. `first` says what the judge writes
+    before it sees any completion: nothing; the solution of the prompt, or what its reference solution says decides it,
+    once per prompt; or a plan by which to grade, once per prompt and rubric. `warm_up` sends one token's request before
+    the first batch under a rubric, `cache` keeps verdicts for equal requests.
     """
 
     mode: Literal["joint", "split", "expected"] = "joint"
@@ -72,7 +73,7 @@ class JudgeSettings(Frozen):
     temperature: float = Field(default=0.0, ge=0)
     max_chars: int = Field(default=40_000, ge=100)
     min_label_mass: float = Field(default=0.5, ge=0, le=1)
-    commit_first: bool = False
+    first: First = "nothing"
     warm_up: bool = True
     cache: bool = True
 
@@ -143,7 +144,8 @@ class _Case:
     prompt: str
     reference: str | None
     shown: Shown
-    commitment: str = ""
+    preparation: str = ""
+    """As it is shown."""
     calls: list[Call] = field(default_factory=list)
     n_reused: int = 0
     n_left_out: int = 0
@@ -170,9 +172,7 @@ class _Case:
     @property
     def material(self) -> str:
         """All that the judge is shown of the rollout."""
-        parts = [self.given]
-        if self.commitment:
-            parts.append(fence("what decides, worked out beforehand", neutralize(self.commitment)))
+        parts = [self.given, self.preparation] if self.preparation else [self.given]
         left_out = f", without {self.shown.n_left_out} characters of its middle" if self.shown.n_left_out else ""
         parts.append(fence(f"completion{left_out}", self.shown.text))
         return "\n\n".join(parts)
@@ -233,7 +233,7 @@ class Judge:
         return tuple(case.calls)
 
     def prompt(self, rubric: Rubric, rollout: Rollout) -> str:
-        """The prompt of the first request for a rollout, without a commitment."""
+        """The prompt of the first request for a rollout, without what is prepared."""
         case = _Case.of(rollout, self.settings.max_chars)
         return self._questions(rubric)[0].prompt(self.task, case.material)
 
@@ -256,25 +256,29 @@ class Judge:
         case = _Case.of(rollout, self.settings.max_chars)
         outcomes: dict[str, Outcome] = {}
         try:
-            if self.settings.commit_first:
-                case.commitment = await self._commit(case)
+            if self.settings.first != "nothing":
+                case.preparation = await self._prepare(questions[0].sheet, case)
             # The first question fills the server's cache with the prefix that the others share.
             answers = [await self._answer(questions[0], case)]
             answers += await each(lambda question: self._answer(question, case), questions[1:])
             outcomes = {key: outcome for answer in answers for key, outcome in answer.items()}
         except ChatMisconfigured:
             raise
-        except ChatError as e:  # no commitment, or nobody who says who answers: nothing was asked
+        except ChatError as e:  # nothing prepared, or nobody who says who answers: nothing was asked
             outcomes = {key: _failed(c, e) for question in questions for key, c in question.criteria.items()}
         in_order = tuple(outcomes[key] for key in questions[0].sheet.keys)
         n_left_out = max(case.n_left_out, case.shown.n_left_out)
         return Assessment(in_order, tuple(case.calls), case.n_reused, n_left_out)
 
-    async def _commit(self, case: _Case) -> str:
-        """What a good completion has to contain, once for all completions of a prompt. Raises ChatError."""
-        ask = load_template("metapo.judge", "commit_solve" if case.reference is None else "commit_cite")
-        text = load_template("metapo.judge", "commit").render(
-            task=self.task, material=case.given, ask=ask.render(max_words=str(COMMIT_WORDS)).strip()
+    async def _prepare(self, sheet: Sheet, case: _Case) -> str:
+        """What the judge works out beforehand, as it is shown; once for all completions of a prompt, a plan under each
+        rubric. Raises ChatError."""
+        text = preparation_prompt(
+            self.settings.first,
+            task=self.task,
+            rubric=sheet.text,
+            given=case.given,
+            has_reference=case.reference is not None,
         )
         message = Message(role="user", content=text)
         request = ChatRequest(
@@ -282,15 +286,8 @@ class Judge:
         )
         async with self._answers.claim(await self._key(request)) as claim:
             if claim.known is None and claim.shared is None:
-                reply = await self._send(request, case)
-                text = without_reasoning(reply.text)
-                if not text or reply.finish_reason in (*REFUSALS, "length"):
-                    raise ChatBadResponse(
-                        f"the judge committed to nothing: its reply, with the finish_reason {reply.finish_reason!r}, "
-                        f"was {text[:100]!r}"
-                    )
-                claim.found = claim.shared = text
-        return claim.known or claim.shared or ""
+                claim.found = claim.shared = read_preparation(await self._send(request, case))
+        return shown_preparation(self.settings.first, claim.known or claim.shared or "")
 
     async def _answer(self, question: Question, case: _Case) -> dict[str, Outcome]:
         """One outcome per key of a question; from an equal one that was answered before, where there is one."""

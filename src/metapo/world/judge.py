@@ -56,9 +56,10 @@ class WorldJudge:
         self._tires_after = tires_after
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        if "<rubric>" not in request.last:
-            return ChatReply(text="yes", model="world-judge")
         prompt, completion = unfence("prompt", request.last), unfence("completion", request.last)
+        is_plan = prompt is not None and completion is None and request.form is None
+        if "<rubric>" not in request.last or is_plan:
+            return ChatReply(text="yes", model="world-judge")
         rubric = _read_rubric(_rubric_block(_instructions(request.last)))
         if prompt is None or completion is None or rubric is None:
             raise ChatRejected("the offline world's judge needs a rubric, a fenced prompt and a fenced completion")
