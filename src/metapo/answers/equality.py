@@ -70,12 +70,15 @@ class Comparer:
             return Equality(Why.NO_ANSWER)
         if mine == theirs:
             return Equality(Why.EQUAL)
-        if max(len(mine), len(theirs)) > MAX_CHARS:
-            return Equality(Why.TOO_LONG)
-        if max(_depth(mine), _depth(theirs)) > MAX_DEPTH:
-            return Equality(Why.TOO_NESTED)
+        if why := out_of_bounds(mine) or out_of_bounds(theirs):
+            return Equality(why)
         with self._lock:
             return Equality(self._ask(mine, theirs))
+
+    def start(self) -> None:
+        """Start the process now, so that what it lacks shows. Raises MissingExtra, RunError."""
+        with self._lock:
+            self._running()
 
     def close(self) -> None:
         with self._lock:
@@ -125,6 +128,13 @@ class Comparer:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)  # it leads its own group: a pair at work ends with it
         process.communicate()
+
+
+def out_of_bounds(answer: str) -> Why | None:
+    """Why an answer is compared with no other; None for one that is."""
+    if len(answer) > MAX_CHARS:
+        return Why.TOO_LONG
+    return Why.TOO_NESTED if _depth(answer) > MAX_DEPTH else None
 
 
 def _answer(text: str | None) -> str | None:
