@@ -17,7 +17,7 @@ def write_rows(path: Path, *rows: Mapping[str, Any]) -> Path:
     return path
 
 
-def load(task: Task, path: Path, *, labels: bool = False, **columns: str) -> list[Prompt]:
+def load(task: Task, path: Path, *, labels: bool = False, **columns: Any) -> list[Prompt]:
     data = DataSettings(train=str(path), **columns)
     return load_prompts(task, data, str(path), hub_split="train", labels=labels)
 

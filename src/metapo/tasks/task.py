@@ -32,8 +32,13 @@ class Columns:
 
     prompt: str = "prompt"
     reference: str | None = None
-    cluster: str | None = None
+    cluster: str | tuple[str, ...] | None = None
     label: str | None = None
+
+    @property
+    def cluster_columns(self) -> tuple[str, ...]:
+        """The columns that name a cluster together; empty where none does."""
+        return (self.cluster,) if isinstance(self.cluster, str) else self.cluster or ()
 
     def under(self, data: DataSettings) -> "Columns":
         """The same with what the settings name instead."""
@@ -140,10 +145,10 @@ def text_in(raw: Raw, column: str) -> str:
 
 
 def cluster_in(raw: Raw, columns: Columns) -> str:
-    """The cluster that a row names; "" where the task has no clusters. Raises DataError."""
-    if columns.cluster is None:
-        return ""
-    if columns.cluster not in raw:
-        raise DataError(f"no column {columns.cluster!r}; it has {', '.join(map(repr, raw)) or 'none'}")
-    cluster = raw[columns.cluster]
-    return "" if cluster is None else str(cluster)
+    """The cluster that a row names, of several columns "algebra/0"; "" where the task has no clusters. Raises
+    DataError."""
+    named = columns.cluster_columns
+    for column in named:
+        if column not in raw:
+            raise DataError(f"no column {column!r}; it has {', '.join(map(repr, raw)) or 'none'}")
+    return "/".join("" if raw[column] is None else str(raw[column]) for column in named)
