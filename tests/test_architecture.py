@@ -29,6 +29,7 @@ ORDER = (
     "rubric_text",
     "rubric_diff",
     "rubric_lint",
+    "turns",
     "rollout",
     "store",
     "judge",

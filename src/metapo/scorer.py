@@ -14,6 +14,7 @@ from metapo.judge.judge import Assessment, Assessor, Call, Judge
 from metapo.judge.ledger import Ledger
 from metapo.judge.panel import Panel
 from metapo.judge.transport import Transport
+from metapo.judge.turns import EachTurn
 from metapo.reward import (
     AGGREGATES,
     Monitored,
@@ -109,15 +110,7 @@ class Scorer:
         self._ledger = connections.ledger
         self._judge = _judges(settings, connections, cache)
         self._monitor = (
-            Judge(
-                connections.monitor,
-                task=settings.judge_task,
-                settings=settings.judging,
-                cache=cache,
-                name="monitor",
-            )
-            if connections.monitor
-            else None
+            _judge(settings, connections.monitor, cache, "monitor") if connections.monitor else None
         )
         self.aggregate = AGGREGATES[settings.reward]
         self._at_once = AT_ONCE * settings.judge.at_once
@@ -245,12 +238,17 @@ def _judges(settings: Settings, connections: Connections, cache: Cache | None) -
     transports = (connections.judge, *connections.panel)
     names = _names(endpoints) if settings.panel else [""]
     judges = {
-        name: Judge(transport, task=settings.judge_task, settings=settings.judging, cache=cache, name=name)
+        name: _judge(settings, transport, cache, name)
         for name, transport in zip(names, transports, strict=True)
     }
     if settings.panel is None:
         return judges[""]
     return Panel(judges, combine=settings.panel.combine, quorum=settings.panel.quorum)
+
+
+def _judge(settings: Settings, transport: Transport, cache: Cache | None, name: str) -> Assessor:
+    judge = Judge(transport, task=settings.judge_task, settings=settings.judging, cache=cache, name=name)
+    return EachTurn(judge, settings.judging.max_turns) if settings.judging.turns == "each" else judge
 
 
 def _names(endpoints: Sequence[Endpoint]) -> list[str]:

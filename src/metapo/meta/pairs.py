@@ -176,7 +176,7 @@ def take_turns(streams: Iterable[Iterator[Pair]], n: int) -> list[Pair]:
 
 def flags(rollout: Rollout) -> set[Detector]:
     """What detectors find in a completion, its length aside: damage and attacks count sentences instead."""
-    return {flag.detector for flag in detect(rollout.prompt, rollout.completion)} - {Detector.TOO_SHORT}
+    return {flag.detector for flag in detect(rollout.prompt, rollout.spoken)} - {Detector.TOO_SHORT}
 
 
 class _Pool:
@@ -248,7 +248,7 @@ def _unlike_reference(rollout: Rollout, reference: str) -> str | None:
     right, given = _final_number(reference), _final_number(rollout.completion)
     if right is not None and given is not None:
         return f"ends in {given}, not {right}" if given != right else None
-    if found := detect(rollout.prompt, rollout.completion):
+    if found := detect(rollout.prompt, rollout.spoken):
         return f"is flagged: {found[0].detector}"
     if "\\boxed" in reference or "####" in reference:
         return None  # what counts there is the answer, and a terse solution shares few words
