@@ -113,11 +113,13 @@ def _turn(message: Any) -> Turn:
     if not isinstance(message, Mapping):
         raise DataError(f"expected an object with role and content; got {str(message)[:80]!r}")
     role = message.get("role")
-    if role not in set(Role):
+    if role not in list(Role):  # a set would ask for its hash
         raise DataError(f"the role must be one of {', '.join(Role)}; got {str(role)[:80]!r}")
     if message.get("function_call"):
         raise DataError("function_call is not read: write it as one of the tool_calls")
-    calls = message.get("tool_calls") or ()
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise DataError(f"tool_calls must be a list; got {str(calls)[:80]!r}")
     if calls and role != Role.ASSISTANT:
         raise DataError(f"only the assistant calls tools; the role is {role!r}")
     return Turn(
