@@ -86,3 +86,11 @@ def as_text(content: str | Sequence[Mapping[str, Any]]) -> str:
     Raises DataError for messages that can't be read.
     """
     return content if isinstance(content, str) else text_of(read_turns(content))
+
+
+def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
+    """What a policy wrote as a rollout's completion. A text that looks like turns is shown as the one turn that it is.
+
+    Raises DataError for messages that can't be read.
+    """
+    return as_text([{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion)

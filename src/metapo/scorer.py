@@ -109,9 +109,7 @@ class Scorer:
         self._screen = screen
         self._ledger = connections.ledger
         self._judge = _judges(settings, connections, cache)
-        self._monitor = (
-            _judge(settings, connections.monitor, cache, "monitor") if connections.monitor else None
-        )
+        self._monitor = _judge(settings, connections.monitor, cache, "monitor") if connections.monitor else None
         self.aggregate = AGGREGATES[settings.reward]
         self._at_once = AT_ONCE * settings.judge.at_once
         self._warm: set[str] = set()
@@ -237,10 +235,7 @@ def _judges(settings: Settings, connections: Connections, cache: Cache | None) -
     endpoints = (settings.judge, *(settings.panel.judges if settings.panel else ()))
     transports = (connections.judge, *connections.panel)
     names = _names(endpoints) if settings.panel else [""]
-    judges = {
-        name: _judge(settings, transport, cache, name)
-        for name, transport in zip(names, transports, strict=True)
-    }
+    judges = {name: _judge(settings, transport, cache, name) for name, transport in zip(names, transports, strict=True)}
     if settings.panel is None:
         return judges[""]
     return Panel(judges, combine=settings.panel.combine, quorum=settings.panel.quorum)

@@ -116,8 +116,10 @@ async def test_an_equal_turn_is_judged_once() -> None:
 
 
 async def test_reasons_are_asked_for_turn_by_turn_and_the_points_stand() -> None:
-    why = [f'{{"a": {{"rationale": "why {i}", "points": {p}}}, "b": {{"rationale": "so", "points": 1}}}}' for i, p in
-           ((1, 5), (2, 2), (3, 2))]
+    why = [
+        f'{{"a": {{"rationale": "why {i}", "points": {p}}}, "b": {{"rationale": "so", "points": 1}}}}'
+        for i, p in ((1, 5), (2, 2), (3, 2))
+    ]
     judge = each_turn(reply(a=5, b=1), reply(a=0, b=1), reply(a=2, b=1), *why)
     judged = await judge.assess(RUBRIC, ROLLOUT)
     explained = await judge.explain(RUBRIC, ROLLOUT, judged)
@@ -132,7 +134,9 @@ async def test_reasons_are_asked_for_turn_by_turn_and_the_points_stand() -> None
 
 async def test_after_a_resume_the_turns_are_judged_again_first() -> None:
     judge = each_turn(*[reply(a=5, b=1)] * 3, *['{"a": {"rationale": "w", "points": 5}, "b": 1}'] * 3, cache=False)
-    stored = Assessment((Verdict(criterion_id="depth", points=5), Unscored(criterion_id="style", reason=Reason.TIMEOUT)), ())
+    stored = Assessment(
+        (Verdict(criterion_id="depth", points=5), Unscored(criterion_id="style", reason=Reason.TIMEOUT)), ()
+    )
     explained = await judge.explain(RUBRIC, ROLLOUT, stored)
     assert points(explained.outcomes) == [5, Reason.TIMEOUT]
     assert len(explained.calls) == 6

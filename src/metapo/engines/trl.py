@@ -25,7 +25,7 @@ from metapo.meta.pairs import Pair
 from metapo.meta.step import Senses
 from metapo.records import records_of, take_records
 from metapo.reward import Observe, Scored, Screen, observe_nothing, screen_nothing
-from metapo.rollout import Prompt, Rollout, Split, as_text
+from metapo.rollout import Prompt, Rollout, Split, as_text, completion_text
 from metapo.rubric import Revision
 from metapo.run import CHECKPOINTS, STORE, Boundary, Run
 from metapo.scorer import ByCluster, Connections, Scorer
@@ -144,7 +144,7 @@ class EvolvingReward:
         rollouts = [
             Rollout(
                 prompt=prompt,
-                completion=_answered(answer),
+                completion=completion_text(answer),
                 reference=None if reference is None else str(reference),
                 split=split,
                 step=step,
@@ -408,11 +408,6 @@ def _config(settings: TrainSettings, folder: Path) -> Any:
         report_to=[],
         disable_tqdm=True,
     )
-
-
-def _answered(completion: str | Sequence[Mapping[str, Any]]) -> str:
-    """As a rollout's completion. A text that looks like turns is shown as the one turn that it is."""
-    return as_text([{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion)
 
 
 def _log(log_metric: Callable[[str, float], None], scored: Sequence[Scored], in_force: ByCluster) -> None:

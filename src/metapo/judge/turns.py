@@ -60,15 +60,17 @@ class EachTurn:
 
 
 def views_of(rollout: Rollout, max_turns: int) -> list[View]:
-    """At most `max_turns` parts, oldest first: the assistant turns, but the earliest in one part where there are more of
-    them. The rollout itself where that makes one part."""
+    """At most `max_turns` parts, oldest first: the assistant turns, but the earliest in one part where there are more.
+    The rollout itself where that makes one part."""
     turns = rollout.turns
     ends = [i + 1 for i, turn in enumerate(turns) if turn.role is Role.ASSISTANT]
     n_first = max(1, len(ends) - max_turns + 1)
     if len(ends) <= n_first:
         return [View("turn 1", rollout)]
     asked = turns_in(rollout.prompt, Role.USER)
-    first = View("turn 1" if n_first == 1 else f"turns 1 to {n_first}", _part(rollout, asked, turns[: ends[n_first - 1]]))
+    first = View(
+        "turn 1" if n_first == 1 else f"turns 1 to {n_first}", _part(rollout, asked, turns[: ends[n_first - 1]])
+    )
     others = [
         View(f"turn {number}", _part(rollout, (*asked, *turns[: end - 1]), turns[end - 1 : end]))
         for number, end in enumerate(ends[n_first:], n_first + 1)

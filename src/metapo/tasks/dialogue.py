@@ -19,11 +19,11 @@ from metapo.turns import Role, ToolCall, Turn, read_turns
 NO_ANSWER = "no answer"
 MALFORMED_CALL = "malformed tool call"
 HOW_TO_READ = (
-    "A line of tildes begins each turn of a dialogue and says whose it is: system, user, assistant, the assistant's call "
-    "of a tool with its arguments, or a tool's result. Only what the assistant says and calls is the policy's own."
+    "A line of tildes begins each turn of a dialogue and says whose it is: system, user, assistant, the assistant's "
+    "call of a tool with its arguments, or a tool's result. Only what the assistant says and calls is the policy's own."
 )
 SETTINGS = {
-    "task_description": "Go on with the dialogue as a helpful assistant: use the tools where they help, and answer the user.",
+    "task_description": "Go on with the dialogue as a helpful assistant: use tools where they help, answer the user.",
     "judge_notes": HOW_TO_READ,
     "meta_notes": HOW_TO_READ,
     "min_words": 0,
@@ -40,10 +40,12 @@ class DialogueOptions(Frozen):
 
 
 def read(raw: Raw, columns: Columns) -> Prompt:
-    """Messages that end with one of the user or of a tool, and the JSON schemas in `tools`, where there are any. Without
-    a column `messages`, they are taken from `prompt`. Raises DataError."""
-    column = "prompt" if columns.prompt == "messages" not in raw else columns.prompt
-    messages = raw.get(column)
+    """Messages that end with one of the user or of a tool, and the JSON schemas in `tools`, where there are any.
+    Without a column `messages`, they are taken from `prompt`. Raises DataError."""
+    column = "prompt" if columns.prompt == "messages" and "messages" not in raw else columns.prompt
+    if column not in raw:
+        raise DataError(f"no column {columns.prompt!r} with the messages; it has {', '.join(map(repr, raw)) or 'none'}")
+    messages = raw[column]
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{column!r} must be a list of messages that isn't empty; got {str(messages)[:80]!r}")
     turns = read_turns(messages)
@@ -95,7 +97,7 @@ def _answer(turns: Sequence[Turn]) -> str:
 
 
 def _is_malformed(turn: Turn) -> bool:
-    """Are any arguments no JSON object? A call that no parser took out of the content stands there between its marks."""
+    """Are any arguments no JSON object? A call that no parser took out of the content stands there between marks."""
     marked = [_object_in(text) for text in _MARKED_CALL.findall(turn.content)]
     return any(not call.name or _object_in(call.arguments) is None for call in turn.calls) or any(
         call is None or not isinstance(call.get("name"), str) for call in marked
