@@ -47,6 +47,16 @@ def test_what_the_policy_says_is_no_tools_result_and_no_argument() -> None:
     assert Rollout(prompt="p", completion="A text.\n").spoken == "A text.\n"
 
 
+def test_another_ending_leaves_the_turns_before_it() -> None:
+    messages = [{"role": "assistant", "content": "a"}, {"role": "tool", "content": "b"}]
+    ended = [*messages, {"role": "assistant", "content": "c"}]
+    dialogue, cut = Rollout(prompt="p", completion=as_text(ended)), Rollout(prompt="p", completion=as_text(messages))
+    assert (dialogue.last_said, dialogue.ending_in("c")) == ("c", dialogue.completion)
+    assert (cut.last_said, cut.ending_in("c")) == ("", dialogue.completion)
+    text = Rollout(prompt="p", completion="a text")
+    assert (text.last_said, text.ending_in("another")) == ("a text", "another")
+
+
 def test_tools_stand_before_the_prompt_that_offers_them() -> None:
     tools = [{"type": "function", "function": {"name": "é"}}]
     line = "~" * 8

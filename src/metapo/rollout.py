@@ -79,6 +79,19 @@ class Rollout(Frozen):
         """What the policy itself says in the completion: no tool's result, and no arguments of a call."""
         return "\n\n".join(t.content for t in self.turns if t.role is Role.ASSISTANT and t.content)
 
+    @property
+    def last_said(self) -> str:
+        """What the policy ends with; "" where it isn't the policy that ends the completion."""
+        last = self.turns[-1]
+        return last.content if last.role is Role.ASSISTANT else ""
+
+    def ending_in(self, text: str) -> str:
+        """The completion with `text` in the place of what was last said."""
+        *before, last = self.turns
+        if last.role is not Role.ASSISTANT:
+            return text_of((*before, last, Turn(role=Role.ASSISTANT, content=text)))
+        return text_of((*before, last.model_copy(update={"content": text})))
+
 
 def as_text(content: str | Sequence[Mapping[str, Any]]) -> str:
     """A prompt or completion as a text: chat messages as in `metapo.turns`, of a lone one its content alone.

@@ -107,6 +107,7 @@ RESULT = {"role": "tool", "name": "add", "content": "5"}
         ([{"role": "assistant", "content": " \n"}], NO_ANSWER),
         ([call({"a": 2})], NO_ANSWER),
         ([call({"a": 2}), RESULT], NO_ANSWER),
+        ([call({"a": 2}, content="Let me see.")], NO_ANSWER),
         ([call("{broken"), RESULT, ANSWER], MALFORMED_CALL),
         ([call("[2, 3]"), RESULT, ANSWER], MALFORMED_CALL),
         ([{"role": "assistant", "content": '<tool_call>\n{"name": "add", "arg\n</tool_call>'}], MALFORMED_CALL),

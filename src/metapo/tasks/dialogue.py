@@ -68,7 +68,7 @@ def screen(settings: TrainSettings) -> Screen:
     low, high = settings.rubric.min_points, settings.rubric.max_points
 
     async def screen_one(rollout: Rollout) -> Screened | None:
-        why = _what_is_wrong(rollout.turns)
+        why = _what_is_wrong(rollout)
         return Screened(why, options.minimum, low + options.minimum * (high - low)) if why else None
 
     return screen_one
@@ -77,23 +77,20 @@ def screen(settings: TrainSettings) -> Screen:
 def measure(labelled: Sequence[tuple[Rollout, str]]) -> Mapping[str, float]:
     """Share of the dialogues whose last answer holds the label (case and white space don't count), of those in which a
     tool gave an error, and assistant turns per dialogue."""
-    dialogues = [(rollout.turns, label) for rollout, label in labelled]
+    dialogues = [rollout.turns for rollout, _ in labelled]
     return {
-        "answer_holds_label": fmean(_plain(label) in _plain(_answer(turns)) for turns, label in dialogues),
-        "tool_errors": fmean(any(_is_error(turn) for turn in turns) for turns, _ in dialogues),
-        "assistant_turns": fmean(sum(t.role is Role.ASSISTANT for t in turns) for turns, _ in dialogues),
+        "answer_holds_label": fmean(_plain(label) in _plain(rollout.last_said) for rollout, label in labelled),
+        "tool_errors": fmean(any(_is_error(turn) for turn in turns) for turns in dialogues),
+        "assistant_turns": fmean(sum(t.role is Role.ASSISTANT for t in turns) for turns in dialogues),
     }
 
 
-def _what_is_wrong(turns: Sequence[Turn]) -> str:
+def _what_is_wrong(rollout: Rollout) -> str:
+    """ "" for nothing; a call that waits for its result is no answer, whatever stands beside it."""
+    turns = rollout.turns
     if any(_is_malformed(turn) for turn in turns if turn.role is Role.ASSISTANT):
         return MALFORMED_CALL
-    return "" if _answer(turns).strip() else NO_ANSWER
-
-
-def _answer(turns: Sequence[Turn]) -> str:
-    """What the dialogue ends with, if that is the assistant's."""
-    return turns[-1].content if turns[-1].role is Role.ASSISTANT else ""
+    return "" if rollout.last_said.strip() and not turns[-1].calls else NO_ANSWER
 
 
 def _is_malformed(turn: Turn) -> bool:
