@@ -31,6 +31,7 @@ ORDER = (
     "rubric_text",
     "rubric_diff",
     "rubric_lint",
+    "turns",
     "rollout",
     "store",
     "judge",

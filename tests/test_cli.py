@@ -17,9 +17,10 @@ import yaml
 from click.testing import CliRunner, Result
 
 from metapo.cli import main
+from metapo.cli.common import read_rollouts
 from metapo.cli.world import compare
 from metapo.files import write_whole
-from metapo.rollout import Rollout
+from metapo.rollout import Rollout, as_text
 from metapo.rubric import Revision, Rubric
 from metapo.rubric_text import parse_rubric, render_rubric
 from metapo.run import SETTINGS, STORE
@@ -527,8 +528,23 @@ def test_a_judge_that_is_no_url_is_named(url: str) -> None:
 @pytest.mark.parametrize("row", [{"completion": "a"}, {"prompt": "a"}, {"prompt": 1, "completion": "a"}, {}])
 def test_a_row_without_its_texts_is_named(row: dict[str, Any]) -> None:
     write_rollouts(ROLLOUTS[0], row)
-    wanted = f"rollouts.jsonl, row 2: expected texts 'prompt' and 'completion'; it has {', '.join(row)}"
-    assert error(*scoring("http://x/v1")) == wanted.strip()
+    wanted = "rollouts.jsonl, row 2: expected texts 'prompt' and 'completion', or lists of messages; it has "
+    assert error(*scoring("http://x/v1")) == (wanted + ", ".join(row)).strip()
+
+
+def test_a_row_with_messages_that_are_none_is_named() -> None:
+    write_rollouts(ROLLOUTS[0], {"prompt": "a", "completion": [{"role": "bot", "content": "b"}]})
+    wanted = (
+        "rollouts.jsonl, row 2: message 1: the role must be one of system, developer, user, assistant, tool; got 'bot'"
+    )
+    assert error(*scoring("http://x/v1")) == wanted
+
+
+def test_rollouts_may_be_lists_of_messages() -> None:
+    messages = [{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}]
+    write_rollouts({"prompt": messages[1:], "completion": messages})
+    _, [rollout] = read_rollouts(Path("rollouts.jsonl"))
+    assert (rollout.prompt, rollout.completion) == ("b", as_text(messages))
 
 
 def test_rollouts_that_cannot_be_read_are_named() -> None:

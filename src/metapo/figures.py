@@ -17,7 +17,7 @@ def summarize(scored: Sequence[Scored]) -> dict[str, float]:
     figures: dict[str, float] = {
         "n_rollouts": len(scored),
         "unscored": sum(r.value is None for r in rewards) / len(scored),
-        "words": fmean(len(s.rollout.completion.split()) for s in scored),
+        "words": fmean(len(s.rollout.spoken.split()) for s in scored),
     }
     means = {
         "reward": [r.value for r in rewards],
@@ -35,10 +35,10 @@ def summarize(scored: Sequence[Scored]) -> dict[str, float]:
 
 
 def detections(scored: Sequence[Scored], rubric: Rubric | None = None, min_words: int = MIN_WORDS) -> dict[str, float]:
-    """Share of the completions that a static detector flags, in all and for each detector that fired. `rubric` and
-    `min_words` are as in `detect`: a completion shorter than `min_words` is flagged where its prompt asks for an essay
-    or the like."""
-    found = [detect(s.rollout.prompt, s.rollout.completion, rubric=rubric, min_words=min_words) for s in scored]
+    """Share of the completions that a static detector flags, in all and for each detector that fired. They read
+    what the policy says, of a dialogue no tool's results. `rubric` and `min_words` are as in `detect`: a completion
+    shorter than `min_words` is flagged where its prompt asks for an essay or the like."""
+    found = [detect(s.rollout.prompt, s.rollout.spoken, rubric=rubric, min_words=min_words) for s in scored]
     fired = Counter(flag.detector for flags in found for flag in flags)
     shares = {f"flag/{detector}": fired[detector] / len(scored) for detector in Detector if detector in fired}
     return {"flagged": sum(map(bool, found)) / len(scored), **shares}

@@ -25,7 +25,7 @@ from metapo.store import (
 
 def rollout_record(scored: Scored) -> RolloutRecord:
     assessment, reward, monitored = scored.assessment, scored.reward, scored.monitored
-    opinions = [OpinionRecord("panel", o.judge, outcome) for o in assessment.opinions for outcome in o.outcomes]
+    opinions = [OpinionRecord(o.role, o.judge, outcome) for o in assessment.opinions for outcome in o.outcomes]
     if monitored:
         opinions += [OpinionRecord("monitor", monitored.judge, outcome) for outcome in monitored.assessment.outcomes]
     return RolloutRecord(

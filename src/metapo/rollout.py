@@ -1,5 +1,6 @@
 """What the policy was asked and what it wrote: prompt, rollout, split."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,10 +9,11 @@ from typing import Any
 from pydantic import Field
 
 from metapo.rubric import Frozen, Text
+from metapo.turns import Role, Turn, read_turns, text_of, turns_in
 
 
 class Message(Frozen):
-    """One turn of a chat."""
+    """One message to a chat endpoint."""
 
     role: str
     content: Text
@@ -26,7 +28,7 @@ class Split(StrEnum):
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the policy is asked: a text, or chat messages with role and content.
+    """What the policy is asked: a text, or chat messages, with the JSON schemas of the `tools` that it may call.
 
     Judge and meta model see the `reference` solution, where there is one. `cluster` names the prompts that share a
     rubric with this one. The `label` is what a final metric compares with: no trainer, judge or meta model sees it.
@@ -36,11 +38,18 @@ class Prompt:
     reference: str | None = None
     cluster: str = ""
     label: str | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
 
     @property
     def text(self) -> str:
-        """As a rollout's prompt."""
-        return as_text(self.content)
+        """As a rollout's prompt. Tools stand in a system turn of their own before all others, as chat templates have
+        it. Raises DataError for messages that can't be read."""
+        if not self.tools:
+            return as_text(self.content)
+        asked = turns_in(self.content, Role.USER) if isinstance(self.content, str) else read_turns(self.content)
+        schemas = [json.dumps(tool, ensure_ascii=False) for tool in self.tools]
+        offer = "\n".join(["The tools on offer, as JSON schemas:", *schemas])
+        return text_of((Turn(role=Role.SYSTEM, content=offer), *asked))
 
 
 class Rollout(Frozen):
@@ -49,6 +58,7 @@ class Rollout(Frozen):
     `step` is the optimizer step that the rollout trains (0-based: the number of steps done before it);
     `position` is its place in that step's batch, counted over all ranks. Rollouts of one step with equal prompts are
     a group. `cluster` names the prompts that share a rubric with this one; "" is that of all prompts without a name.
+    Prompts and completions of several turns are texts as in `metapo.turns`.
     """
 
     prompt: Text
@@ -59,12 +69,41 @@ class Rollout(Frozen):
     reference: Text | None = None
     cluster: Text = ""
 
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Those of the completion; a text without turns is one of the assistant."""
+        return turns_in(self.completion, Role.ASSISTANT)
 
-def as_text(content: str | Sequence[Message] | Sequence[Mapping[str, Any]]) -> str:
-    """A prompt or completion as plain text; the turns of a chat are joined as "role: content"."""
-    if isinstance(content, str):
-        return content
-    turns = [m if isinstance(m, Message) else Message(role=m["role"], content=m["content"]) for m in content]
-    if len(turns) == 1:
-        return turns[0].content
-    return "\n\n".join(f"{t.role}: {t.content}" for t in turns)
+    @property
+    def spoken(self) -> str:
+        """What the policy itself says in the completion: no tool's result, and no arguments of a call."""
+        return "\n\n".join(t.content for t in self.turns if t.role is Role.ASSISTANT and t.content)
+
+    @property
+    def last_said(self) -> str:
+        """What the policy ends with; "" where it isn't the policy that ends the completion."""
+        last = self.turns[-1]
+        return last.content if last.role is Role.ASSISTANT else ""
+
+    def ending_in(self, text: str) -> str:
+        """The completion with `text` in the place of what was last said."""
+        *before, last = self.turns
+        if last.role is not Role.ASSISTANT:
+            return text_of((*before, last, Turn(role=Role.ASSISTANT, content=text)))
+        return text_of((*before, last.model_copy(update={"content": text})))
+
+
+def as_text(content: str | Sequence[Mapping[str, Any]]) -> str:
+    """A prompt or completion as a text: chat messages as in `metapo.turns`, of a lone one its content alone.
+
+    Raises DataError for messages that can't be read.
+    """
+    return content if isinstance(content, str) else text_of(read_turns(content))
+
+
+def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
+    """What a policy wrote as a rollout's completion. A text that looks like turns is shown as the one turn that it is.
+
+    Raises DataError for messages that can't be read.
+    """
+    return as_text([{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion)

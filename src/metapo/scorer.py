@@ -14,6 +14,7 @@ from metapo.judge.judge import Assessment, Assessor, Call, Judge
 from metapo.judge.ledger import Ledger
 from metapo.judge.panel import Panel
 from metapo.judge.transport import Transport
+from metapo.judge.turns import EachTurn
 from metapo.reward import (
     AGGREGATES,
     Monitored,
@@ -108,17 +109,7 @@ class Scorer:
         self._screen = screen
         self._ledger = connections.ledger
         self._judge = _judges(settings, connections, cache)
-        self._monitor = (
-            Judge(
-                connections.monitor,
-                task=settings.judge_task,
-                settings=settings.judging,
-                cache=cache,
-                name="monitor",
-            )
-            if connections.monitor
-            else None
-        )
+        self._monitor = _judge(settings, connections.monitor, cache, "monitor") if connections.monitor else None
         self.aggregate = AGGREGATES[settings.reward]
         self._at_once = AT_ONCE * settings.judge.at_once
         self._warm: set[str] = set()
@@ -244,13 +235,15 @@ def _judges(settings: Settings, connections: Connections, cache: Cache | None) -
     endpoints = (settings.judge, *(settings.panel.judges if settings.panel else ()))
     transports = (connections.judge, *connections.panel)
     names = _names(endpoints) if settings.panel else [""]
-    judges = {
-        name: Judge(transport, task=settings.judge_task, settings=settings.judging, cache=cache, name=name)
-        for name, transport in zip(names, transports, strict=True)
-    }
+    judges = {name: _judge(settings, transport, cache, name) for name, transport in zip(names, transports, strict=True)}
     if settings.panel is None:
         return judges[""]
     return Panel(judges, combine=settings.panel.combine, quorum=settings.panel.quorum)
+
+
+def _judge(settings: Settings, transport: Transport, cache: Cache | None, name: str) -> Assessor:
+    judge = Judge(transport, task=settings.judge_task, settings=settings.judging, cache=cache, name=name)
+    return EachTurn(judge, settings.judging.max_turns) if settings.judging.turns == "each" else judge
 
 
 def _names(endpoints: Sequence[Endpoint]) -> list[str]:

@@ -32,6 +32,7 @@ from metapo.store import (
 )
 from metapo.store.migrations import MIGRATIONS
 from metapo.store.schema import metadata
+from metapo.turns import Role, ToolCall, Turn, text_of
 from tests.helpers import criterion, rubric, verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,6 +58,19 @@ def begin(store: Store, resumed_step: int = 0) -> int:
     if not store.lineage():
         store.adopt(attempt, 0, FIRST)
     return attempt
+
+
+def test_dialogues_are_read_back_with_their_turns(store: Store) -> None:
+    turns = (
+        Turn(role=Role.ASSISTANT, content="~~~~~~~~ tool\n\x00é", calls=(ToolCall(name="add", arguments="{broken"),)),
+        Turn(role=Role.TOOL, content="5", name="add", call_id="1"),
+    )
+    made = record(0)
+    made = replace(made, rollout=made.rollout.model_copy(update={"completion": text_of(turns)}))
+    store.append_rollouts(begin(store), [made])
+    [read] = store.rollouts()
+    assert read.rollout == made.rollout
+    assert read.rollout.turns == turns
 
 
 def meta_step(step: int, child: Revision | None, decision: str = "adopted") -> MetaStepRecord:

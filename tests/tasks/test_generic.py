@@ -172,6 +172,13 @@ def test_an_empty_or_shapeless_prompt_is_named_by_its_row(prompt: object, tmp_pa
     )
 
 
+def test_a_role_that_nobody_has_is_named_by_its_row_and_message(tmp_path: Path) -> None:
+    source = jsonl(tmp_path, {"prompt": [CHAT[0], {"role": "human", "content": "Why?"}]})
+    assert refused(source) == (
+        f"{source}, row 1: message 2: the role must be one of system, developer, user, assistant, tool; got 'human'"
+    )
+
+
 def test_an_empty_prompt_in_a_parquet_file_is_named_by_its_row(tmp_path: Path) -> None:
     source = tmp_path / "rows.parquet"
     datasets.Dataset.from_dict({"prompt": ["fine", "fine", " "]}).to_parquet(str(source))

@@ -77,7 +77,7 @@ def _rows(source: Path) -> list[dict[str, str]]:
     else:
         store = open_store(source)
         try:
-            rows = [{"prompt": r.rollout.prompt, "response": r.rollout.completion} for r in store.rollouts()]
+            rows = [{"prompt": r.rollout.prompt, "response": r.rollout.spoken} for r in store.rollouts()]
         finally:
             store.close()
     if not rows:

@@ -88,17 +88,24 @@ def open_store(run: Path) -> "Store":
 
 
 def read_rollouts(path: Path) -> tuple[list[dict[str, Any]], list[Any]]:
-    from metapo.rollout import Rollout
+    from metapo.rollout import Rollout, as_text, completion_text
     from metapo.tasks.reading import read_jsonl
 
     rows = read_jsonl(path)
     batch = []
     for number, row in enumerate(rows, 1):
-        completion = row.get("completion", row.get("response"))
-        if not isinstance(row.get("prompt"), str) or not isinstance(completion, str):
-            raise DataError(f"{path}, row {number}: expected texts 'prompt' and 'completion'; it has {', '.join(row)}")
+        prompt, completion = row.get("prompt"), row.get("completion", row.get("response"))
+        if not isinstance(prompt, str | list) or not isinstance(completion, str | list):
+            raise DataError(
+                f"{path}, row {number}: expected texts 'prompt' and 'completion', or lists of messages; it has "
+                f"{', '.join(row)}"
+            )
         reference = None if row.get("reference") is None else str(row["reference"])
-        batch.append(Rollout(prompt=row["prompt"], completion=completion, reference=reference, position=number))
+        try:
+            asked, answered = as_text(prompt), completion_text(completion)
+        except DataError as e:
+            raise DataError(f"{path}, row {number}: {e}") from e
+        batch.append(Rollout(prompt=asked, completion=answered, reference=reference, position=number))
     if not batch:
         raise DataError(f"{path} holds no rollouts")
     return rows, batch

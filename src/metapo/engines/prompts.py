@@ -1,5 +1,6 @@
 """Prompts as a trainer reads them."""
 
+import json
 import logging
 from collections.abc import Sequence
 from random import Random
@@ -13,11 +14,22 @@ log = logging.getLogger(__name__)
 
 
 def dataset(prompts: Sequence[Prompt], tokenizer: Any) -> Any:
-    """Rows for TRL, without labels."""
+    """Rows for TRL, without labels. `prompt_text` is the prompt as judge and meta model see it.
+
+    Prompts are kept as JSON: a table would fill up messages and arguments of calls with the keys of all others.
+    Raises DataError where there are tools and no chat template to offer them.
+    """
     from datasets import Dataset
 
-    columns = {"reference": [p.reference for p in prompts], "cluster": [p.cluster for p in prompts]}
-    return Dataset.from_dict({"prompt": [_asked(p, tokenizer) for p in prompts], **columns})
+    with_template = any(p.tools for p in prompts)  # a trainer takes texts or chats, not both
+    asked = [_in_template(p, tokenizer) if with_template else _asked(p, tokenizer) for p in prompts]
+    columns = {
+        "prompt": [json.dumps(prompt) for prompt in asked],
+        "prompt_text": [p.text for p in prompts],
+        "reference": [p.reference for p in prompts],
+        "cluster": [p.cluster for p in prompts],
+    }
+    return Dataset.from_dict(columns).with_transform(_with_prompts)
 
 
 def fit(prompts: Sequence[Prompt], tokenizer: Any, max_tokens: int | None, purpose: str) -> list[Prompt]:
@@ -48,6 +60,10 @@ def reading_order(settings: TrainSettings, n_rows: int) -> list[int]:
     return order[:n_prompts]
 
 
+def _with_prompts(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    return rows | {"prompt": [json.loads(prompt) for prompt in rows["prompt"]]} if "prompt" in rows else rows
+
+
 def _asked(prompt: Prompt, tokenizer: Any) -> Any:
     """A plain prompt becomes a user message where the model has a chat template."""
     if isinstance(prompt.content, str) and getattr(tokenizer, "chat_template", None) is not None:
@@ -55,9 +71,27 @@ def _asked(prompt: Prompt, tokenizer: Any) -> Any:
     return prompt.content
 
 
+def _in_template(prompt: Prompt, tokenizer: Any) -> str:
+    """A prompt with its tools as a text, since TRL takes no tools with a prompt; without the token that the tokenizer
+    is going to put in front."""
+    text, first = _rendered(prompt, tokenizer), tokenizer("")["input_ids"][:1]
+    return text.removeprefix(tokenizer.bos_token) if first and first == [tokenizer.bos_token_id] else text
+
+
+def _rendered(prompt: Prompt, tokenizer: Any) -> str:
+    """The prompt in the chat template, as the model reads it."""
+    asked = _asked(prompt, tokenizer)
+    if isinstance(asked, str):
+        raise DataError(
+            f"prompts have tools, but the model's tokenizer has no chat template to offer them: {prompt.text[:80]!r}"
+        )
+    tools = list(prompt.tools) or None  # some templates write their preface for an empty list, too
+    text: str = tokenizer.apply_chat_template(asked, tools=tools, tokenize=False, add_generation_prompt=True)
+    return text
+
+
 def _n_tokens(prompt: Prompt, tokenizer: Any) -> int:
     asked = _asked(prompt, tokenizer)
-    if not isinstance(asked, str):
-        asked = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-        return len(tokenizer(asked, add_special_tokens=False)["input_ids"])
-    return len(tokenizer(asked)["input_ids"])
+    if isinstance(asked, str):
+        return len(tokenizer(asked)["input_ids"])
+    return len(tokenizer(_rendered(prompt, tokenizer), add_special_tokens=False)["input_ids"])

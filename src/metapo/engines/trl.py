@@ -26,7 +26,7 @@ from metapo.meta.pairs import Pair
 from metapo.meta.step import Senses
 from metapo.records import records_of, take_records
 from metapo.reward import Observe, Scored, Screen, observe_nothing, screen_nothing
-from metapo.rollout import Prompt, Rollout, Split, as_text
+from metapo.rollout import Prompt, Rollout, Split, as_text, completion_text
 from metapo.rubric import Revision
 from metapo.run import CHECKPOINTS, MARKER, POLICY, STORE, Boundary, Run
 from metapo.scorer import ByCluster, Connections, Scorer
@@ -126,8 +126,16 @@ class EvolvingReward:
         return cls(run, settings, connections, bridge, _known_answers(Path(folder)), screen)
 
     def __call__(self, prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
-        """Judge one batch of completions under the revision in force; one reward each, in order."""
+        """Judge one batch of completions under the revision in force; one reward each, in order.
+
+        Of the dataset's columns, `reference` and `cluster` belong to the rollouts, and `prompt_text` stands for prompts
+        that a chat template has been applied to. `completion_messages`, as a `rollout_func` hands it on, stands for
+        completions that TRL would show as one text although they have several turns. Raises DataError for messages
+        that can't be read.
+        """
         step = columns["trainer_state"].global_step
+        asked = columns.get("prompt_text") or [as_text(prompt) for prompt in prompts]
+        answers = columns.get("completion_messages") or completions
         references = columns.get("reference") or [None] * len(prompts)
         clusters = columns.get("cluster") or [""] * len(prompts)
         training = self._policy is not None and self._policy.training
@@ -135,16 +143,16 @@ class EvolvingReward:
         first = self._next_position(split, step, len(prompts))
         rollouts = [
             Rollout(
-                prompt=as_text(prompt),
-                completion=as_text(completion),
+                prompt=prompt,
+                completion=completion_text(answer),
                 reference=None if reference is None else str(reference),
                 split=split,
                 step=step,
                 position=(first + i) * _world_size() + _rank(),
                 cluster=cluster,
             )
-            for i, (prompt, completion, reference, cluster) in enumerate(
-                zip(prompts, completions, references, clusters, strict=True)
+            for i, (prompt, answer, reference, cluster) in enumerate(
+                zip(asked, answers, references, clusters, strict=True)
             )
         ]
         try:

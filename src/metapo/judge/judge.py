@@ -64,6 +64,8 @@ class JudgeSettings(Frozen):
     before it sees any completion: nothing; the solution of the prompt, or what its reference solution says decides it,
     once per prompt; or a plan by which to grade, once per prompt and rubric. `warm_up` sends one token's request before
     the first batch under a rubric, `cache` keeps verdicts for equal requests.
+    `turns` each judges every assistant turn of a completion by itself, at most `max_turns` times, and takes the mean;
+    whole judges the completion at once.
     """
 
     mode: Literal["joint", "split", "expected"] = "joint"
@@ -76,6 +78,8 @@ class JudgeSettings(Frozen):
     first: First = "nothing"
     warm_up: bool = True
     cache: bool = True
+    turns: Literal["whole", "each"] = "whole"
+    max_turns: int = Field(default=8, ge=1)
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one judge said where several were asked, or where one is only watched."""
+    """What one judge said where several were asked (`role` "panel"), or what was said of one turn ("turn")."""
 
     judge: str
     outcomes: tuple[Outcome, ...]
+    role: Literal["panel", "turn"] = "panel"
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class Assessment:
     """One outcome per criterion, in the rubric's order, and the calls that it took.
 
     `n_reused` outcomes were known from an equal request; `n_left_out` characters of the completion were not shown.
-    `opinions` are those that a panel's outcomes were made from.
+    `opinions` are those that the outcomes of a panel, or of several turns, were made from.
     """
 
     outcomes: tuple[Outcome, ...]

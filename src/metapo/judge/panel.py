@@ -1,6 +1,7 @@
 """Several judges in the place of one: their verdicts are combined, and how far they differ is kept."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import fmean, median, pstdev
 from typing import Literal
 
@@ -30,7 +31,8 @@ class Panel:
     async def assess(self, rubric: Rubric, rollout: Rollout) -> Assessment:
         """Judge one rollout. Raises ChatMisconfigured where any judge does."""
         parts = await each(lambda judge: judge.assess(rubric, rollout), list(self._judges.values()))
-        opinions = tuple(Opinion(name, part.outcomes) for name, part in zip(self._judges, parts, strict=True))
+        said = list(zip(self._judges, parts, strict=True))
+        opinions = tuple(Opinion(name, part.outcomes) for name, part in said)
         outcomes = tuple(
             self._joint(criterion, {o.judge: o.outcomes[i] for o in opinions})
             for i, criterion in enumerate(rubric.criteria)
@@ -40,7 +42,7 @@ class Panel:
             tuple(call for part in parts for call in part.calls),
             n_reused=sum(part.n_reused for part in parts),
             n_left_out=max(part.n_left_out for part in parts),
-            opinions=opinions,
+            opinions=(*opinions, *(replace(o, judge=f"{n}, {o.judge}") for n, part in said for o in part.opinions)),
         )
 
     async def explain(self, rubric: Rubric, rollout: Rollout, assessment: Assessment) -> Assessment:
@@ -62,7 +64,7 @@ class Panel:
         reasons = [f"{name}: {v.rationale}" for name, v in verdicts.items() if v.rationale]
         return Verdict(
             criterion_id=criterion.id,
-            points=_nearest(criterion, middle),
+            points=nearest(criterion, middle),
             rationale=" | ".join(reasons),
             quote=next((v.quote for v in verdicts.values() if v.quote), ""),
             expected=middle,
@@ -70,6 +72,6 @@ class Panel:
         )
 
 
-def _nearest(criterion: Criterion, value: float) -> int:
+def nearest(criterion: Criterion, value: float) -> int:
     """The points of the level next to a value; the lower one in the middle between two."""
     return min((level.points for level in criterion.levels), key=lambda points: abs(points - value))

@@ -45,8 +45,8 @@ def attackable(rollouts: Sequence[Rollout]) -> list[Rollout]:
     half of those without a flag."""
     distinct = {(r.prompt, r.completion): r for r in rollouts}.values()
     honest = [r for r in distinct if not flags(r)]
-    full = [r for r in honest if len(split_sentences(r.completion)) >= MIN_SENTENCES]
-    return full or sorted(honest, key=lambda r: -len(r.completion.split()))[: (len(honest) + 1) // 2]
+    full = [r for r in honest if len(split_sentences(r.last_said)) >= MIN_SENTENCES]
+    return full or sorted(honest, key=lambda r: -len(r.last_said.split()))[: (len(honest) + 1) // 2]
 
 
 def promised(prompt: str, completion: str, rubric: Rubric) -> str:
@@ -81,7 +81,7 @@ def _attacked(rubric: Rubric, bases: Sequence[Rollout], ways: Mapping[str, Write
     names = rng.sample(list(ways), len(ways))
     for shift in range(len(bases)):
         for name, base in zip(names, cycle([*bases[shift:], *bases[:shift]]), strict=False):
-            worse = ways[name](base.prompt, weaken(base.completion), rubric)
+            worse = base.ending_in(ways[name](base.prompt, weaken(base.last_said), rubric))
             if not same_words(worse, base.completion):
                 why = f"the worse one is weakened and attacks the rubric: {name}"
                 yield make_pair(base, base.completion, worse, Source.ATTACK, why)

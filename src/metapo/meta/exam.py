@@ -106,7 +106,7 @@ async def _damaged(
     where that is too little, what the meta model writes: in the run's first steps, and in place of a policy that has
     collapsed to scraps. Elsewhere such texts are unlike those that the rubric has to judge."""
     is_new = any(r.step < UNTRAINED_STEPS for r in rollouts)
-    whole = [r for r in rollouts if len(split_sentences(r.completion)) >= MIN_SENTENCES]
+    whole = [r for r in rollouts if len(split_sentences(r.last_said)) >= MIN_SENTENCES]
     pairs = damaged_pairs(whole, wanted // 2 if is_new else wanted, rng, among=NO_CURE)
     pairs = pairs or damaged_pairs(rollouts, round(SCRAPS_SHARE * wanted), rng, among=NO_CURE)
     n_cut = wanted - len(pairs)

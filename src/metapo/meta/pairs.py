@@ -176,7 +176,7 @@ def take_turns(streams: Iterable[Iterator[Pair]], n: int) -> list[Pair]:
 
 def flags(rollout: Rollout) -> set[Detector]:
     """What detectors find in a completion, its length aside: damage and attacks count sentences instead."""
-    return {flag.detector for flag in detect(rollout.prompt, rollout.completion)} - {Detector.TOO_SHORT}
+    return {flag.detector for flag in detect(rollout.prompt, rollout.spoken)} - {Detector.TOO_SHORT}
 
 
 class _Pool:
@@ -187,7 +187,7 @@ class _Pool:
         self._bases = sorted(((f, r) for f, r in found if not f & WORTHLESS), key=lambda fr: bool(fr[0]))
         self._completion_by_prompt: dict[str, list[str]] = {}
         for _, rollout in found:
-            self._completion_by_prompt.setdefault(rollout.prompt, []).append(rollout.completion)
+            self._completion_by_prompt.setdefault(rollout.prompt, []).append(rollout.last_said)
         self._words = {prompt: frozenset(Passage(prompt).words) for prompt in self._completion_by_prompt}
         self._n_prompts_with = Counter(word for words in self._words.values() for word in words)
         self._others: dict[str, list[str]] = {}
@@ -198,9 +198,11 @@ class _Pool:
         for flagged, rollout in self._bases[start:] + self._bases[:start]:
             if flagged and (rule not in ADDITIVE or (rule == "remarked" and Detector.SPEAKS_TO_GRADER in flagged)):
                 continue
-            worse = DAMAGES[rule](rollout.completion, self._others_of(rollout.prompt, rng), rng)
-            if worse is not None and not same_words(worse, rollout.completion):
-                yield make_pair(rollout, rollout.completion, worse, source, f"the worse one is damaged: {rule}")
+            worse = DAMAGES[rule](rollout.last_said, self._others_of(rollout.prompt, rng), rng)
+            if worse is not None and not same_words(worse, rollout.last_said):
+                yield make_pair(
+                    rollout, rollout.completion, rollout.ending_in(worse), source, f"the worse one is damaged: {rule}"
+                )
 
     def _others_of(self, prompt: str, rng: Random) -> list[str]:
         """A completion to each of up to N_OTHERS prompts that ask for something else; always the same for a prompt."""
@@ -248,7 +250,7 @@ def _unlike_reference(rollout: Rollout, reference: str) -> str | None:
     right, given = _final_number(reference), _final_number(rollout.completion)
     if right is not None and given is not None:
         return f"ends in {given}, not {right}" if given != right else None
-    if found := detect(rollout.prompt, rollout.completion):
+    if found := detect(rollout.prompt, rollout.spoken):
         return f"is flagged: {found[0].detector}"
     if "\\boxed" in reference or "####" in reference:
         return None  # what counts there is the answer, and a terse solution shares few words

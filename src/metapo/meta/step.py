@@ -326,7 +326,7 @@ async def _analyses(
 def _findings(rubric: Rubric, sample: Sample) -> str:
     """What rules found in a sample, and what the policy wrote to its prompt before training moved it."""
     rollout = sample.scored.rollout
-    flags = detect(rollout.prompt, rollout.completion, rubric=rubric) if sample.flags else ()
+    flags = detect(rollout.prompt, rollout.spoken, rubric=rubric) if sample.flags else ()
     found = [(flag.detector.value, flag.detail) for flag in flags if flag.detector in sample.flags]
     against = sample.against.rollout if sample.against else None
     return findings_text(found, against, "The same prompt, answered before training moved the policy")

@@ -55,7 +55,7 @@ class Scene:
     def flags(self, scored: Scored) -> tuple[Detector, ...]:
         """The detectors that fire on a rollout, in the order of `Detector`."""
         rollout = scored.rollout
-        found = detect(rollout.prompt, rollout.completion, rubric=self.rubric, min_words=self.min_words)
+        found = detect(rollout.prompt, rollout.spoken, rubric=self.rubric, min_words=self.min_words)
         return tuple(flag.detector for flag in found)
 
     def signs(self, scored: Scored) -> list[Sign]:
@@ -120,4 +120,4 @@ class Scene:
 
 
 def _usual_words(part: Sequence[Scored]) -> float:
-    return median(Passage(s.rollout.completion).n_words for s in part)
+    return median(Passage(s.rollout.spoken).n_words for s in part)

@@ -6,6 +6,7 @@ from typing import Any
 from metapo.errors import DataError
 from metapo.rollout import Prompt
 from metapo.tasks.task import Columns, Raw, Task, cluster_in
+from metapo.turns import read_turns
 
 
 def read(raw: Raw, columns: Columns) -> Prompt:
@@ -22,6 +23,8 @@ def read(raw: Raw, columns: Columns) -> Prompt:
             "the prompt must be a text that isn't empty, or a list of chat messages with role and content; got "
             f"{str(prompt)[:80]!r}"
         )
+    if not isinstance(prompt, str):
+        read_turns(prompt)
     return Prompt(prompt, _text(raw, columns.reference), cluster_in(raw, columns), _text(raw, columns.label))
 
 

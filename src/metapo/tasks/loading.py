@@ -13,7 +13,7 @@ from metapo.settings import DataSettings
 from metapo.tasks.reading import read_source
 from metapo.tasks.task import LeftOut, Task
 
-SHIPPED = ("essay", "ethics", "generic", "math", "summarization")
+SHIPPED = ("dialogue", "essay", "ethics", "generic", "math", "summarization")
 log = logging.getLogger(__name__)
 
 

@@ -1,0 +1,150 @@
+"""Dialogues: prompts of several turns, completions that may call tools and go on after their results."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from metapo.errors import DataError, SettingsError
+from metapo.reward import Screen, Screened
+from metapo.rollout import Prompt, Rollout
+from metapo.rubric import Frozen, describe
+from metapo.settings import TrainSettings
+from metapo.tasks.task import Columns, Raw, Task, cluster_in
+from metapo.turns import Role, ToolCall, Turn, read_turns
+
+NO_ANSWER = "no answer"
+MALFORMED_CALL = "malformed tool call"
+HOW_TO_READ = (
+    "A line of tildes begins each turn of a dialogue and says whose it is: system, user, assistant, the assistant's "
+    "call of a tool with its arguments, or a tool's result. Only what the assistant says and calls is the policy's own."
+)
+SETTINGS = {
+    "task_description": "Go on with the dialogue as a helpful assistant: use tools where they help, answer the user.",
+    "judge_notes": HOW_TO_READ,
+    "meta_notes": HOW_TO_READ,
+    "min_words": 0,
+}
+_MARKED_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+_ERROR = re.compile(r"""\s*\{\s*["']error["']\s*:""")
+
+
+class DialogueOptions(Frozen):
+    """`minimum` is what a dialogue without an answer, or with a malformed tool call, gets without the judge: a share
+    (0 to 1) of the range of the rubric that the run begins with."""
+
+    minimum: float = Field(default=0.0, ge=0, le=1)
+
+
+def read(raw: Raw, columns: Columns) -> Prompt:
+    """Messages that end with one of the user or of a tool, and the JSON schemas in `tools`, where there are any.
+    Without a column `messages`, they are taken from `prompt`. Raises DataError."""
+    column = "prompt" if columns.prompt == "messages" and "messages" not in raw else columns.prompt
+    if column not in raw:
+        raise DataError(f"no column {columns.prompt!r} with the messages; it has {', '.join(map(repr, raw)) or 'none'}")
+    messages = raw[column]
+    if not isinstance(messages, list) or not messages:
+        raise DataError(f"{column!r} must be a list of messages that isn't empty; got {str(messages)[:80]!r}")
+    turns = read_turns(messages)
+    if turns[-1].role not in (Role.USER, Role.TOOL):
+        raise DataError(
+            f"the messages must end with one of the user or a tool, for the policy to go on; the last is of the "
+            f"{turns[-1].role}. Leave it out, or give it as the reference."
+        )
+    reference, label = (None if name is None else _cell(raw, name) for name in (columns.reference, columns.label))
+    return Prompt([_message(t) for t in turns], reference, cluster_in(raw, columns), label, _tools(raw.get("tools")))
+
+
+def screen(settings: TrainSettings) -> Screen:
+    """Dialogues that have no answer, or a tool call that is none, get the minimum without the judge. Raises
+    SettingsError for wrong options."""
+    try:
+        options = DialogueOptions.model_validate(settings.task_options)
+    except ValidationError as e:
+        raise SettingsError(f"task_options are wrong in these fields:\n{describe(e)}") from e
+    low, high = settings.rubric.min_points, settings.rubric.max_points
+
+    async def screen_one(rollout: Rollout) -> Screened | None:
+        why = _what_is_wrong(rollout)
+        return Screened(why, options.minimum, low + options.minimum * (high - low)) if why else None
+
+    return screen_one
+
+
+def measure(labelled: Sequence[tuple[Rollout, str]]) -> Mapping[str, float]:
+    """Share of the dialogues whose last answer holds the label (case and white space don't count), of those in which a
+    tool gave an error, and assistant turns per dialogue."""
+    dialogues = [rollout.turns for rollout, _ in labelled]
+    return {
+        "answer_holds_label": fmean(_plain(label) in _plain(rollout.last_said) for rollout, label in labelled),
+        "tool_errors": fmean(any(_is_error(turn) for turn in turns) for turns in dialogues),
+        "assistant_turns": fmean(sum(t.role is Role.ASSISTANT for t in turns) for turns in dialogues),
+    }
+
+
+def _what_is_wrong(rollout: Rollout) -> str:
+    """ "" for nothing; a call that waits for its result is no answer, whatever stands beside it."""
+    turns = rollout.turns
+    if any(_is_malformed(turn) for turn in turns if turn.role is Role.ASSISTANT):
+        return MALFORMED_CALL
+    return "" if rollout.last_said.strip() and not turns[-1].calls else NO_ANSWER
+
+
+def _is_malformed(turn: Turn) -> bool:
+    """Are any arguments no JSON object? A call that no parser took out of the content stands there between marks."""
+    marked = [_object_in(text) for text in _MARKED_CALL.findall(turn.content)]
+    return any(not call.name or _object_in(call.arguments) is None for call in turn.calls) or any(
+        call is None or not isinstance(call.get("name"), str) for call in marked
+    )
+
+
+def _object_in(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_error(turn: Turn) -> bool:
+    """TRL gives what a tool raises as {'error': ...}."""
+    return turn.role is Role.TOOL and _ERROR.match(turn.content) is not None
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _cell(raw: Raw, column: str) -> str | None:
+    if column not in raw:
+        raise DataError(f"no column {column!r}; it has {', '.join(map(repr, raw))}")
+    return None if raw[column] is None else str(raw[column])
+
+
+def _tools(value: Any) -> tuple[Mapping[str, Any], ...]:
+    """The schemas in a row's `tools`: a list of objects, or the same as JSON."""
+    try:
+        tools = json.loads(value) if isinstance(value, str) else value or []
+    except ValueError as e:
+        raise DataError(f"'tools' is not JSON: {value[:80]!r}") from e
+    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+        raise DataError(f"'tools' must be a list of JSON schemas, one per function; got {str(value)[:80]!r}")
+    return tuple(tools)
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    """As chat templates read it: a text for a content, and an object for arguments."""
+    named = {"name": turn.name, "tool_call_id": turn.call_id, "tool_calls": [_call(call) for call in turn.calls]}
+    return {"role": turn.role.value, "content": turn.content, **{key: value for key, value in named.items() if value}}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    arguments = _object_in(call.arguments)
+    function = {"name": call.name, "arguments": call.arguments if arguments is None else arguments}
+    return {**({"id": call.id} if call.id else {}), "type": "function", "function": function}
+
+
+TASK = Task("dialogue", read, SETTINGS, Columns(prompt="messages"), screen, measure)
