@@ -34,7 +34,7 @@ class Asked(Frozen):
 
     @property
     def prompt(self) -> str:
-        return as_text(self.messages)
+        return as_text([message.model_dump() for message in self.messages])
 
 
 class Sampling(Frozen):
