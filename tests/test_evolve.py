@@ -368,6 +368,19 @@ async def test_clusters_have_lineages_of_their_own_with_a_shared_core(tmp_path: 
     await whole.close()
 
 
+async def test_where_training_waits_it_waits_for_the_meta_steps_of_all_clusters_at_once(tmp_path: Path) -> None:
+    clusters = [f"c{i:02}" for i in range(21)]
+    held, groups = Held(STYLE), partial(write, n=4 * len(clusters))
+    trainer = await Trainer(tmp_path, settings(staleness=0), meta=held, clusters=clusters, write=groups).go(3)
+    last = asyncio.create_task(trainer.step())
+    await until(lambda: held.n_waiting == 3 * len(clusters))  # each meta step's samples; none waits for another
+    held.let_go.set()
+    assert (await last).error is None
+    assert all([at for at, _ in lineage(trainer.run, name)] == [0, 4] for name in clusters)
+    assert [row["cluster"] for row in trainer.rows("meta")] == clusters
+    await trainer.close()
+
+
 async def test_prompts_without_a_cluster_evolve_beside_those_with_one(tmp_path: Path) -> None:
     trainer = await Trainer(tmp_path, settings(staleness=0), meta=Reviewer(STYLE), clusters=("", "a")).go(4)
     assert [[at for at, _ in lineage(trainer.run, c)] for c in ("", "a")] == [[0, 4], [0, 4]]

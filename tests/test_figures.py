@@ -111,6 +111,10 @@ def test_summaries_hold_the_share_of_groups_in_which_all_rewards_are_equal() -> 
     assert summarize([*equal, *apart, *group("b", 5, 5, step=1)])["saturated"] == pytest.approx(2 / 3)
     assert summarize([*equal, *group("c", 5), *group("d", None, None)])["saturated"] == 1.0
     assert "saturated" not in summarize([*group("a", 2), *group("b", 5, None)])
+    ruled = [replace(s, screened="wrong answer") for s in group("e", 2, 2)]
+    assert summarize([*apart, *ruled])["saturated"] == 0.0, "no rubric can tell those apart"
+    assert summarize([*equal, *ruled[:1]])["saturated"] == 1.0
+    assert "saturated" not in summarize(ruled)
 
 
 def test_the_same_sum_of_different_verdicts_is_no_variance() -> None:

@@ -69,13 +69,15 @@ def marks(prompt: str) -> str:
 
 
 class Held:
-    """A meta model that answers nothing until it is `let_go`."""
+    """A meta model that answers nothing until it is `let_go`; `n_waiting` counts who asked before."""
 
     def __init__(self, *criteria: Criterion) -> None:
         self.let_go = asyncio.Event()
+        self.n_waiting = 0
         self._meta = Reviewer(*criteria)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
+        self.n_waiting += 1
         await self.let_go.wait()
         return await self._meta.complete(request)
 

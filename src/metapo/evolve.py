@@ -112,14 +112,11 @@ class Evolution:
         self, step: int, rows: Sequence[Mapping[str, Any]], last: Sequence[Scored], senses: Senses
     ) -> None:
         """`step` optimizer steps are done: bring into force what is due, and begin a meta step where one is. `rows` are
-        the run's metrics so far, `last` the cluster's rollouts of the last step. Raises ChatMisconfigured,
-        StoreError."""
+        the run's metrics so far, `last` the cluster's rollouts of the last step. Then `settle`. Raises
+        ChatMisconfigured, StoreError."""
         self._batch = [s.rollout for s in last] or self._batch
         await self._rulings(step, senses)
-        if self._under_way:
-            self._go_on(self._under_way, senses)
-            if self._under_way.begun.adopt_step <= step:
-                await self._finish(self._under_way, step, senses)
+        await self.settle(step, senses)
         adopt_step = step + self._settings.meta.staleness
         is_in_time = self._n_steps is None or adopt_step < self._n_steps  # later, what it brings would score nothing
         if self._under_way is None and is_in_time and (why := self._due(step, rows)):
@@ -127,7 +124,13 @@ class Evolution:
             self._store.begin_meta_step(self._attempt, begun)
             self._under_way = _UnderWay(begun)
             self._go_on(self._under_way, senses)
-            if begun.adopt_step <= step:
+
+    async def settle(self, step: int, senses: Senses) -> None:
+        """Bring into force what the meta step under way brings, if that is due: with a staleness of 0 just after it
+        began. Raises ChatMisconfigured, StoreError."""
+        if self._under_way:
+            self._go_on(self._under_way, senses)
+            if self._under_way.begun.adopt_step <= step:
                 await self._finish(self._under_way, step, senses)
 
     async def interrupt(self) -> None:

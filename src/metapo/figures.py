@@ -52,12 +52,14 @@ def _screens(scored: Sequence[Scored]) -> dict[str, float]:
 
 
 def _saturation(scored: Sequence[Scored]) -> dict[str, float]:
-    """The share of groups with two rewards or more in which all are equal, so that nothing can be learnt from them."""
+    """The share of groups with two rewards or more in which all are equal, so that nothing can be learnt from them.
+    Where the task's own rule scored all of a group, no rubric is to blame: such groups don't count."""
     groups: dict[tuple[int, str], list[float]] = defaultdict(list)
+    judged = {(s.rollout.step, s.rollout.prompt) for s in scored if not s.screened}
     for s in scored:
         if s.reward.value is not None:
             groups[s.rollout.step, s.rollout.prompt].append(s.reward.value)
-    equal = [_all_equal(rewards) for rewards in groups.values() if len(rewards) > 1]
+    equal = [_all_equal(rewards) for group, rewards in groups.items() if group in judged and len(rewards) > 1]
     return {"saturated": fmean(equal)} if equal else {}
 
 

@@ -316,8 +316,11 @@ class Run:
             self._evolutions[cluster] = self._evolution(cluster)
             self._evolutions[cluster].begin(self._attempt, step)
         self._trained |= last.keys()
-        for cluster in sorted(self._trained) or [""]:  # without prompts of its own, "" is only where the others begin
+        clusters = sorted(self._trained) or [""]  # without prompts of its own, "" is only where the others begin
+        for cluster in clusters:
             await self._evolutions[cluster].at_boundary(step, self._rows, last.get(cluster, ()), senses)
+        for cluster in clusters:  # all meta steps have begun: where training waits for them, it waits for all at once
+            await self._evolutions[cluster].settle(step, senses)
 
     def _evolution(self, cluster: str) -> Evolution:
         return Evolution(self.store, self.settings, self._reviser, self._ledger, self._note, cluster, self._n_steps)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -181,14 +181,15 @@ def _rubric(name: str, folder: Path) -> Rubric:
 
 class DataSettings(Frozen):
     """Prompts: a .jsonl or .parquet file, or a dataset folder or hub id, and its columns where they are not the task's
-    own. Prompts with the same text in `cluster_column` share a rubric, which evolves on its own; without the column all
-    prompts do. `label_column` is what the task's final metric compares with; it is read of `eval` alone."""
+    own. Prompts with the same text in `cluster_column`, or in all of several columns, share a rubric, which evolves on
+    its own; without one all prompts do. `label_column` is what the task's final metric compares with; it is read of
+    `eval` alone."""
 
     train: str = Field(min_length=1)
     eval: str | None = None
     prompt_column: str | None = None
     reference_column: str | None = None
-    cluster_column: str | None = None
+    cluster_column: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     label_column: str | None = None
     hub_split: str = "train"
     hub_eval_split: str = "test"

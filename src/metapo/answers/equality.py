@@ -75,6 +75,11 @@ class Comparer:
         with self._lock:
             return Equality(self._ask(mine, theirs))
 
+    def start(self) -> None:
+        """Start the process now, so that what it lacks shows. Raises MissingExtra, RunError."""
+        with self._lock:
+            self._running()
+
     def close(self) -> None:
         with self._lock:
             self._stop()

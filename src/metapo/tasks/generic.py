@@ -10,7 +10,7 @@ from metapo.tasks.task import Columns, Raw, Task, cluster_in
 
 def read(raw: Raw, columns: Columns) -> Prompt:
     """The prompt is a text or a list of chat messages. Raises DataError."""
-    for column in (columns.prompt, columns.reference, columns.cluster, columns.label):
+    for column in (columns.prompt, columns.reference, *columns.cluster_columns, columns.label):
         if column is not None and column not in raw:
             raise DataError(
                 f"no column {column!r}; it has {', '.join(map(repr, raw))}. Name the right one as data.prompt_column, "

@@ -13,7 +13,7 @@ from metapo.settings import DataSettings
 from metapo.tasks.reading import read_source
 from metapo.tasks.task import LeftOut, Task
 
-SHIPPED = ("generic",)
+SHIPPED = ("generic", "math")
 log = logging.getLogger(__name__)
 
 

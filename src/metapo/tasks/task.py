@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from metapo.errors import DataError
+from pydantic import ValidationError
+
+from metapo.errors import DataError, SettingsError
 from metapo.reward import Observe, Scored, Screen, screen_nothing
 from metapo.rollout import Prompt, Rollout, Split
+from metapo.rubric import Frozen, describe
 from metapo.settings import DataSettings, TrainSettings
 
 Raw = Mapping[str, Any]
@@ -14,6 +17,7 @@ Raw = Mapping[str, Any]
 Read = Callable[[Raw, "Columns"], Prompt]
 Measure = Callable[[Sequence[tuple[Rollout, str]]], Mapping[str, float]]
 """Evaluation rollouts with their prompts' labels, at least one -> the final metric and what belongs to it."""
+Options = TypeVar("Options", bound=Frozen)
 
 
 class LeftOut(Exception):
@@ -26,8 +30,13 @@ class Columns:
 
     prompt: str = "prompt"
     reference: str | None = None
-    cluster: str | None = None
+    cluster: str | tuple[str, ...] | None = None
     label: str | None = None
+
+    @property
+    def cluster_columns(self) -> tuple[str, ...]:
+        """The columns that name a cluster together; empty where none does."""
+        return (self.cluster,) if isinstance(self.cluster, str) else self.cluster or ()
 
     def under(self, data: DataSettings) -> "Columns":
         """The same with what the settings name instead."""
@@ -37,6 +46,17 @@ class Columns:
             data.cluster_column or self.cluster,
             data.label_column or self.label,
         )
+
+
+def read_options(kind: type[Options], settings: TrainSettings) -> Options:
+    """The task's options in the settings. Raises SettingsError with those that there are."""
+    try:
+        return kind.model_validate(settings.task_options)
+    except ValidationError as e:
+        there_are = ", ".join(f"{name} ({field.default})" for name, field in kind.model_fields.items()) or "none"
+        raise SettingsError(
+            f"task_options of {settings.task} are wrong:\n{describe(e)}\nIts options are: {there_are}"
+        ) from e
 
 
 def no_screen(settings: TrainSettings) -> Screen:
@@ -51,7 +71,8 @@ class Task:
     `settings` are what its runs begin with, in the shape of a settings file: a preset and the user's file come over
     them. `read` makes a prompt of a row and raises LeftOut for a row to pass over, DataError for one that is wrong.
     `screen` scores completions without the judge, such as one that lacks its verdict: the least that the task gives,
-    which is no failure. `measure` is the final metric, on evaluation rollouts whose prompts have labels.
+    which is no failure; it reads the task's options. `measure` is the final metric, on evaluation rollouts whose
+    prompts have labels.
     """
 
     name: str
@@ -96,10 +117,10 @@ def text_in(raw: Raw, column: str) -> str:
 
 
 def cluster_in(raw: Raw, columns: Columns) -> str:
-    """The cluster that a row names; "" where the task has no clusters. Raises DataError."""
-    if columns.cluster is None:
-        return ""
-    if columns.cluster not in raw:
-        raise DataError(f"no column {columns.cluster!r}; it has {', '.join(map(repr, raw)) or 'none'}")
-    cluster = raw[columns.cluster]
-    return "" if cluster is None else str(cluster)
+    """The cluster that a row names, of several columns "algebra/0"; "" where the task has no clusters. Raises
+    DataError."""
+    named = columns.cluster_columns
+    for column in named:
+        if column not in raw:
+            raise DataError(f"no column {column!r}; it has {', '.join(map(repr, raw)) or 'none'}")
+    return "/".join("" if raw[column] is None else str(raw[column]) for column in named)
