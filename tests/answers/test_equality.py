@@ -1,5 +1,4 @@
 import json
-import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +13,7 @@ from metapo.answers import Comparer, Why, boxed_answer
 from metapo.answers.equality import MAX_CHARS, MAX_DEPTH
 from metapo.errors import MissingExtra, RunError
 from tests.answers.pairs import EQUAL, UNEQUAL
-
-DATA = Path(os.environ.get("METAPO_MATH_DATA", Path(__file__).parents[3] / "shared" / "data" / "math"))
+from tests.answers.problems import real_problems
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +56,7 @@ def test_fractions_are_equal_as_fractions_are(comparer: Comparer, above: int, be
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_reference_solutions_equal_themselves(comparer: Comparer, split: str) -> None:
-    path = DATA / f"{split}.jsonl"
-    if not path.is_file():
-        pytest.skip(f"there is no {path}; name its folder with METAPO_MATH_DATA")
+    path = real_problems(split)
     solutions = {row["id"]: row["solution"] for row in map(json.loads, path.read_text().splitlines())}
     answers = {name: boxed_answer(solution) for name, solution in solutions.items()}
     assert [name for name, answer in answers.items() if answer is None] == []

@@ -9,16 +9,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from metapo.answers import Comparer
-from metapo.errors import DataError, SettingsError
+from metapo.errors import DataError, MissingExtra, SettingsError
+from metapo.meta.settings import under
 from metapo.reward import Screened
 from metapo.rollout import Prompt, Rollout, Split
-from metapo.settings import TrainSettings
+from metapo.settings import WHOLE, TrainSettings
+from metapo.shipped import shipped_preset
 from metapo.tasks import math
 from metapo.tasks.math import TASK, is_exact, measure
+from tests.answers.problems import real_problems
 from tests.helpers import odd_texts
 from tests.tasks.parts import load, settings_with, write_rows
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "math"
 ROW = {"problem": " What is $3/2$ of 1? ", "solution": r"It is \boxed{\frac{3}{2}}.", "type": "algebra", "level": "1"}
 REASONING = "We take the number and look at each of its parts in turn, " * 3
 HOSTILE = "9^{9^{9^{9}}}"
@@ -103,10 +105,7 @@ def test_a_wrong_row_is_named(changed: Any, columns: Any, message: str, tmp_path
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_real_problems_are_read_and_their_solutions_right(split: str) -> None:
-    path = REAL / f"{split}.jsonl"
-    if not path.exists():
-        pytest.skip(f"real problems are not at hand: {path.name} is missing beside the project")
-    prompts = load(TASK, path, labels=True, cluster_column="subject")
+    prompts = load(TASK, real_problems(split), labels=True, cluster_column="subject")
     assert len({p.text for p in prompts}) == len(prompts) >= 200
     assert len({p.cluster for p in prompts}) == 7
     answered = [
@@ -169,6 +168,13 @@ def test_options_that_are_none_are_told(options: dict[str, Any]) -> None:
         TASK.screen(settings_with("math", **options))
     assert str(caught.value).startswith(f"task_options of math are wrong:\n  {next(iter(options))}: ")
     assert str(caught.value).endswith("Its options are: exact_share (0.5), min_reasoning_words (30)")
+
+
+def test_a_missing_extra_is_told_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(math, "_comparer", Comparer())
+    with pytest.raises(MissingExtra, match=r"pip install 'metapo\[math\]'"):
+        TASK.screen(settings_with("math"))
 
 
 SCREEN = TASK.screen(settings_with("math"))
@@ -245,7 +251,12 @@ def test_accuracy_counts_right_answers_whatever_leads_to_them() -> None:
 # --- its settings
 
 
-def test_the_task_grades_by_a_plan() -> None:
-    base = {**TASK.settings, "rubric": "math/iter0", "data": {"train": "x"}, "policy": {"model": "m"}}
-    read = TrainSettings.from_yaml("judge: {url: http://localhost/v1, model: m}", base=base)
+@pytest.mark.parametrize(("name", "select", "samples"), [("paper/math", "thirds", 6), ("gpu/math", "mixed", 16)])
+def test_presets_grade_by_a_plan(name: str, select: str, samples: int) -> None:
+    read = TrainSettings.from_yaml("{}", base=under(TASK.settings, shipped_preset(name)[1], WHOLE))
     assert (read.judging.first, read.judging.rationales, read.engine.max_completion_tokens) == ("plan", "always", 1000)
+    assert (read.meta.select, read.meta.samples) == (select, samples)
+    assert (read.rubric.min_points, read.rubric.max_points) == (0, 5)
+    assert "boxed" in read.task_description
+    assert read.judge_notes
+    assert read.meta_notes

@@ -17,10 +17,10 @@ from metapo.cli import main
 from metapo.rollout import Split
 from metapo.rubric import Reason
 from metapo.store import RolloutRecord, Store
+from tests.answers.problems import real_problems
 from tests.servers import Answer, Ask, ChatServer, says, verdicts
 from tests.tasks.parts import write_rows, write_speaker
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "math" / "train.jsonl"
 WORK = (
     "We write the product as a sum of two terms, move both to the left of the equation, and divide by what they share. "
     * 2,
@@ -53,9 +53,7 @@ def made() -> list[Row]:
 
 
 def real() -> list[Row]:
-    if not REAL.exists():
-        pytest.skip(f"real problems are not at hand: {REAL.name} is missing beside the project")
-    rows = [json.loads(line) for line in REAL.read_text().splitlines()]
+    rows = [json.loads(line) for line in real_problems("train").read_text().splitlines()]
     short = [row for row in rows if len(row["problem"]) < 200]
     by_subject = [[row for row in short if row["subject"] == subject][:5] for subject in ("algebra", "geometry")]
     return [

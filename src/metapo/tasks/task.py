@@ -77,9 +77,9 @@ class Task:
 
     `settings` are what its runs begin with, in the shape of a settings file: a preset and the user's file come over
     them. `read` makes a prompt of a row and raises LeftOut for a row to pass over, DataError for one that is wrong.
-    `screen` scores completions without the judge, such as one that lacks its verdict: the least that the task gives,
-    which is no failure; it reads the task's options. `measure` is the final metric, on evaluation rollouts whose
-    prompts have labels.
+    `screen` scores completions without the judge: what lacks its verdict gets the least that the task gives, which is
+    no failure, and an answer that can be checked gets all or nothing; it reads the task's options. `measure` is the
+    final metric, on evaluation rollouts whose prompts have labels.
     """
 
     name: str
