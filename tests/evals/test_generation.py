@@ -135,7 +135,7 @@ def test_a_server_is_asked_for_each_prompt_once() -> None:
         assert generate("--url", server.url, "--model", "m", "--max-tokens", 7).exit_code == 0
         assert server.n_requests == n, "all is on record"
     by_id = {row["id"]: row for row in rows()}
-    assert by_id["6"]["prompt"] == "system: Be brief.\n\nuser: Go on."
+    assert by_id["6"]["prompt"] == "~~~~~~~~ system\nBe brief.\n~~~~~~~~ user\nGo on."
     assert by_id["2"]["completion"] == f"On {('Why not? ' * 9).strip()}: \\boxed{{1}} <verdict>RIGHT</verdict>"
     assert (by_id["2"]["reference"], by_id["2"]["label"]) == ("\\boxed{2}", "WRONG")
     assert by_id["2"]["model"].startswith(f"m at {server.url} (served as served-model")
@@ -320,6 +320,28 @@ def test_a_task_makes_the_prompts() -> None:
         assert (row["prompt"], row["label"]) == ("Add: 1+1", "2")
         renamed = generate("--url", server.url, "--task", "sums.py", "--label-column", "b", prompts=data)
     assert "p.jsonl, row 1: no column 'b'; it has 'q', 'a'" in renamed.stderr
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tools": [{"type": "function", "function": {"name": "add"}}]},
+        {
+            "messages": [
+                {"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": {}}}]},
+                {"role": "tool", "content": "5"},
+            ]
+        },
+    ],
+)
+def test_a_prompt_with_tools_is_refused_as_they_would_be_left_out(changed: dict[str, Any]) -> None:
+    asked: list[dict[str, Any]] = [{"messages": [{"role": "user", "content": f"{i} + 3?"}]} for i in range(2)]
+    with ChatServer(echoes) as server:
+        assert generate("--url", server.url, "--task", "dialogue", prompts=asked).exit_code == 0
+        result = generate("--url", server.url, "--task", "dialogue", prompts=[*asked, asked[0] | changed])
+    assert result.exit_code == 1
+    assert "p.jsonl, row 3: the prompt has tools or calls of tools" in result.stderr
+
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from metapo.tasks.generic import is_prompt
 
 Label = Text | bool | int | FiniteFloat
 Load = Callable[[str], Sequence[Mapping[str, Any]]]
-"""From a source to rows with `prompt` (text or chat messages) and, where there are any, `id`, `reference`, `label`."""
+"""From a source to rows with `prompt` (text or chat messages) and, where there are any, `id`, `reference`, `label`,
+`tools`."""
 
 
 class Asked(Frozen):
@@ -90,6 +91,11 @@ def _asked(where: str, number: int, row: Mapping[str, Any]) -> Asked:
         raise DataError(
             f"{where}: the prompt must be a text that isn't empty, or a list of chat messages with role and content; "
             f"got {str(prompt)[:80]!r}"
+        )
+    if row.get("tools") or (not isinstance(prompt, str) and any(message.get("tool_calls") for message in prompt)):
+        raise DataError(
+            f"{where}: the prompt has tools or calls of tools, and completions are asked for by texts alone. "
+            "`metapo train` measures such prompts by data.eval."
         )
     if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
         raise DataError(f"{where}: 'id' must be a text or a whole number; got {name!r:.80}")
