@@ -343,7 +343,6 @@ def test_a_prompt_with_tools_is_refused_as_they_would_be_left_out(changed: dict[
     assert "p.jsonl, row 3: the prompt has tools or calls of tools" in result.stderr
 
 
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

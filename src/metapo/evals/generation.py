@@ -92,7 +92,7 @@ def _asked(where: str, number: int, row: Mapping[str, Any]) -> Asked:
             f"{where}: the prompt must be a text that isn't empty, or a list of chat messages with role and content; "
             f"got {str(prompt)[:80]!r}"
         )
-    if row.get("tools") or (not isinstance(prompt, str) and any(message.get("tool_calls") for message in prompt)):
+    if _has_tools(row):
         raise DataError(
             f"{where}: the prompt has tools or calls of tools, and completions are asked for by texts alone. "
             "`metapo train` measures such prompts by data.eval."
@@ -103,6 +103,12 @@ def _asked(where: str, number: int, row: Mapping[str, Any]) -> Asked:
         raise DataError(f"{where}: 'label' must be a text, a number, true or false, or null; got {label!r:.80}")
     text = None if reference is None else str(reference)
     return Asked(id=str(name), messages=_messages(prompt), reference=text, label=label)
+
+
+def _has_tools(row: Mapping[str, Any]) -> bool:
+    """Is there more to the prompt than what is said?"""
+    prompt = row["prompt"]
+    return bool(row.get("tools")) or (not isinstance(prompt, str) and any(m.get("tool_calls") for m in prompt))
 
 
 def _messages(prompt: Any) -> tuple[Message, ...]:
