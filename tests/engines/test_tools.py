@@ -148,14 +148,13 @@ def test_a_policy_that_calls_a_tool_is_judged_with_its_results(tmp_path: Path, c
 
 
 TRAIN = """\
-task: dialogue
 task_options: {{tools: tools.py}}
-rubric: dialogue/iter0
 judge: {{url: "{url}", model: judge, deadline_s: 30}}
+judging: {{turns: whole}}
 meta: {{every: 0}}
 data: {{train: rows.jsonl, eval: rows.jsonl, label_column: answer}}
 policy: {{model: "{model}"}}
-engine: {{steps: 2, batch_size: 8, num_generations: 8, max_completion_tokens: 200, device: cpu}}
+engine: {{steps: 2, batch_size: 8, max_completion_tokens: 200, device: cpu}}
 """
 
 
@@ -167,7 +166,8 @@ def test_the_command_line_runs_the_tools_of_a_file(
     Path("rows.jsonl").write_text(json.dumps({"messages": [ASKED], "answer": "5"}) + "\n")
     with ChatServer(trusts_the_tool) as server:
         Path("settings.yaml").write_text(TRAIN.format(url=server.url, model=caller))
-        result = CliRunner().invoke(main, ["train", "settings.yaml", "--out", "run"], catch_exceptions=False)
+        arguments = ["train", "settings.yaml", "--preset", "gpu/dialogue", "--out", "run"]
+        result = CliRunner().invoke(main, arguments, catch_exceptions=False)
         assert result.exit_code == 0, result.output
     store = Store(tmp_path / "run" / "store.db")
     records, evaluated = store.rollouts(), store.rollouts(split=Split.EVAL)

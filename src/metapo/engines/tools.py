@@ -22,9 +22,10 @@ def offer(prompts: Sequence[Prompt], tools: Sequence[Callable[..., Any]]) -> lis
     for prompt in prompts:
         own = {str(tool.get("function", tool).get("name")) for tool in prompt.tools}
         if own and own != schemas.keys():
+            brought, running = (", ".join(sorted(names)) for names in (own, schemas))
             raise DataError(
-                f"the prompt {as_text(prompt.content)[-80:]!r} brings the tools {', '.join(sorted(own))}; those that run are "
-                f"{', '.join(sorted(schemas))}, with every prompt. Give the prompts the same, or none."
+                f"the prompt {as_text(prompt.content)[-80:]!r} brings the tools {brought}; those that run are "
+                f"{running}, with every prompt. Give the prompts the same, or none."
             )
     return [replace(prompt, tools=tuple(schemas.values())) for prompt in prompts]
 
