@@ -107,7 +107,7 @@ WRONG: list[tuple[str, list[dict[str, Any]], str]] = [
     (
         "tournament",
         [COMPLETION, {"prompt": "p"}],
-        "f.jsonl, row 2: expected texts 'prompt' and 'completion'; it has prompt",
+        "f.jsonl, row 2: expected texts 'prompt' and 'completion', or lists of messages; it has prompt",
     ),
     (
         "accuracy",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from metapo.cli import main
 from metapo.errors import DataError, RunError, RunInUse
 from metapo.evals.generation import Asked, Generated, Sampling, load_asked, open_generations
-from metapo.rollout import Message
+from metapo.rollout import Message, as_text
 from tests.helpers import odd_texts, rubric
 from tests.servers import Answer, Ask, Behaviour, ChatServer, says, status, verdicts
 
@@ -135,7 +135,7 @@ def test_a_server_is_asked_for_each_prompt_once() -> None:
         assert generate("--url", server.url, "--model", "m", "--max-tokens", 7).exit_code == 0
         assert server.n_requests == n, "all is on record"
     by_id = {row["id"]: row for row in rows()}
-    assert by_id["6"]["prompt"] == "~~~~~~~~ system\nBe brief.\n~~~~~~~~ user\nGo on."
+    assert by_id["6"]["prompt"] == as_text(chat)
     assert by_id["2"]["completion"] == f"On {('Why not? ' * 9).strip()}: \\boxed{{1}} <verdict>RIGHT</verdict>"
     assert (by_id["2"]["reference"], by_id["2"]["label"]) == ("\\boxed{2}", "WRONG")
     assert by_id["2"]["model"].startswith(f"m at {server.url} (served as served-model")

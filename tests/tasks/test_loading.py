@@ -57,7 +57,7 @@ def test_an_own_task_is_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("chess", "", "there is no task 'chess'. Shipped are essay, ethics, generic, summarization"),
+        ("chess", "", "there is no task 'chess'. Shipped are dialogue, essay, ethics, generic, math, summarization"),
         ("own.py", None, "there is no file own.py to hold a task"),
         ("own.py", "task = 1", "own.py must hold a metapo Task under the name TASK; got NoneType"),
         ("own.py", "TASK = 'own'", "own.py must hold a metapo Task under the name TASK; got str"),
