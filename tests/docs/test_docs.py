@@ -88,6 +88,16 @@ def environment() -> dict[str, str]:
     return os.environ | settings | {"PATH": scripts + os.pathsep + os.environ["PATH"]}
 
 
+# --- links
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    tokens = [t for block in MarkdownIt("commonmark").parse(page.read_text()) for t in block.children or []]
+    links = [str(t.attrs["href"]).partition("#")[0] for t in tokens if t.type == "link_open"]
+    assert [link for link in links if link and "://" not in link and not (page.parent / link).exists()] == []
+
+
 # --- python
 
 

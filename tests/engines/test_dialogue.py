@@ -1,6 +1,6 @@
 """Dialogues in TRL: several turns with a tool's results in between, judged turn by turn, and a run of the command line.
 
-TRL's own tool loop needs a model that calls tools; what it hands to reward functions is replayed here.
+What TRL's own tool loop hands to reward functions is replayed here; the loop runs in test_tools.py.
 """
 
 import json

@@ -1,10 +1,12 @@
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from metapo.engines.models import load_model, load_tokenizer
-from metapo.errors import ModelError
+from metapo.errors import MissingExtra, ModelError
 
 
 def test_a_model_folder_without_tokenizer_is_told(tmp_path: Path, tiny_model: Path) -> None:
@@ -53,3 +55,49 @@ def test_weights_that_are_broken_or_missing_are_told(tmp_path: Path, tiny_model:
 def copy(source: Path, target: Path, *names: str) -> None:
     for name in names:
         (target / name).write_bytes((source / name).read_bytes())
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, tiny_model: Path) -> Path:
+    """An adapter whose weights are all 1, on a model beside it."""
+    from peft import LoraConfig, get_peft_model
+
+    shutil.copytree(tiny_model, tmp_path / "base")
+    base = load_model(str(tmp_path / "base"), device="cpu", dtype="auto")
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear"))
+    for name, weights in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.ones_(weights)
+    model.save_pretrained(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def test_an_adapter_is_put_on_its_base_model(adapter: Path, tiny_model: Path) -> None:
+    base, both = (load_model(str(folder), device="cpu", dtype="auto") for folder in (tiny_model, adapter))
+    ids = torch.tensor([[5, 9, 30]])
+    with torch.no_grad():
+        assert (base(ids).logits - both(ids).logits).abs().max() > 0.1
+
+
+def test_an_adapter_whose_base_model_or_weights_are_gone_is_told(adapter: Path) -> None:
+    weights = load_file(adapter / "adapter_model.safetensors")
+    weights.pop(next(name for name in weights if "lora_B" in name))
+    save_file(weights, adapter / "adapter_model.safetensors")
+    check_refusal(adapter, r"lacks 1 of the model's weights, such as model\.layers\.0\..*lora_B")
+    base = adapter.with_name("base")
+    base.rename(adapter.with_name("moved"))
+    check_refusal(adapter, rf"its base model isn't there: there is no model folder {base}.* as base_model_name_or_path")
+    for written in ("{}", '{"base_model_name_or_path": null}', "[]", "{"):
+        (adapter / "adapter_config.json").write_text(written)
+        check_refusal(adapter, r"^adapter_config.json in .* names no base_model_name_or_path")
+
+
+def test_the_extra_that_an_adapter_needs_is_told(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metapo.engines.models.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"the adapter in .* needs the extra 'lora'"):
+        load_model(str(adapter), device="cpu", dtype="auto")
+
+
+def check_refusal(folder: Path, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        load_model(str(folder), device="cpu", dtype="auto")

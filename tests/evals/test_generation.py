@@ -323,6 +323,27 @@ def test_a_task_makes_the_prompts() -> None:
 
 
 @pytest.mark.parametrize(
+    "changed",
+    [
+        {"tools": [{"type": "function", "function": {"name": "add"}}]},
+        {
+            "messages": [
+                {"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": {}}}]},
+                {"role": "tool", "content": "5"},
+            ]
+        },
+    ],
+)
+def test_a_prompt_with_tools_is_refused_as_they_would_be_left_out(changed: dict[str, Any]) -> None:
+    asked: list[dict[str, Any]] = [{"messages": [{"role": "user", "content": f"{i} + 3?"}]} for i in range(2)]
+    with ChatServer(echoes) as server:
+        assert generate("--url", server.url, "--task", "dialogue", prompts=asked).exit_code == 0
+        result = generate("--url", server.url, "--task", "dialogue", prompts=[*asked, asked[0] | changed])
+    assert result.exit_code == 1
+    assert "p.jsonl, row 3: the prompt has tools or calls of tools" in result.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         ((), "give either MODEL, a model folder or hub id, or --url"),

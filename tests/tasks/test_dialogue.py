@@ -1,6 +1,7 @@
 """The task dialogue: which rows are dialogues, what scores without the judge, what is measured."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,7 @@ def test_a_row_that_is_no_dialogue_says_why(row: dict[str, Any], why: str) -> No
 def settings(**options: Any) -> TrainSettings:
     return TrainSettings.model_validate(
         {
+            "task": "dialogue",
             "rubric": rubric(criterion("depth", (-5, 5))),
             "judge": {"url": "http://localhost:9/v1", "model": "m"},
             "data": {"train": "d.jsonl"},
@@ -124,8 +126,22 @@ async def test_what_has_no_answer_or_no_readable_call_gets_the_minimum(
 
 @pytest.mark.parametrize(("options", "why"), [({"minimum": 2}, "minimum"), ({"least": 0}, "least")])
 def test_wrong_options_are_named(options: dict[str, Any], why: str) -> None:
-    with pytest.raises(SettingsError, match=f"task_options are wrong in these fields:\n.*{why}"):
+    with pytest.raises(SettingsError, match=f"task_options of dialogue are wrong:\n.*{why}"):
         TASK.screen(settings(**options))
+
+
+def test_tools_come_from_a_file(tmp_path: Path) -> None:
+    assert TASK.tools(settings()) == ()
+    file = tmp_path / "tools.py"
+    file.write_text("def add(a, b):\n    return a + b\nTOOLS = [add]\n")
+    [add] = TASK.tools(settings(tools=str(file)))
+    assert add(2, 3) == 5
+    for written in ("", "TOOLS = []", "TOOLS = [1]", "TOOLS = add = len"):
+        file.write_text(written)
+        with pytest.raises(SettingsError, match=r"tools.py must hold a list of functions under the name TOOLS; got"):
+            TASK.tools(settings(tools=str(file)))
+    with pytest.raises(SettingsError, match=r"there is no file gone\.py to hold tools"):
+        TASK.tools(settings(tools="gone.py"))
 
 
 def test_the_final_metric_reads_the_answer_and_not_the_tool() -> None:

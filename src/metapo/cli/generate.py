@@ -150,7 +150,7 @@ def _of_task(name: str, split: str, columns: Mapping[str, str | None]) -> "Load"
     def load(source: str) -> list[dict[str, Any]]:
         data = DataSettings(train=source, **{f"{new}_column": column for new, column in columns.items()})
         prompts = load_prompts(task, data, source, hub_split=split, labels=True)
-        return [{"prompt": p.content, "reference": p.reference, "label": p.label} for p in prompts]
+        return [{"prompt": p.content, "reference": p.reference, "label": p.label, "tools": p.tools} for p in prompts]
 
     return load
 

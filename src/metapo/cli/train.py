@@ -51,13 +51,16 @@ def _train(path: Path | None, preset: Mapping[str, Any], folder: Path, *, resume
     from metapo.tasks.loading import find_task, load_prompts
 
     task, data = find_task(settings.task), settings.data
-    screen = task.screen(settings)
+    screen, tools = task.screen(settings), task.tools(settings)
     prompts = load_prompts(task, data, data.train, hub_split=data.hub_split, labels=False)
     evaluated = load_prompts(task, data, data.eval, hub_split=data.hub_eval_split, labels=True) if data.eval else []
+    from metapo.engines.tools import offer
+
+    prompts, evaluated = offer(prompts, tools), offer(evaluated, tools)
     observe = task.observer(evaluated)
     from metapo.engines.trl import train as train_with_trl
 
-    train_with_trl(settings, folder, prompts, evaluated, resume=resume, screen=screen, observe=observe)
+    train_with_trl(settings, folder, prompts, evaluated, resume=resume, screen=screen, observe=observe, tools=tools)
     click.echo(f"Done. The policy is in {folder / 'policy'}; its rubrics: metapo rubric log {folder}")
 
 

@@ -1,6 +1,8 @@
 """Models and tokenizers from a folder or the hub, with errors that say what to do."""
 
+import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,13 @@ def load_tokenizer(model: str) -> Any:
 
 
 def load_model(model: str, *, device: str, dtype: str) -> Any:
-    """The causal language model of a model folder or hub id, ready to generate. Raises ModelError.
+    """The causal language model of a model folder or hub id, ready to generate; of an adapter's folder, its base model
+    with the adapter on it. Raises ModelError, MissingExtra.
 
     A `dtype` of "auto" is the one that the weights were saved in.
     """
     _check_name(model)
+    _check_base(Path(model))
     try:
         loaded, info = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as e:
@@ -58,6 +62,24 @@ def lora(settings: LoraSettings) -> Any:
         lora_dropout=settings.dropout,
         target_modules=targets,
     )
+
+
+def _check_base(folder: Path) -> None:
+    """Refuse an adapter that can't be put on its base model. Raises ModelError, MissingExtra."""
+    if not (folder / "adapter_config.json").exists() or (folder / "config.json").exists():
+        return
+    if find_spec("peft") is None:
+        raise MissingExtra("lora", f"the adapter in {folder}")
+    try:
+        base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+        _check_name(base)
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ModelError(f"adapter_config.json in {folder} names no base_model_name_or_path: write it there.") from e
+    except ModelError as e:
+        raise ModelError(
+            f"{folder} holds an adapter, and its base model isn't there: {e} Or write where it is now as "
+            f"base_model_name_or_path into {folder / 'adapter_config.json'}."
+        ) from e
 
 
 def _check_name(model: str) -> None:

@@ -13,15 +13,17 @@ from metapo.settings import TrainSettings
 log = logging.getLogger(__name__)
 
 
-def dataset(prompts: Sequence[Prompt], tokenizer: Any) -> Any:
+def dataset(prompts: Sequence[Prompt], tokenizer: Any, *, tools_run: bool = False) -> Any:
     """Rows for TRL, without labels. `prompt_text` is the prompt as judge and meta model see it.
+
+    Tools that run are TRL's to offer; others are written into the prompts.
 
     Prompts are kept as JSON: a table would fill up messages and arguments of calls with the keys of all others.
     Raises DataError where there are tools and no chat template to offer them.
     """
     from datasets import Dataset
 
-    with_template = any(p.tools for p in prompts)  # a trainer takes texts or chats, not both
+    with_template = not tools_run and any(p.tools for p in prompts)  # a trainer takes texts or chats, not both
     asked = [_in_template(p, tokenizer) if with_template else _asked(p, tokenizer) for p in prompts]
     columns = {
         "prompt": [json.dumps(prompt) for prompt in asked],
@@ -72,7 +74,7 @@ def _asked(prompt: Prompt, tokenizer: Any) -> Any:
 
 
 def _in_template(prompt: Prompt, tokenizer: Any) -> str:
-    """A prompt with its tools as a text, since TRL takes no tools with a prompt; without the token that the tokenizer
+    """A prompt with its tools as a text, since TRL takes no schemas with a prompt; without the token that the tokenizer
     is going to put in front."""
     text, first = _rendered(prompt, tokenizer), tokenizer("")["input_ids"][:1]
     return text.removeprefix(tokenizer.bos_token) if first and first == [tokenizer.bos_token_id] else text

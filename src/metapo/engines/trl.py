@@ -19,6 +19,7 @@ from metapo.card import Origin, origin_of, write_card
 from metapo.engines.bridge import Bridge
 from metapo.engines.connect import connect
 from metapo.engines.prompts import dataset, fit, reading_order
+from metapo.engines.tools import tool_loop
 from metapo.errors import MetapoError, MissingExtra, RunError, SettingsError
 from metapo.files import whole_folder, write_whole
 from metapo.judge.transport import Transport
@@ -304,12 +305,13 @@ def train(
     observe: Observe = observe_nothing,
     screen: Screen = screen_nothing,
     anchors: Sequence[Pair] = (),
+    tools: Sequence[Callable[..., Any]] = (),
 ) -> None:
     """Train a policy to the end of its settings, then evaluate and write it, with a card, to `folder`/policy.
 
-    `screen` scores what the judge need not see; `observe` adds figures to the metrics of each step. `model` and
-    `tokenizer` replace those that the settings name. A finished run is left as it is. Raises ModelError,
-    SettingsError, RunError, ChatError (no judge), JudgeFailureLimit.
+    `screen` scores what the judge need not see; `observe` adds figures to the metrics of each step. The policy may call
+    `tools` that its prompts `offer`. `model` and `tokenizer` replace those that the settings name. A finished run is
+    left as it is. Raises ModelError, SettingsError, MissingExtra, RunError, ChatError (no judge), JudgeFailureLimit.
     """
     if resume and (folder / POLICY).exists():
         log.info("the run in %s is finished: nothing is left to do", folder)
@@ -317,8 +319,10 @@ def train(
     model = model or settings.policy.model
     tokenizer = tokenizer or load_tokenizer(model)
     config = _config(settings, folder)
+    with_tools = tool_loop(tools, settings, tokenizer)
     fitting = fit(prompts, tokenizer, settings.engine.max_prompt_tokens, "training")
     eval_prompts = fit(eval_prompts, tokenizer, settings.engine.max_prompt_tokens, "evaluation")
+    rows = partial(dataset, tokenizer=tokenizer, tools_run=bool(tools))
     disable_progress_bar()
     reward = EvolvingReward.open(
         folder, settings, resume=resume, judge=judge, meta=meta, observe=observe, screen=screen, anchors=anchors
@@ -329,11 +333,12 @@ def train(
             model=model,
             args=config,
             processing_class=tokenizer,
-            train_dataset=dataset([fitting[i] for i in reading_order(settings, len(fitting))], tokenizer),
-            eval_dataset=dataset(eval_prompts, tokenizer) if eval_prompts else None,
+            train_dataset=rows([fitting[i] for i in reading_order(settings, len(fitting))]),
+            eval_dataset=rows(eval_prompts) if eval_prompts else None,
             reward_funcs=reward,
             callbacks=[reward.callback],
             peft_config=lora(settings.policy.lora) if settings.policy.lora else None,
+            **with_tools,
         )
         trainer.remove_callback(PrinterCallback)
         checkpoint = reward.on_main(lambda run: run.latest_checkpoint()) if resume else None

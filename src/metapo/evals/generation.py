@@ -21,7 +21,8 @@ from metapo.tasks.generic import is_prompt
 
 Label = Text | bool | int | FiniteFloat
 Load = Callable[[str], Sequence[Mapping[str, Any]]]
-"""From a source to rows with `prompt` (text or chat messages) and, where there are any, `id`, `reference`, `label`."""
+"""From a source to rows with `prompt` (text or chat messages) and, where there are any, `id`, `reference`, `label`,
+`tools`."""
 
 
 class Asked(Frozen):
@@ -91,12 +92,23 @@ def _asked(where: str, number: int, row: Mapping[str, Any]) -> Asked:
             f"{where}: the prompt must be a text that isn't empty, or a list of chat messages with role and content; "
             f"got {str(prompt)[:80]!r}"
         )
+    if _has_tools(row):
+        raise DataError(
+            f"{where}: the prompt has tools or calls of tools, and completions are asked for by texts alone. "
+            "`metapo train` measures such prompts by data.eval."
+        )
     if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
         raise DataError(f"{where}: 'id' must be a text or a whole number; got {name!r:.80}")
     if not isinstance(label, str | int | float | None) or (isinstance(label, float) and not isfinite(label)):
         raise DataError(f"{where}: 'label' must be a text, a number, true or false, or null; got {label!r:.80}")
     text = None if reference is None else str(reference)
     return Asked(id=str(name), messages=_messages(prompt), reference=text, label=label)
+
+
+def _has_tools(row: Mapping[str, Any]) -> bool:
+    """Is there more to the prompt than what is said?"""
+    prompt = row["prompt"]
+    return bool(row.get("tools")) or (not isinstance(prompt, str) and any(m.get("tool_calls") for m in prompt))
 
 
 def _messages(prompt: Any) -> tuple[Message, ...]:

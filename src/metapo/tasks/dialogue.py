@@ -2,18 +2,21 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import runpy
+from collections.abc import Callable, Mapping, Sequence
+from inspect import isfunction
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from metapo.errors import DataError, SettingsError
 from metapo.reward import Screen, Screened
 from metapo.rollout import Prompt, Rollout
-from metapo.rubric import Frozen, describe
+from metapo.rubric import Frozen
 from metapo.settings import TrainSettings
-from metapo.tasks.task import Columns, Raw, Task, cluster_in
+from metapo.tasks.task import Columns, Raw, Task, cluster_in, read_options
 from metapo.turns import Role, ToolCall, Turn, read_turns
 
 NO_ANSWER = "no answer"
@@ -34,9 +37,11 @@ _ERROR = re.compile(r"""\s*\{\s*["']error["']\s*:""")
 
 class DialogueOptions(Frozen):
     """`minimum` is what a dialogue without an answer, or with a malformed tool call, gets without the judge: a share
-    (0 to 1) of the range of the rubric that the run begins with."""
+    (0 to 1) of the range of the rubric that the run begins with. `tools` is a .py file with a list TOOLS of functions,
+    which run when the policy calls them."""
 
     minimum: float = Field(default=0.0, ge=0, le=1)
+    tools: str | None = None
 
 
 def read(raw: Raw, columns: Columns) -> Prompt:
@@ -61,10 +66,7 @@ def read(raw: Raw, columns: Columns) -> Prompt:
 def screen(settings: TrainSettings) -> Screen:
     """Dialogues that have no answer, or a tool call that is none, get the minimum without the judge. Raises
     SettingsError for wrong options."""
-    try:
-        options = DialogueOptions.model_validate(settings.task_options)
-    except ValidationError as e:
-        raise SettingsError(f"task_options are wrong in these fields:\n{describe(e)}") from e
+    options = read_options(DialogueOptions, settings)
     low, high = settings.rubric.min_points, settings.rubric.max_points
 
     async def screen_one(rollout: Rollout) -> Screened | None:
@@ -72,6 +74,20 @@ def screen(settings: TrainSettings) -> Screen:
         return Screened(why, options.minimum, low + options.minimum * (high - low)) if why else None
 
     return screen_one
+
+
+def tools(settings: TrainSettings) -> Sequence[Callable[..., Any]]:
+    """The functions in the file that the options name, which is run; none where they name none. Raises
+    SettingsError."""
+    name = read_options(DialogueOptions, settings).tools
+    if name is None:
+        return ()
+    if not Path(name).is_file():
+        raise SettingsError(f"there is no file {name} to hold tools (task_options.tools)")
+    found = runpy.run_path(name).get("TOOLS")
+    if not isinstance(found, list) or not found or not all(isfunction(tool) for tool in found):
+        raise SettingsError(f"{name} must hold a list of functions under the name TOOLS; got {str(found)[:80]!r}")
+    return found
 
 
 def measure(labelled: Sequence[tuple[Rollout, str]]) -> Mapping[str, float]:
@@ -147,4 +163,4 @@ def _call(call: ToolCall) -> dict[str, Any]:
     return {**({"id": call.id} if call.id else {}), "type": "function", "function": function}
 
 
-TASK = Task("dialogue", read, SETTINGS, Columns(prompt="messages"), screen, measure)
+TASK = Task("dialogue", read, SETTINGS, Columns(prompt="messages"), screen, measure, tools)

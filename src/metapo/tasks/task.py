@@ -71,15 +71,21 @@ def no_screen(settings: TrainSettings) -> Screen:
     return screen_nothing
 
 
+def no_tools(settings: TrainSettings) -> Sequence[Callable[..., Any]]:
+    """The policy calls nothing that runs."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Task:
     """A task.
 
     `settings` are what its runs begin with, in the shape of a settings file: a preset and the user's file come over
     them. `read` makes a prompt of a row and raises LeftOut for a row to pass over, DataError for one that is wrong.
-    `screen` scores completions without the judge, such as one that lacks its verdict: the least that the task gives,
-    which is no failure; it reads the task's options. `measure` is the final metric, on evaluation rollouts whose
-    prompts have labels.
+    `screen` scores completions without the judge: what lacks its verdict gets the least that the task gives, which is
+    no failure, and an answer that can be checked gets all or nothing; it reads the task's options. `measure` is the
+    final metric, on evaluation rollouts whose prompts have labels. `tools` are typed and documented functions that the
+    policy may call while it writes.
     """
 
     name: str
@@ -88,6 +94,7 @@ class Task:
     columns: Columns = field(default_factory=Columns)
     screen: Callable[[TrainSettings], Screen] = no_screen
     measure: Measure | None = None
+    tools: Callable[[TrainSettings], Sequence[Callable[..., Any]]] = no_tools
 
     def observer(self, prompts: Sequence[Prompt]) -> Observe:
         """Measures the evaluation rollouts of `prompts`, by their labels; those of a prompt with several are left out.
