@@ -2,9 +2,10 @@
 
 import json
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import permutations
+from itertools import pairwise, permutations
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metapo.errors import MissingExtra
 from metapo.evals.matches import Match, read_matches
 from metapo.evals.ratings import (
     Tally,
@@ -25,7 +27,7 @@ from metapo.evals.ratings import (
     tally,
 )
 
-ESSAYS = Path("/work/shared/data/essays")
+ESSAYS = Path(__file__).parents[3] / "shared" / "data" / "essays"
 PUBLISHED = sorted(ESSAYS.glob("matches_*.jsonl"))
 # a beats b twice of three, draws and splits with c; b beats c twice of three
 MIXED = [
@@ -55,13 +57,16 @@ def test_published_ratings_are_reproduced(path: Path) -> None:
         assert abs(ratings[model] - rating) < 1e-6
 
 
-def test_ratings_equal_those_of_another_program() -> None:
-    """evalica 0.4.2 on the same matches: elo with k=4, bradley_terry without a prior."""
+def test_elo_equals_that_of_another_program() -> None:
+    """evalica 0.4.2 on the same matches, with k=4."""
     theirs = {"a": 1001.8524483650718, "b": 1000.0803550017217, "c": 998.0671966332064}
     assert elo(MIXED) == pytest.approx(theirs, abs=1e-9)
-    strengths = {"a": 1.252346193272523, "b": 1.0, "c": 0.798501249392504}
-    wanted = {model: 1000 + 400 * math.log10(strength) for model, strength in strengths.items()}
-    assert bradley_terry(tally(MIXED), prior_draws=0) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_bradley_terry_is_that_of_another_program() -> None:
+    """evalica 0.4.2 on the same matches, with a draw more for each pair."""
+    theirs = {"a": 1029.1561940589793, "b": 1000.0, "c": 970.8438059410197}
+    assert bradley_terry(tally(MIXED)) == pytest.approx(theirs, abs=1e-6)
 
 
 def naive_elo(matches: Sequence[Match], k: float, start: float) -> dict[str, float]:
@@ -102,6 +107,12 @@ def test_shuffled_orders_spread_around_a_mean() -> None:
     assert shuffled_elo([Match("a", "b", 1)], repeats=5)["a"].sd == 0
 
 
+def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'metapo\[eval\]'"):
+        bradley_terry(tally(MIXED))
+
+
 @given(results)
 @settings(deadline=None)
 def test_bradley_terry_expects_the_points_that_each_model_got(matches: list[Match]) -> None:
@@ -132,11 +143,14 @@ def test_bradley_terry_knows_no_order_and_no_sides(matches: list[Match]) -> None
 def test_who_won_everything_has_a_finite_rating_thanks_to_the_prior() -> None:
     ratings = bradley_terry(tally([Match("a", "b", 1)] * 10))
     assert ratings["a"] - ratings["b"] == pytest.approx(400 * math.log10(10.5 / 0.5))
-    with pytest.raises(ValueError, match="'a' never lost"):
-        bradley_terry(tally([Match("a", "b", 1)] * 10), prior_draws=0)
-    two_leagues = [Match("a", "b", 1), Match("b", "a", 1), Match("c", "d", 1), Match("d", "c", 1), Match("a", "c", 1)]
-    with pytest.raises(ValueError, match="don't settle"):
-        bradley_terry(tally(two_leagues), prior_draws=0)
+
+
+def test_lopsided_chains_settle() -> None:
+    """Where only neighbours met, each gap is that of its own matches."""
+    chain = "abcdefghij"
+    ratings = bradley_terry(tally([Match(a, b, 1) for a, b in pairwise(chain) for _ in range(1000)]))
+    gaps = [ratings[a] - ratings[b] for a, b in pairwise(chain)]
+    assert gaps == pytest.approx([400 * math.log10(1000.5 / 0.5)] * 9)
 
 
 def test_models_that_never_met_are_not_compared() -> None:

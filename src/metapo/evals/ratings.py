@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from statistics import fmean, pstdev
 
+from metapo.errors import MissingExtra
 from metapo.evals.matches import Match
 from metapo.intervals import Interval, clusters, percentiles, redraw
 
@@ -16,7 +17,7 @@ REPEATS = 5
 RESAMPLES = 1000
 SCALE = 400.0  # so many points more are odds of ten to one
 PRIOR_DRAWS = 1.0
-MAX_ROUNDS = 10_000
+MAX_ROUNDS = 1000
 CLOSE = 1e-10
 _FAR = 300.0  # tens of odds beyond which a float has no more to say
 
@@ -104,34 +105,27 @@ def tally(matches: Iterable[Match]) -> dict[Pair, Tally]:
 def bradley_terry(tallies: Tallies, prior_draws: float = PRIOR_DRAWS, start: float = START) -> dict[str, float]:
     """The most likely ratings under the Bradley-Terry model, on Elo's scale, with a mean of `start`.
 
-    Draws are half a win for both. Each pair that met gets `prior_draws` draws more, so that a model that won every
-    match has a finite rating. All models have to be on one island. Iterates as Newman (arXiv 2207.00076). Raises
-    ValueError without priors where no rating is most likely, as a model or a set of them never lost or never won.
+    Draws are half a win for both. Each pair that met gets `prior_draws` (above 0) draws more, so that a model that won
+    every match has a finite rating. All models have to be on one island. Fitted as what it is, a logistic regression of
+    wins on who met whom, by scikit-learn. Raises MissingExtra.
     """
-    wins: dict[str, list[tuple[str, float, float]]] = defaultdict(list)  # rival, points won, points lost
-    for (a, b), pair in tallies.items():
-        won, lost = pair.points + prior_draws / 2, pair.n - pair.points + prior_draws / 2
-        wins[a].append((b, won, lost))
-        wins[b].append((a, lost, won))
-    strengths = dict.fromkeys(sorted(wins), 1.0)
-    for _ in range(MAX_ROUNDS):
-        before = dict(strengths)
-        for model, rivals in wins.items():
-            strengths[model] = _strength(model, rivals, strengths)
-        middle = math.exp(fmean(map(math.log, strengths.values())))
-        strengths = {model: strength / middle for model, strength in strengths.items()}
-        if all(abs(math.log(strengths[m] / before[m])) < CLOSE for m in strengths):
-            return {m: start + SCALE * math.log10(strength) for m, strength in strengths.items()}
-    raise ValueError("the ratings of the Bradley-Terry model don't settle: some models never lost or never won")
-
-
-def _strength(model: str, rivals: Sequence[tuple[str, float, float]], strengths: Mapping[str, float]) -> float:
-    own = strengths[model]
-    won = math.fsum(points * strengths[rival] / (own + strengths[rival]) for rival, points, _ in rivals)
-    lost = math.fsum(points / (own + strengths[rival]) for rival, _, points in rivals)
-    if not won or not lost:
-        raise ValueError(f"{model!r} never {'lost' if won else 'won'}: no rating is the most likely one for it")
-    return won / lost
+    try:
+        import numpy as np
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as e:
+        raise MissingExtra("eval", "rating models by Bradley-Terry") from e
+    models = sorted({model for pair in tallies for model in pair})
+    met = np.zeros((len(tallies), len(models)))
+    for row, pair in enumerate(tallies):
+        met[row, [models.index(model) for model in pair]] = 1, -1
+    won = [tally.points + prior_draws / 2 for tally in tallies.values()]
+    lost = [tally.n - tally.points + prior_draws / 2 for tally in tallies.values()]
+    # without the first column: only differences can be told
+    fit = LogisticRegression(C=np.inf, fit_intercept=False, solver="newton-cholesky", tol=CLOSE, max_iter=MAX_ROUNDS)
+    fit.fit(np.vstack([met, met])[:, 1:], [1] * len(won) + [0] * len(lost), sample_weight=[*won, *lost])
+    strengths = np.concatenate([[0.0], fit.coef_[0]])
+    ratings = start + SCALE / math.log(10) * (strengths - strengths.mean())
+    return dict(zip(models, ratings.tolist(), strict=True))
 
 
 def rate(matches: Sequence[Match], resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Estimate] | None:
