@@ -56,7 +56,7 @@ async def test_real_meta_steps_tell_their_flaws() -> None:
         assert all(p.step == 10 and p.accepted and p.adopted and p.n_parent == 1 for p in found)
         assert [p.n_criteria for p in found] in ([], [len(names)])
         seen |= {p.flaw for p in found} or {None}
-    assert seen == {None, *Flaw}
+    assert seen == {None, Flaw.VACUOUS, Flaw.PADDED}, "half of a new rubric takes nothing from a lone vague criterion"
 
 
 # --- merges asked by hand
@@ -137,6 +137,17 @@ async def test_a_flaw_that_changes_nothing_is_none() -> None:
     exchanges = await conversation(FlawedMeta(flaw=1, seed=3), flawed(Flaw.DROPPED, VAGUE.rubric))
     done = record(exchanges, ProposalRecord(written(exchanges), True))
     assert flawed_proposals(done, PARENT, SETTINGS) == []
+
+
+async def test_half_of_a_rubric_is_no_loss_to_a_parent_with_less() -> None:
+    exchanges = await conversation(FlawedMeta(flaw=1, seed=3), flawed(Flaw.DROPPED))
+    halved = written(exchanges)
+    done = record(exchanges, ProposalRecord(halved, True))
+    assert len(flawed_proposals(done, PARENT, SETTINGS)) == 1
+    small = PARENT.model_copy(update={"rubric": Rubric(criteria=FULL.criteria[: len(halved.rubric.criteria)])})
+    assert flawed_proposals(done, small, SETTINGS) == []
+    smaller = PARENT.model_copy(update={"rubric": VAGUE.rubric})
+    assert flawed_proposals(done, smaller, SETTINGS) == []
 
 
 async def test_an_honest_meta_model_has_no_flawed_proposals() -> None:

@@ -31,7 +31,8 @@ class FlawedProposal:
 def flawed_proposals(record: MetaStepRecord, parent: Revision, settings: WorldSettings) -> list[FlawedProposal]:
     """The flawed proposals of a meta step under a flawed meta model, in order.
 
-    A flaw that changed nothing is none: half of the criteria where there is one, padding that was taken out again.
+    A flaw that takes nothing from the rubric in use and adds nothing to it is none: half of a new rubric that has no
+    fewer criteria than its parent, padding that was taken out again.
     """
     flaws: dict[str, Flaw | None] = {}
     for conversation in _conversations(record.exchanges):
@@ -43,12 +44,22 @@ def flawed_proposals(record: MetaStepRecord, parent: Revision, settings: WorldSe
     for proposal in record.proposals:
         rubric = proposal.revision.rubric
         flaw = flaws.get(rubric.digest, flaw)  # one without criteria of no use stands behind the one that has them
-        if flaw is None or (flaw is Flaw.PADDED and not is_padded(rubric)):
+        if flaw is None or not _does_harm(flaw, rubric, parent.rubric):
             continue
         adopted = record.decision == "adopted" and proposal.revision == record.child
         sizes = len(rubric.criteria), len(parent.rubric.criteria)
         found.append(FlawedProposal(record.step, flaw, proposal.accepted, adopted, *sizes))
     return found
+
+
+def _does_harm(flaw: Flaw, rubric: Rubric, parent: Rubric) -> bool:
+    match flaw:
+        case Flaw.PADDED:
+            return is_padded(rubric)
+        case Flaw.DROPPED:
+            return len(rubric.criteria) < len(parent.criteria)
+        case _:
+            return True
 
 
 def _conversations(exchanges: Sequence[ExchangeRecord]) -> list[list[ExchangeRecord]]:
