@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from metapo.answers import gold
 from metapo.errors import DataError
 
 Row = Mapping[str, Any]
@@ -19,6 +20,15 @@ def text(source: object, number: int, row: Row, *names: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"{source}, row {number}: {name!r} must be a text; got {_shown(value)}")
     return value
+
+
+def answer_in(source: object, number: int, row: Row, name: str) -> str:
+    """The answer in a row's reference, as `gold` finds it. Raises DataError."""
+    reference = text(source, number, row, name)
+    try:
+        return gold(reference, name)
+    except DataError as e:
+        raise DataError(f"{source}, row {number}: {e}") from e
 
 
 def number_or_none(source: object, number: int, row: Row, name: str) -> float | None:
