@@ -236,7 +236,7 @@ def test_a_folder_holds_one_search(tmp_path: Path) -> None:
     with pytest.raises(RunExists, match="holds a run already"):
         Bench(tmp_path / "run", judge(), meta)
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="can't make the folder"):
+    with pytest.raises(RunError, match="can't write the folder"):
         Bench(tmp_path / "file", judge(), meta)
 
 
