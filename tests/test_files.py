@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metapo.errors import RunError
-from metapo.files import append_row, read_rows, whole_folder, write_whole
+from metapo.errors import RunError, RunInUse
+from metapo.files import append_row, hold, read_rows, whole_folder, write_whole
 
 OLD, NEW = "old\n", "new\n" * 20_000
 
@@ -145,6 +145,31 @@ def test_a_killed_writer_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
             process.kill()
         text = path.read_text()
         assert (len(text), len(set(text))) == (100_000, 1)
+
+
+# --- hold
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "new" / ".lock"
+    code = "import pathlib, sys; from metapo.files import hold; hold(pathlib.Path(sys.argv[1]), 'the thing').release()"
+
+    def other() -> str:
+        command = [sys.executable, "-c", code, str(path)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    lock = hold(path, "the thing")
+    assert "RunInUse: another process is using the thing. Wait for it to end, or choose another" in other()
+    with pytest.raises(RunInUse):
+        hold(path, "the thing")
+    lock.release()
+    assert other() == ""
+
+
+def test_a_place_that_takes_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"can't write the thing: Not a directory\. Choose another with --out\."):
+        hold(tmp_path / "file" / "new" / ".lock", "the thing")
 
 
 # --- rows

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from metapo.intervals import Interval, clusters, mean_interval, percentiles, redraw
+from metapo.intervals import Interval, mean_interval, percentiles, redraw, together
 from tests.helpers import ends
 
 
@@ -42,8 +42,8 @@ def test_values_of_one_group_are_drawn_together() -> None:
     prompts = [rng.gauss(0, 1) for _ in range(100)]
     values, groups = [p for p in prompts for _ in range(8)], [i for i in range(100) for _ in range(8)]
     assert ends(mean_interval(values, groups)) == pytest.approx(ends(mean_interval(prompts)), abs=1e-9)
-    apart, together = ends(mean_interval(values)), ends(mean_interval(values, groups))
-    assert (together[1] - together[0]) / (apart[1] - apart[0]) == pytest.approx(math.sqrt(8), rel=0.1)
+    apart, joint = ends(mean_interval(values)), ends(mean_interval(values, groups))
+    assert (joint[1] - joint[0]) / (apart[1] - apart[0]) == pytest.approx(math.sqrt(8), rel=0.1)
 
 
 @settings(max_examples=20)
@@ -81,8 +81,8 @@ def test_percentiles_equal_those_of_the_standard_library() -> None:
         percentiles([])
 
 
-def test_clusters_keep_their_order() -> None:
-    assert clusters("abcab", lambda c: c) == [["a", "a"], ["b", "b"], ["c"]]
+def test_what_belongs_together_keeps_its_order() -> None:
+    assert together("abcab", lambda c: c) == [["a", "a"], ["b", "b"], ["c"]]
 
 
 def test_a_resample_is_as_large_and_repeats() -> None:

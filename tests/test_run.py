@@ -252,7 +252,7 @@ def test_another_process_can_not_use_the_folder_and_may_once_it_is_closed(tmp_pa
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"can't make the run folder .*file/run: Not a directory"):
+    with pytest.raises(RunError, match=r"can't write the run folder .*file/run: Not a directory"):
         create(tmp_path / "file" / "run")
 
 

@@ -105,14 +105,16 @@ def render_card(folder: Path, settings: TrainSettings) -> str:
         name=code(folder.resolve().name),
         algorithm=settings.engine.algorithm.upper(),
         world=settings.task == "world",
-        task=shown(settings.task_description),
+        task=verbatim(settings.task_description),
         parts=_parts(settings, origin),
         answered_by=[(role, code(who)) for role, who in answered_by.items()],
         engine=[(name, code(value)) for name, value in settings.engine.model_dump().items() if value is not None],
         n_revisions=len({revision.id for lineage in lineages.values() for _, revision in lineage}),
         n_clusters=len(lineages),
-        history=shown("\n".join(lines)),
-        rubrics=[(code(c), shown(render_rubric(lineage[-1][1].rubric))) for c, lineage in lineages.items() if lineage],
+        history=verbatim("\n".join(lines)),
+        rubrics=[
+            (code(c), verbatim(render_rubric(lineage[-1][1].rubric))) for c, lineage in lineages.items() if lineage
+        ],
         n_last=len(train[-LAST_STEPS:]),
         figures=_figures(train[:1], train[-LAST_STEPS:], evaluated[-1:]),
         detectors=_detectors(train[-LAST_STEPS:]),
@@ -205,7 +207,7 @@ def _share(rows: Rows, name: str, *, form: str = ".1%", missing: float | None = 
 # --- text that others wrote
 
 
-def shown(text: str) -> str:
+def verbatim(text: str) -> str:
     """A text of several lines that Markdown leaves as it is."""
     return fence("text", neutralize(text))
 

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and by one process at a time."""
 
 import json
 import os
@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from metapo.errors import RunError
+import filelock
+
+from metapo.errors import RunError, RunInUse
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -43,6 +45,20 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         draft.replace(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def hold(lock: Path, what: str) -> filelock.BaseFileLock:
+    """Keep other processes that ask for the same lock file out until it is released. Its folder is made; `what` names
+    what it guards. Raises RunInUse, RunError."""
+    held = filelock.FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=0)
+    except filelock.Timeout as e:
+        raise RunInUse(f"another process is using {what}. Wait for it to end, or choose another with --out.") from e
+    except OSError as e:
+        raise RunError(f"can't write {what}: {e.strerror}. Choose another with --out.") from e
+    return held
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

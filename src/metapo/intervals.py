@@ -33,9 +33,9 @@ def mean_interval(
     each value is one. The same values in another order give the same interval.
     """
     names = range(len(values)) if groups is None else groups
-    together = clusters(zip(names, values, strict=True), lambda item: item[0])
-    parts = sorted((math.fsum(value for _, value in part), len(part)) for part in together)
-    drawn = redraw(parts, resamples, seed)
+    parts = together(zip(names, values, strict=True), lambda item: item[0])
+    sums = sorted((math.fsum(value for _, value in part), len(part)) for part in parts)
+    drawn = redraw(sums, resamples, seed)
     means = [sum(total for total, _ in d) / sum(n for _, n in d) for d in drawn]
     return percentiles(means) if means else None
 
@@ -47,7 +47,7 @@ def redraw(given: Sequence[T], times: int, seed: int | str) -> Iterator[list[T]]
     return (rng.choices(given, k=len(given)) for _ in range(times if len(given) > 1 else 0))
 
 
-def clusters(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+def together(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
     """The items with equal keys together, in the order in which each key first comes."""
     found: dict[Hashable, list[T]] = defaultdict(list)
     for item in items:

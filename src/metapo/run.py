@@ -18,8 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import filelock
-
 from metapo.aio import each
 from metapo.anchors import load_anchors
 from metapo.errors import (
@@ -30,11 +28,10 @@ from metapo.errors import (
     MetapoError,
     RunError,
     RunExists,
-    RunInUse,
 )
 from metapo.evolve import Evolution
 from metapo.figures import detections, summarize
-from metapo.files import append_row, read_rows, write_whole
+from metapo.files import append_row, hold, read_rows, write_whole
 from metapo.judge.ledger import Ledger
 from metapo.judge.transport import Transport
 from metapo.meta.conversation import MetaModel
@@ -120,11 +117,7 @@ class Run:
         at a step's end goes on record. `anchors` are pinned beside those of the settings.
         Raises RunExists, RunInUse, RunError, DataError."""
         pinned = [*anchors, *(load_anchors(Path(settings.meta.anchors)) if settings.meta.anchors else ())]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise RunError(f"can't make the run folder {folder}: {e.strerror}. Choose another with --out.") from e
-        lock = hold(folder)
+        lock = hold(folder / LOCK, f"the run folder {folder}")
         if (folder / SETTINGS).exists():
             lock.release()
             raise RunExists(
@@ -160,7 +153,7 @@ class Run:
                 f"the settings differ from {folder / SETTINGS}. A run keeps its settings, all but the budget; start a "
                 "new one."
             )
-        lock = hold(folder)
+        lock = hold(folder / LOCK, f"the run folder {folder}")
         if begun != settings:
             write_whole(folder / SETTINGS, settings.to_yaml())
         reviser = _reviser(settings, meta_transport)
@@ -368,20 +361,6 @@ def _placed(settings: S) -> S:
         return settings
     anchors = str(Path(settings.meta.anchors).absolute())
     return settings.model_copy(update={"meta": settings.meta.model_copy(update={"anchors": anchors})})
-
-
-def hold(folder: Path) -> filelock.BaseFileLock:
-    """Keep other processes out of a folder until the lock is released. Raises RunInUse, RunError."""
-    lock = filelock.FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as e:
-        raise RunInUse(
-            f"another process is using the run folder {folder}. Wait for it to end, or choose another."
-        ) from e
-    except OSError as e:
-        raise RunError(f"can't lock the run folder {folder}: {e.strerror}. Choose one that you can write to.") from e
-    return lock
 
 
 def _reviser(settings: Settings, transport: Transport) -> Reviser:

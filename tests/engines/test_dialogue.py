@@ -218,7 +218,8 @@ def test_the_command_line_trains_on_dialogues_with_meta_steps_and_a_final_metric
     ]
     rows = [{"messages": begun}, {"messages": [*begun, {"role": "user", "content": "Sure?"}]}, {"messages": begun[:1]}]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "eval.jsonl").write_text("".join(json.dumps({**row, "answer": ""}) + "\n" for row in rows[:2]))
+    labelled = [{**row, "answer": answer} for row, answer in zip(rows, ("five of them", "yes, five", ""), strict=True)]
+    (tmp_path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled))
     (tmp_path / "settings.yaml").write_text(SETTINGS.format(url=server.url, model=chat_model))
     assert "Done." in finish(metapo("train", "settings.yaml", "--out", "run"))
     store = Store(tmp_path / "run" / "store.db")
@@ -230,5 +231,7 @@ def test_the_command_line_trains_on_dialogues_with_meta_steps_and_a_final_metric
     assert store.verify() == 3
     store.close()
     [row] = [row for row in read_rows(tmp_path / "run" / "metrics.jsonl") if row["kind"] == "eval"]
-    assert row["answer_holds_label"] == 1.0, "an empty label is in every answer"
+    assert row["answer_holds_label"] == 0.0, (
+        "a tiny policy says no such thing, and the row with an empty label is left out"
+    )
     assert (row["tool_errors"], row["assistant_turns"]) == (0.0, 1.0)

@@ -53,7 +53,7 @@ def test_a_line_that_a_crash_cut_is_cut_off(tmp_path: Path) -> None:
 
 def test_one_tournament_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "matches.jsonl"
-    with open_matches(path), pytest.raises(RunInUse, match=r"another tournament writes to .*matches.jsonl"):
+    with open_matches(path), pytest.raises(RunInUse, match=r"another process is using .*matches.jsonl"):
         open_matches(path).__enter__()
     with open_matches(path) as matches:
         assert matches.played == {}

@@ -10,7 +10,7 @@ from metapo.errors import ChatMisconfigured, ChatTimeout, JudgeFailureLimit, Run
 from metapo.judge.budget import Budget
 from metapo.judge.transport import ChatRequest
 from metapo.meta.step import Decision
-from metapo.offline.autoprompt import Autoprompt, Plan, _placed
+from metapo.offline.autoprompt import Autoprompt, AutopromptPlan, _placed
 from metapo.offline.boundary import Labelled, Written
 from metapo.offline.cases import Case
 from metapo.offline.lineage import Lineage
@@ -27,9 +27,11 @@ def case(i: int, *, good: bool, long: bool) -> Case:
 CASES = [case(i, good=i % 2 == 0, long=i % 3 == 0) for i in range(24)]
 
 
-async def search(bench: Bench, cases: Sequence[Case] = CASES, plan: Plan | None = None) -> tuple[Autoprompt, str]:
+async def search(
+    bench: Bench, cases: Sequence[Case] = CASES, plan: AutopromptPlan | None = None
+) -> tuple[Autoprompt, str]:
     source = Labelled(bench.scorer, cases)
-    work = Autoprompt(bench.lineage, bench.scorer, bench.model, source, plan or Plan(rounds=3, cases=8))
+    work = Autoprompt(bench.lineage, bench.scorer, bench.model, source, plan or AutopromptPlan(rounds=3, cases=8))
     return work, await work.run()
 
 
@@ -76,7 +78,7 @@ async def test_an_earlier_rubric_comes_back_where_more_cases_speak_for_it(tmp_pa
     for_because = [case(i, good=i % 2 == 0, long=i % 2 == 1) for i in range(2)]
     for_long = [Case(case(i, good=i % 2 == 0, long=i % 2 == 1).rollout, float(i % 2)) for i in range(2, 10)]
     with Bench(tmp_path, judge(), Scripted(writes(LONG, BECAUSE))) as bench:
-        await search(bench, for_because + for_long, Plan(rounds=3, cases=2))
+        await search(bench, for_because + for_long, AutopromptPlan(rounds=3, cases=2))
         assert [r.rubric for r in bench.revisions] == [LONG, BECAUSE, LONG]
         assert bench.lineage.store.meta_steps()[-1].decision == Decision.ROLLED_BACK
         assert bench.lineage.store.verify() == 3
@@ -85,7 +87,7 @@ async def test_an_earlier_rubric_comes_back_where_more_cases_speak_for_it(tmp_pa
 async def test_the_budget_ends_it_after_a_round_and_counts_everything(tmp_path: Path) -> None:
     judging, meta = judge(), Scripted(writes(LONG, RED, LONG))
     with Bench(tmp_path, judging, meta) as bench:
-        _, why = await search(bench, plan=Plan(rounds=5, cases=4, budget=Budget(tokens=300)))
+        _, why = await search(bench, plan=AutopromptPlan(rounds=5, cases=4, budget=Budget(tokens=300)))
         assert why.startswith("the budget ended it: ")
         assert why.endswith("reach budget.tokens = 300")
         assert bench.lineage.n_rounds == 1
@@ -114,7 +116,7 @@ async def test_a_rubric_that_leaves_cases_unscored_is_not_chosen(tmp_path: Path)
         )
 
     with Bench(tmp_path, Scripted(reply), Scripted(writes(LONG, RED))) as bench:
-        await search(bench, plan=Plan(rounds=1, cases=16))
+        await search(bench, plan=AutopromptPlan(rounds=1, cases=16))
         assert bench.lineage.best.rubric == LONG
         assert "held-out cases have a score" in bench.lineage.store.meta_steps()[0].reason
 
@@ -133,7 +135,7 @@ async def test_a_meta_model_that_fails_leaves_the_rubric_and_its_error(tmp_path:
         raise ChatTimeout("no answer")
 
     with Bench(tmp_path, judge(), Scripted(down)) as bench:
-        await search(bench, plan=Plan(rounds=1))
+        await search(bench, plan=AutopromptPlan(rounds=1))
         [step] = bench.lineage.store.meta_steps()
         assert (step.decision, step.child) == (Decision.FAILED, None)
         assert "the meta model failed: ChatTimeout" in step.reason
@@ -144,7 +146,7 @@ async def test_a_meta_model_that_fails_leaves_the_rubric_and_its_error(tmp_path:
 async def test_a_search_that_broke_off_goes_on_as_if_it_had_not(tmp_path: Path, broken_at: int) -> None:
     """Three rubrics in turn, and labels that none meets; the meta model is misconfigured at one of its requests, then
     mended."""
-    rubrics, plan = (LONG, BECAUSE, RED), Plan(rounds=4, cases=6)
+    rubrics, plan = (LONG, BECAUSE, RED), AutopromptPlan(rounds=4, cases=6)
     cases = [Case(c.rollout, 0.5) if i % 4 == 0 else c for i, c in enumerate(CASES)]
     whole = Scripted(writes(*rubrics))
     with Bench(tmp_path / "whole", judge(), whole) as bench:
@@ -172,7 +174,7 @@ def _fail() -> str:
 
 async def test_cases_of_a_round_that_was_killed_while_it_was_written_count_no_more(tmp_path: Path) -> None:
     with Bench(tmp_path, judge(), Scripted(writes(LONG, BECAUSE))) as bench:
-        await search(bench, plan=Plan(rounds=1))
+        await search(bench, plan=AutopromptPlan(rounds=1))
         known, [record, *_] = rollouts(bench.lineage), bench.lineage.store.rollouts()
         late = [replace(record, rollout=_placed(record.rollout, i, number=1)) for i in range(2)]
         bench.lineage.store.append_rollouts(1, late)
@@ -183,10 +185,10 @@ async def test_cases_of_a_round_that_was_killed_while_it_was_written_count_no_mo
 
 async def test_verdicts_of_a_broken_round_are_not_paid_for_twice(tmp_path: Path) -> None:
     with Bench(tmp_path, judge(), Scripted(lambda request: _fail())) as bench, pytest.raises(ChatMisconfigured):
-        await search(bench, plan=Plan(rounds=1))
+        await search(bench, plan=AutopromptPlan(rounds=1))
     again = judge()
     with Bench(tmp_path, again, Scripted(writes(LONG, BECAUSE))) as bench:
-        await search(bench, plan=Plan(rounds=1))
+        await search(bench, plan=AutopromptPlan(rounds=1))
     asked = [r.last for r in again.asked if 'id="long"' in r.last and r.max_tokens > 1]
     assert all('"rationale"' in prompt for prompt in asked), "beside the warm-up only reasons are asked for"
 
@@ -196,7 +198,7 @@ async def test_cases_are_written_near_the_boundary_and_labelled_by_the_annotator
     meta, annotator = Scripted(writes(LONG, BECAUSE)), judge()
     with Bench(tmp_path, judge(), meta, annotator=annotator) as bench:
         source = Written(bench.model, rollouts)
-        work = Autoprompt(bench.lineage, bench.scorer, bench.model, source, Plan(rounds=3, cases=6))
+        work = Autoprompt(bench.lineage, bench.scorer, bench.model, source, AutopromptPlan(rounds=3, cases=6))
         await work.run()
         assert bench.lineage.best.rubric == BECAUSE
         assert (await work.agreement(LONG) or 0) < (await work.agreement(BECAUSE) or 0) == 1.0
@@ -212,7 +214,7 @@ async def test_a_case_that_gets_no_label_is_left_out(tmp_path: Path) -> None:
     annotator = judge(fails_on="Text 4:")
     with Bench(tmp_path, judge(), Scripted(writes(LONG, BECAUSE)), annotator=annotator) as bench:
         source = Written(bench.model, [c.rollout for c in CASES[:8]])
-        work = Autoprompt(bench.lineage, bench.scorer, bench.model, source, Plan(rounds=1))
+        work = Autoprompt(bench.lineage, bench.scorer, bench.model, source, AutopromptPlan(rounds=1))
         await work.run()
         assert bench.lineage.store.meta_steps()[0].why == "7 new cases"
         assert await work.agreement(BECAUSE) == 1.0
@@ -234,7 +236,7 @@ def test_a_folder_holds_one_search(tmp_path: Path) -> None:
     with pytest.raises(RunExists, match="holds a run already"):
         Bench(tmp_path / "run", judge(), meta)
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="can't make the folder"):
+    with pytest.raises(RunError, match="can't write the folder"):
         Bench(tmp_path / "file", judge(), meta)
 
 

@@ -17,7 +17,7 @@ from metapo.judge.budget import Budget
 from metapo.judge.transport import ChatRequest
 from metapo.meta.pairs import Pair, Source
 from metapo.meta.step import Decision
-from metapo.offline.optimize import Optimized, Optimizer, Plan, split_pairs
+from metapo.offline.optimize import Optimized, Optimizer, OptimizerPlan, split_pairs
 from metapo.rubric import Rubric
 from tests.offline.parts import BECAUSE, LONG, RED, Bench, Scripted, judge, judges, writes
 
@@ -43,7 +43,7 @@ def benches(folder: Path, judging: Any, meta: Any, **how: Any) -> Iterator[tuple
 
 
 def search(bench: Bench, bridge: Bridge, pairs: Sequence[Pair] = PAIRS, **plan: Any) -> Optimized:
-    chosen = Plan(**{"rounds": 4, **plan})
+    chosen = OptimizerPlan(**{"rounds": 4, **plan})
     return Optimizer(bench.lineage, bench.scorer, bench.model, chosen, bridge.run).optimize(pairs)
 
 

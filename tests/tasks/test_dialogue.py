@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metapo.errors import DataError, SettingsError
 from metapo.rollout import Prompt, Rollout, as_text
 from metapo.settings import TrainSettings
 from metapo.tasks.dialogue import MALFORMED_CALL, NO_ANSWER, TASK
-from metapo.tasks.task import Columns
+from metapo.tasks.task import Columns, LeftOut
 from metapo.turns import Role, turns_in
 from tests.helpers import criterion, rubric
 
@@ -66,10 +68,10 @@ def test_tools_references_clusters_and_labels_are_read(tools: object) -> None:
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        ({"messages": []}, "'messages' must be a list of messages that isn't empty; got '\\[\\]'"),
-        ({"messages": "2 + 3?"}, "'messages' must be a list of messages that isn't empty; got '2 \\+ 3\\?'"),
-        ({"messages": None}, "'messages' must be a list of messages that isn't empty; got 'None'"),
-        ({"text": "2 + 3?"}, "no column 'messages' with the messages; it has 'text'"),
+        ({"messages": []}, "the prompt must be a list of messages that isn't empty; got '\\[\\]'"),
+        ({"messages": "2 + 3?"}, "the prompt must be a list of messages that isn't empty; got '2 \\+ 3\\?'"),
+        ({"messages": None}, "the prompt must be a list of messages that isn't empty; got 'None'"),
+        ({"text": "2 + 3?"}, "no column 'messages' or 'prompt'; it has 'text'"),
         ({"messages": [USER, {"role": "critic"}]}, "message 2: the role must be one of"),
         ({"messages": [USER, call({})]}, "must end with one of the user or a tool.*the last is of the assistant"),
         ({"messages": [USER], "tools": "{"}, "'tools' is not JSON: '{'"),
@@ -160,10 +162,53 @@ def test_the_final_metric_reads_the_answer_and_not_the_tool() -> None:
     ) == {"answer_holds_label": 0.25, "tool_errors": 0.25, "assistant_turns": 7 / 4}
 
 
+def held(said: str, label: str) -> bool:
+    assert TASK.measure is not None
+    completion = as_text([{"role": "assistant", "content": said}])
+    return TASK.measure([(Rollout(prompt="p", completion=completion), label)])["answer_holds_label"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("said", "label", "holds"),
+    [
+        ("It is 5.", "5", True),
+        ("It is 15.", "5", False),
+        ("It is 50.", "5", False),
+        ("It is 5.5", "5", False),
+        ("It is 1,500", "500", False),
+        ("It is 1.5, or so", "1.5", True),
+        ("It is -5.", "5", False),
+        ("It is -5.", "-5", True),
+        ("It is 2-5.", "-5", False),
+        ("$5", "5", True),
+        ("5, I think", "5", True),
+        ("Not at all", "no", False),
+        ("No, not at all", "no", True),
+        ("a (b)* c", "(B)*", True),
+    ],
+)
+def test_a_label_is_held_as_whole_words(said: str, label: str, holds: bool) -> None:
+    assert held(said, label) == holds
+
+
+@given(st.text("a5.-, é", min_size=1, max_size=6).filter(lambda text: text == text.strip()))
+def test_any_label_is_held_by_itself_and_not_where_its_word_goes_on(label: str) -> None:
+    assert held(f"so {label}; yes", label)
+    assert not (label[-1].isalnum() and held(f"{label}x", label))
+    assert not (label[0].isalnum() and held(f"x{label}", label))
+
+
+@pytest.mark.parametrize("empty", ["", " \n", None])
+def test_a_row_without_its_label_is_left_out(empty: str | None) -> None:
+    with pytest.raises(LeftOut, match="no l"):
+        read({"messages": [USER], "l": empty}, label="l")
+    assert read({"messages": [USER], "l": empty}).label is None
+
+
 def test_a_prompt_without_turns_is_one_of_the_user() -> None:
     assert [t.role for t in turns_in(read({"messages": [USER]}).text, Role.USER)] == [Role.USER]
 
 
 def test_a_column_that_was_named_is_not_made_up_for() -> None:
-    with pytest.raises(DataError, match="no column 'chat' with the messages; it has 'prompt'"):
+    with pytest.raises(DataError, match="no column 'chat'; it has 'prompt'"):
         read({"prompt": [USER]}, prompt="chat")

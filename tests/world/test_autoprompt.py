@@ -15,7 +15,7 @@ from metapo.errors import ChatRejected
 from metapo.judge.judge import Judge
 from metapo.judge.template import fence, load_template
 from metapo.judge.transport import ChatRequest
-from metapo.offline.autoprompt import Autoprompt, Plan
+from metapo.offline.autoprompt import Autoprompt, AutopromptPlan
 from metapo.offline.boundary import AIMS, Labelled
 from metapo.offline.cases import Case
 from metapo.reward import normalized
@@ -67,7 +67,7 @@ def test_labels_are_gold_to_the_next_level_and_real_essays_come_first(found: Pat
     assert all(r.monitor == round(4 * gold(essay_of(r.rollout.prompt, r.rollout.completion))) / 4 for r in records)
     written = {(r.prompt, r.completion) for r in first_rollouts(seed=0)}
     assert {(r.rollout.prompt, r.rollout.completion) in written for r in first} == {True}
-    assert len(first) == Plan().cases
+    assert len(first) == AutopromptPlan().cases
 
 
 def test_a_search_that_is_done_goes_on_with_more_rounds_only(found: Path) -> None:
@@ -148,7 +148,7 @@ async def refined(folder: Path, cases: Sequence[Case], first: Rubric = ITER0) ->
     """What one round makes of a rubric: the rubric, the decision's reason, and all that the meta model wrote."""
     with Bench(folder, WorldJudge(noise=0.0), WorldMeta(), first=first) as bench:
         source = Labelled(bench.scorer, cases)
-        plan = Plan(rounds=1, cases=len(cases))
+        plan = AutopromptPlan(rounds=1, cases=len(cases))
         await Autoprompt(bench.lineage, bench.scorer, bench.model, source, plan).run()
         [step] = bench.lineage.store.meta_steps()
         return bench.lineage.best.rubric, step.reason, "\n".join(e.reply for e in step.exchanges)

@@ -121,7 +121,7 @@ def _endpoint(model: str | None, flags: Mapping[str, Any]) -> "Endpoint":
 def _plain(split: str, columns: Mapping[str, str | None]) -> "Load":
     """Loads the columns of a source by the names that `columns` gives them; those that it maps to nothing keep theirs,
     and may be absent."""
-    from metapo.tasks.reading import read_source
+    from metapo.tasks.reading import column, read_source
 
     names = {new: name or new for new, name in columns.items()} | {"id": "id"}
     needed = [names["prompt"], *filter(None, columns.values())]
@@ -129,11 +129,14 @@ def _plain(split: str, columns: Mapping[str, str | None]) -> "Load":
     def load(source: str) -> list[dict[str, Any]]:
         rows = []
         for number, raw in enumerate(read_source(source, split), 1):
-            if missing := next((name for name in needed if name not in raw), None):
+            try:
+                for name in needed:
+                    column(raw, name)
+            except DataError as e:
                 raise DataError(
-                    f"{source}, row {number}: no column {missing!r}; it has {', '.join(map(repr, raw)) or 'none'}. "
-                    "Name the right one with --prompt-column, --reference-column or --label-column."
-                )
+                    f"{source}, row {number}: {e}. Name the right one with --prompt-column, --reference-column or "
+                    "--label-column."
+                ) from e
             rows.append({new: raw[name] for new, name in names.items() if name in raw})
         return rows
 

@@ -12,7 +12,7 @@ from metapo.cli.judging import judge_options, judge_settings
 from metapo.errors import SettingsError
 
 if TYPE_CHECKING:
-    from metapo.offline.autoprompt import Plan
+    from metapo.offline.autoprompt import AutopromptPlan
     from metapo.offline.cases import Case
     from metapo.offline.lineage import Lineage
     from metapo.rollout import Rollout
@@ -73,7 +73,7 @@ def autoprompt(
     goes on with a search that was interrupted, and further with more --rounds.
     """
     from metapo.engines.connect import connect
-    from metapo.offline.autoprompt import Plan
+    from metapo.offline.autoprompt import AutopromptPlan
     from metapo.offline.cases import load_labels
 
     settings = _settings(source, flags)
@@ -88,7 +88,7 @@ def autoprompt(
             raise SettingsError("give cases: --labels with a file, or --rollouts with a file and --annotator")
         given = read_rollouts(rollouts)[1]
         settings = _with_annotator(settings, annotator, annotator_model, annotator_rubric)
-    plan = Plan(rounds, cases, settings.budget, settings.max_unscored, settings.seed)
+    plan = AutopromptPlan(rounds, cases, settings.budget, settings.max_unscored, settings.seed)
     asyncio.run(search_autoprompt(settings, connect(settings), plan, known, given, out))
 
 
@@ -111,11 +111,11 @@ def optimize(source: str, pairs: Path, rounds: int, minibatch: int, out: Path, *
     from metapo.anchors import load_anchors
     from metapo.engines.bridge import Bridge
     from metapo.engines.connect import connect
-    from metapo.offline.optimize import Optimizer, Plan
+    from metapo.offline.optimize import Optimizer, OptimizerPlan
 
     settings = _settings(source, flags).model_copy(update={"monitor": None})
     known = load_anchors(pairs, why="labelled")
-    plan = Plan(rounds, minibatch, settings.budget, settings.max_unscored, settings.seed)
+    plan = OptimizerPlan(rounds, minibatch, settings.budget, settings.max_unscored, settings.seed)
     bridge = Bridge()
     try:
         data = ["optimize", minibatch, [p.key for p in known]]
@@ -136,7 +136,7 @@ def optimize(source: str, pairs: Path, rounds: int, minibatch: int, out: Path, *
 async def search_autoprompt(
     settings: "Settings",
     connections: "Connections",
-    plan: "Plan",
+    plan: "AutopromptPlan",
     known: "Sequence[Case]",
     given: "Sequence[Rollout]",
     out: Path,

@@ -177,12 +177,12 @@ def autoprompt(out: Path, seed: int, rounds: int) -> None:
     import asyncio
 
     from metapo.cli.offline import annotator_rubric, search_autoprompt
-    from metapo.offline.autoprompt import Plan
+    from metapo.offline.autoprompt import AutopromptPlan
     from metapo.world.autoprompt import first_rollouts, search_connections, search_settings
 
     settings = search_settings(annotator_rubric(), seed=seed)
     connections, rollouts = search_connections(settings), first_rollouts(seed=seed)
-    asyncio.run(search_autoprompt(settings, connections, Plan(rounds, seed=seed), (), rollouts, out))
+    asyncio.run(search_autoprompt(settings, connections, AutopromptPlan(rounds, seed=seed), (), rollouts, out))
 
 
 @world.command("make-policy")

@@ -9,8 +9,7 @@ from statistics import fmean
 from metapo.answers import Comparer, Why, boxed_answer
 from metapo.answers.verdict import LABELS, label_of, verdict_in
 from metapo.errors import DataError
-from metapo.evals.columns import Row, text
-from metapo.evals.gold import gold
+from metapo.evals.columns import Row, answer_in, text
 from metapo.intervals import Interval, mean_interval
 
 
@@ -82,7 +81,7 @@ def mark_answers(source: object, rows: Sequence[Row], column: str = "reference")
     pairs = []
     for number, row in enumerate(rows, 1):
         said = boxed_answer(text(source, number, row, "completion", "response"))
-        pairs.append((said, gold(source, number, row, column)))
+        pairs.append((said, answer_in(source, number, row, column)))
     with Comparer() as comparer:
         found = [comparer.compare(*pair) for pair in pairs]
     return [

@@ -8,8 +8,9 @@ from itertools import combinations, pairwise
 from statistics import fmean
 
 from metapo.errors import DataError, MissingExtra
-from metapo.evals.columns import Row, number_or_none, text
+from metapo.evals.columns import Row, at_row, number_or_none, text
 from metapo.intervals import Interval, mean_interval
+from metapo.tasks.reading import column
 
 MAX_LABELS = 10
 """With more different labels or scores there is no confusion matrix."""
@@ -95,8 +96,8 @@ def read_scorings(source: object, rows: Sequence[Row], score: str = "score", lab
     seen: Counter[Hashable] = Counter()
     for number, row in enumerate(rows, 1):
         where = f"{source}, row {number}"
-        if score not in row:
-            raise DataError(f"{where}: no column {score!r}; it has {', '.join(map(repr, row)) or 'none'}")
+        with at_row(source, number):
+            column(row, score)
         prompt = text(source, number, row, "prompt")
         revision = "" if row.get("revision") is None else str(row["revision"])
         named = row.get("rollout") is not None
@@ -107,7 +108,7 @@ def read_scorings(source: object, rows: Sequence[Row], score: str = "score", lab
         if revision and not named and "completion" not in row:
             raise DataError(f"{where}: under a revision, a row needs 'rollout' or 'completion' as well")
         rollout = (name, seen[revision, prompt, name])  # equal completions are told apart by their order
-        scores = (number_or_none(source, number, row, column) for column in (score, label))
+        scores = (number_or_none(source, number, row, figure) for figure in (score, label))
         scorings.append(Scoring(prompt, rollout, revision, *scores))
     return scorings
 

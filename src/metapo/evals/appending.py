@@ -5,25 +5,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import filelock
 from pydantic import BaseModel, ValidationError
 
-from metapo.errors import DataError, RunError, RunInUse
+from metapo.errors import DataError, RunError
+from metapo.files import hold
 
 Row = TypeVar("Row", bound=BaseModel)
 
 
 @contextmanager
-def only_writer(path: Path, command: str) -> Iterator[None]:
+def only_writer(path: Path) -> Iterator[None]:
     """While the context is open, no other process that asks this way writes to the file. Raises RunInUse, RunError."""
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except filelock.Timeout as e:
-        raise RunInUse(f"another {command} writes to {path}. Wait for it to end, or choose another --out.") from e
-    except OSError as e:
-        raise RunError(f"can't write {path}: {e.strerror}. Choose another file with --out.") from e
+    lock = hold(path.with_name(f".{path.name}.lock"), str(path))
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from metapo.errors import DataError
 from metapo.evals.agreement import Scoring, Word, drift
-from metapo.intervals import Interval, clusters, mean_interval, percentiles, redraw
+from metapo.intervals import Interval, mean_interval, percentiles, redraw, together
 from metapo.rollout import Rollout
 from metapo.rubric import Revision
 
@@ -186,6 +186,6 @@ def _interval(drawn: Sequence[float]) -> Interval | None:
 def _draws(prompts: Sequence[str]) -> list[list[int]]:
     """How many times each rollout is in each resample: those of one prompt are drawn together. Without resamples in
     which only one rollout is, and none at all with fewer than two prompts."""
-    groups = clusters(range(len(prompts)), lambda i: prompts[i])
+    groups = together(range(len(prompts)), lambda i: prompts[i])
     counts = [Counter(i for group in drawn for i in group) for drawn in redraw(groups, RESAMPLES, SEED)]
     return [[drawn[i] for i in range(len(prompts))] for drawn in counts if len(drawn) > 1]

@@ -159,7 +159,7 @@ class Generations:
 @contextmanager
 def open_generations(path: Path) -> Iterator[Generations]:
     """The file, ready for more, and nobody else's meanwhile. Raises RunInUse, RunError, DataError."""
-    with only_writer(path, "generation"):
+    with only_writer(path):
         rows = read_own(path, Generated, "a completion that `metapo eval generate` wrote")
         drop_torn_line(path)
         yield Generations(path, {row.id: row for row in rows})

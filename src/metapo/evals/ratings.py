@@ -9,7 +9,7 @@ from statistics import fmean, pstdev
 
 from metapo.errors import MissingExtra
 from metapo.evals.matches import Match
-from metapo.intervals import Interval, clusters, percentiles, redraw
+from metapo.intervals import Interval, percentiles, redraw, together
 
 K = 4.0
 START = 1000.0
@@ -146,8 +146,8 @@ def rate(matches: Sequence[Match], resamples: int = RESAMPLES, seed: int = 0) ->
 
 def by_prompt(matches: Sequence[Match]) -> list[list[Match]]:
     """The matches on one prompt together; each without a prompt alone."""
-    numbered = clusters(enumerate(matches), lambda item: item[1].prompt or item[0])
-    return [[match for _, match in cluster] for cluster in numbered]
+    numbered = together(enumerate(matches), lambda item: item[1].prompt or item[0])
+    return [[match for _, match in part] for part in numbered]
 
 
 def _total(nothing: Tallies, parts: Iterable[Tallies]) -> dict[Pair, Tally]:

@@ -47,7 +47,7 @@ def read_played(path: Path) -> dict[str, Played]:
 @contextmanager
 def open_matches(path: Path) -> Iterator[MatchFile]:
     """The file, ready for more, and nobody else's meanwhile. Raises RunInUse, RunError, DataError."""
-    with only_writer(path, "tournament"):
+    with only_writer(path):
         matches = MatchFile(path, read_played(path))
         drop_torn_line(path)
         yield matches

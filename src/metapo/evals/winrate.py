@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
-from metapo.intervals import Interval, clusters, mean_interval, percentiles, redraw
+from metapo.intervals import Interval, mean_interval, percentiles, redraw, together
 
 RIDGE = 0.1  # on the weight of length alone: keeps it finite where the longer text always wins
 MAX_ROUNDS = 100
@@ -55,7 +55,7 @@ def length_controlled(samples: Sequence[Sample], resamples: int = 0, seed: int =
     if sd == 0 and samples[0].lead_chars:
         return None
     points = [(s.points, math.tanh(s.lead_chars / sd) if sd else 0.0) for s in samples]
-    parts = clusters(zip(points, samples, strict=True), lambda item: item[1].prompt)
+    parts = together(zip(points, samples, strict=True), lambda item: item[1].prompt)
     xs = [[point for point, _ in part] for part in parts]
     fit = _fitted(points, _Fit(0.0, 0.0))
     rates = [_rate(_fitted([x for part in drawn for x in part], fit)) for drawn in redraw(xs, resamples, seed)]

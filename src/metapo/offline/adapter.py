@@ -15,7 +15,7 @@ from metapo.judge.template import fence
 from metapo.meta.change import place
 from metapo.meta.conversation import MetaModel
 from metapo.meta.pairs import Pair
-from metapo.offline.cases import shown, verdicts_text
+from metapo.offline.cases import quoted, verdicts_text
 from metapo.offline.lineage import Round
 from metapo.offline.rewriting import rewrite
 from metapo.reward import Scored
@@ -165,12 +165,12 @@ def _evidence(judged: Judged) -> str:
     better, worse = judged.better.reward.normalized, judged.worse.reward.normalized
     parts = [
         f"Completion A is known to be better than completion B. The judge gives A {better:.2f} and B {worse:.2f} of 1.",
-        shown("why A is better", pair.why),
-        shown("prompt", pair.prompt),
-        *([] if pair.reference is None else [shown("reference solution", pair.reference)]),
-        shown("completion A, the better one", pair.better),
+        quoted("why A is better", pair.why),
+        quoted("prompt", pair.prompt),
+        *([] if pair.reference is None else [quoted("reference solution", pair.reference)]),
+        quoted("completion A, the better one", pair.better),
         fence("verdicts on A", verdicts_text(judged.better)),
-        shown("completion B, the worse one", pair.worse),
+        quoted("completion B, the worse one", pair.worse),
         fence("verdicts on B", verdicts_text(judged.worse)),
     ]
     return "\n\n".join(parts)

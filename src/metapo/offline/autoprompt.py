@@ -20,7 +20,7 @@ from metapo.meta.conversation import MetaModel
 from metapo.meta.pairs import TIE
 from metapo.meta.step import Decision
 from metapo.offline.boundary import Source, Wanted
-from metapo.offline.cases import Case, Graded, agreement, confusion, shown, verdicts_text, worst_first
+from metapo.offline.cases import Case, Graded, agreement, confusion, quoted, verdicts_text, worst_first
 from metapo.offline.lineage import Lineage, Round
 from metapo.offline.rewriting import rewrite
 from metapo.records import rollout_record
@@ -36,7 +36,7 @@ N_EARLIER = 3  # rubrics of the history that it reads
 
 
 @dataclass(frozen=True)
-class Plan:
+class AutopromptPlan:
     """How far a search goes: `rounds` in all, up to `cases` (at least 2) new cases in each, within the `budget`. More
     than the share `max_unscored` (0 to 1) of a round's cases, and more than one, without a score or a label end it."""
 
@@ -50,7 +50,9 @@ class Plan:
 class Autoprompt:
     """The search: round after round until the plan or its budget ends."""
 
-    def __init__(self, lineage: Lineage, scorer: Scorer, model: MetaModel, source: Source, plan: Plan) -> None:
+    def __init__(
+        self, lineage: Lineage, scorer: Scorer, model: MetaModel, source: Source, plan: AutopromptPlan
+    ) -> None:
         self._lineage = lineage
         self._scorer = scorer
         self._model = model
@@ -209,10 +211,10 @@ def _evidence(errors: Sequence[Graded]) -> str:
     parts = ["Scores and labels lie between 0 (worst) and 1 (best); the labels are right.\n\n" + confusion(errors)]
     for number, one in enumerate((g for g in errors[:N_WORST] if g.off > TIE), 1):
         rollout = one.case.rollout
-        parts.append(f"Case {number}: {one.told}.\n\n" + shown("prompt", rollout.prompt))
+        parts.append(f"Case {number}: {one.told}.\n\n" + quoted("prompt", rollout.prompt))
         if rollout.reference is not None:
-            parts.append(shown("reference solution", rollout.reference))
-        parts += [shown("completion", rollout.completion), fence("verdicts", verdicts_text(one.scored))]
+            parts.append(quoted("reference solution", rollout.reference))
+        parts += [quoted("completion", rollout.completion), fence("verdicts", verdicts_text(one.scored))]
     return "\n\n".join(parts)
 
 

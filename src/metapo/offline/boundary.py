@@ -10,7 +10,7 @@ from metapo.judge.neutral import neutralize
 from metapo.judge.parse import without_reasoning
 from metapo.judge.template import load_template
 from metapo.meta.conversation import Exchange, MetaModel, Stage, attempt
-from metapo.offline.cases import Case, Graded, shown
+from metapo.offline.cases import Case, Graded, quoted
 from metapo.offline.lineage import Round
 from metapo.reward import Scored
 from metapo.rollout import Rollout
@@ -82,11 +82,11 @@ class Written:
         return scored.monitored.reward.normalized if scored.monitored else None
 
     def _prompt(self, wanted: Wanted, base: Rollout, number: int) -> str:
-        errors = [shown(f"known case: {g.told}", g.case.rollout.completion) for g in wanted.errors[:N_SHOWN]]
+        errors = [quoted(f"known case: {g.told}", g.case.rollout.completion) for g in wanted.errors[:N_SHOWN]]
         return load_template("metapo.offline", "boundary").render(
             task=self._model.task,
             rubric=render_rubric(wanted.rubric),
-            material="\n\n".join([shown("prompt", base.prompt), *errors]),
+            material="\n\n".join([quoted("prompt", base.prompt), *errors]),
             aim=AIMS[number % len(AIMS)],
         )
 

@@ -110,7 +110,7 @@ def _band(score: float) -> str:
     return BANDS[min(int(score * len(BANDS) + 1e-9), len(BANDS) - 1)]
 
 
-def shown(label: str, text: str) -> str:
+def quoted(label: str, text: str) -> str:
     """Text that we did not write, for the meta model: neutralised, fenced, without its middle where it is long."""
     return fence(label, shorten(neutralize(text), MAX_CHARS).text)
 

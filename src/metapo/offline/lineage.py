@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from metapo.errors import RunError, RunExists
-from metapo.files import write_whole
+from metapo.files import hold, write_whole
 from metapo.judge.budget import Budget
 from metapo.judge.ledger import Ledger
 from metapo.meta.conversation import Exchange
@@ -16,7 +16,7 @@ from metapo.meta.step import Decision
 from metapo.records import call_records, exchange_record, records_of, take_records
 from metapo.reward import Scored
 from metapo.rubric import Revision, Rubric, digest
-from metapo.run import STORE, hold
+from metapo.run import LOCK, STORE
 from metapo.store import CallRecord, MetaStepRecord, ProposalRecord, RolloutRecord, SampleRecord, Store
 
 SEARCH = "search.json"
@@ -74,11 +74,7 @@ class Lineage:
         Raises RunExists, RunInUse, RunError.
         """
         mark = digest([first.digest, inputs])
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise RunError(f"can't make the folder {folder}: {e.strerror}. Choose another with --out.") from e
-        lock = hold(folder)
+        lock = hold(folder / LOCK, f"the folder {folder}")
         try:
             _check_same(folder, mark)
             write_whole(folder / SEARCH, json.dumps({"digest": mark, **inputs}) + "\n")

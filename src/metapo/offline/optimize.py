@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class OptimizerPlan:
     """How far a search goes: `rounds` proposals within the `budget`, each written from at most `minibatch` pairs. More
     than the share `max_unscored` (0 to 1) of pairs without verdicts under the first rubric ends it."""
 
@@ -68,7 +68,7 @@ def split_pairs(pairs: Sequence[Pair], rng: Random) -> tuple[list[Pair], list[Pa
 class Optimizer:
     """The search. `run` drives what is asynchronous; all else happens in the thread that calls `optimize`."""
 
-    def __init__(self, lineage: Lineage, scorer: Scorer, model: MetaModel, plan: Plan, run: Runs) -> None:
+    def __init__(self, lineage: Lineage, scorer: Scorer, model: MetaModel, plan: OptimizerPlan, run: Runs) -> None:
         self._lineage = lineage
         self._scorer = scorer
         self._model = model
@@ -138,7 +138,9 @@ class _Quiet:
 class _Steering:
     """GEPA asks before each round whether to stop: the place to record the round before."""
 
-    def __init__(self, lineage: Lineage, adapter: PairAdapter, plan: Plan, proposer: str, n_held_out: int) -> None:
+    def __init__(
+        self, lineage: Lineage, adapter: PairAdapter, plan: OptimizerPlan, proposer: str, n_held_out: int
+    ) -> None:
         self.why = ""
         self._lineage = lineage
         self._adapter = adapter

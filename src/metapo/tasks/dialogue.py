@@ -16,7 +16,8 @@ from metapo.reward import Screen, Screened
 from metapo.rollout import Prompt, Rollout
 from metapo.rubric import Frozen
 from metapo.settings import TrainSettings
-from metapo.tasks.task import Columns, Raw, Task, cluster_in, read_options
+from metapo.tasks.reading import column
+from metapo.tasks.task import Columns, LeftOut, Raw, Task, cell_in, cluster_in, read_options
 from metapo.turns import Role, ToolCall, Turn, read_turns
 
 NO_ANSWER = "no answer"
@@ -46,21 +47,18 @@ class DialogueOptions(Frozen):
 
 def read(raw: Raw, columns: Columns) -> Prompt:
     """Messages that end with one of the user or of a tool, and the JSON schemas in `tools`, where there are any.
-    Without a column `messages`, they are taken from `prompt`. Raises DataError."""
-    column = "prompt" if columns.prompt == "messages" and "messages" not in raw else columns.prompt
-    if column not in raw:
-        raise DataError(f"no column {columns.prompt!r} with the messages; it has {', '.join(map(repr, raw)) or 'none'}")
-    messages = raw[column]
+    Without a column `messages`, they are taken from `prompt`. Raises LeftOut for an empty label, DataError."""
+    messages = column(raw, columns.prompt, *(["prompt"] if columns.prompt == "messages" else []))
     if not isinstance(messages, list) or not messages:
-        raise DataError(f"{column!r} must be a list of messages that isn't empty; got {str(messages)[:80]!r}")
+        raise DataError(f"the prompt must be a list of messages that isn't empty; got {str(messages)[:80]!r}")
     turns = read_turns(messages)
     if turns[-1].role not in (Role.USER, Role.TOOL):
         raise DataError(
             f"the messages must end with one of the user or a tool, for the policy to go on; the last is of the "
             f"{turns[-1].role}. Leave it out, or give it as the reference."
         )
-    reference, label = (None if name is None else _cell(raw, name) for name in (columns.reference, columns.label))
-    return Prompt([_message(t) for t in turns], reference, cluster_in(raw, columns), label, _tools(raw.get("tools")))
+    content, reference = [_message(turn) for turn in turns], cell_in(raw, columns.reference)
+    return Prompt(content, reference, cluster_in(raw, columns), _label(raw, columns.label), _tools(raw.get("tools")))
 
 
 def screen(settings: TrainSettings) -> Screen:
@@ -91,11 +89,11 @@ def tools(settings: TrainSettings) -> Sequence[Callable[..., Any]]:
 
 
 def measure(labelled: Sequence[tuple[Rollout, str]]) -> Mapping[str, float]:
-    """Share of the dialogues whose last answer holds the label (case and white space don't count), of those in which a
-    tool gave an error, and assistant turns per dialogue."""
+    """Share of the dialogues whose last answer holds the label as whole words (case and white space don't count), of
+    those in which a tool gave an error, and assistant turns per dialogue."""
     dialogues = [rollout.turns for rollout, _ in labelled]
     return {
-        "answer_holds_label": fmean(_plain(label) in _plain(rollout.last_said) for rollout, label in labelled),
+        "answer_holds_label": fmean(_holds(rollout.last_said, label) for rollout, label in labelled),
         "tool_errors": fmean(any(_is_error(turn) for turn in turns) for turns in dialogues),
         "assistant_turns": fmean(sum(t.role is Role.ASSISTANT for t in turns) for turns in dialogues),
     }
@@ -134,10 +132,18 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _cell(raw: Raw, column: str) -> str | None:
-    if column not in raw:
-        raise DataError(f"no column {column!r}; it has {', '.join(map(repr, raw))}")
-    return None if raw[column] is None else str(raw[column])
+def _label(raw: Raw, name: str | None) -> str | None:
+    """As text. Raises LeftOut for an empty one, which any answer would hold."""
+    label = cell_in(raw, name)
+    if name is not None and not (label or "").strip():
+        raise LeftOut(f"no {name}")
+    return label
+
+
+def _holds(text: str, label: str) -> bool:
+    """Whole words, case and white space aside; a number is no part of another, nor of itself with a minus before it."""
+    words = re.escape(_plain(label))
+    return re.search(rf"(?<!\w)(?<!\d[.,])(?!(?<=[-\u2212])\d){words}(?!\w|[.,]\d)", _plain(text)) is not None
 
 
 def _tools(value: Any) -> tuple[Mapping[str, Any], ...]:

@@ -5,19 +5,25 @@ from typing import Any
 
 from metapo.errors import DataError
 from metapo.rollout import Prompt
-from metapo.tasks.task import Columns, Raw, Task, cluster_in
+from metapo.tasks.reading import column
+from metapo.tasks.task import Columns, Raw, Task, cell_in, cluster_in
 from metapo.turns import read_turns
 
 
 def read(raw: Raw, columns: Columns) -> Prompt:
     """The prompt is a text or a list of chat messages. Raises DataError."""
-    for column in (columns.prompt, columns.reference, *columns.cluster_columns, columns.label):
-        if column is not None and column not in raw:
-            raise DataError(
-                f"no column {column!r}; it has {', '.join(map(repr, raw))}. Name the right one as data.prompt_column, "
-                "data.reference_column, data.cluster_column or data.label_column."
-            )
-    prompt = raw[columns.prompt]
+    try:
+        prompt = column(raw, columns.prompt)
+        reference, cluster, label = (
+            cell_in(raw, columns.reference),
+            cluster_in(raw, columns),
+            cell_in(raw, columns.label),
+        )
+    except DataError as e:
+        raise DataError(
+            f"{e}. Name the right one as data.prompt_column, data.reference_column, data.cluster_column or "
+            "data.label_column."
+        ) from e
     if not is_prompt(prompt):
         raise DataError(
             "the prompt must be a text that isn't empty, or a list of chat messages with role and content; got "
@@ -25,12 +31,7 @@ def read(raw: Raw, columns: Columns) -> Prompt:
         )
     if not isinstance(prompt, str):
         read_turns(prompt)
-    return Prompt(prompt, _text(raw, columns.reference), cluster_in(raw, columns), _text(raw, columns.label))
-
-
-def _text(raw: Raw, column: str | None) -> str | None:
-    value = raw[column] if column is not None else None
-    return None if value is None else str(value)
+    return Prompt(prompt, reference, cluster, label)
 
 
 def is_prompt(value: Any) -> bool:

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from pydantic import Field
 
-from metapo.answers import Comparer, Why, boxed_answer, excess_of, holds_box
+from metapo.answers import Comparer, Why, boxed_answer, gold
 from metapo.errors import DataError
 from metapo.judge.template import load_template
 from metapo.reward import Screen, Screened
@@ -57,28 +57,17 @@ class MathOptions(Frozen):
 
 
 def read(raw: Raw, columns: Columns) -> Prompt:
-    """One row. The label may be an answer without a box. Raises DataError, also for a solution without an answer."""
+    """One row. The label may be an answer without a box. Raises DataError, also for a solution without a boxed answer
+    and, as `gold` does, for a label that no answer could equal."""
     problem = text_in(raw, columns.prompt).strip()
-    solution = text_in(raw, columns.reference or SOLUTION)
-    checked(boxed_answer(solution), solution)
+    column = columns.reference or SOLUTION
+    solution = text_in(raw, column)
+    if boxed_answer(solution) is None:
+        raise DataError(rf"a solution must hold its answer as \boxed{{...}}; this one ends in {solution[-80:]!r}")
+    gold(solution, column)
+    label = None if columns.label is None else gold(text_in(raw, columns.label), columns.label)
     prompt = load_template("metapo.tasks", "math").render(problem=problem).strip()
-    return Prompt(prompt, solution, cluster_in(raw, columns), _label(raw, columns))
-
-
-def _label(raw: Raw, columns: Columns) -> str | None:
-    if columns.label is None:
-        return None
-    text = text_in(raw, columns.label)
-    return checked(boxed_answer(text) if holds_box(text) else text.strip(), text)
-
-
-def checked(answer: str | None, text: str) -> str:
-    """The answer that a text holds. Raises DataError where it holds none, or one that can't be compared."""
-    if answer is None:
-        raise DataError(rf"a solution must hold its answer as \boxed{{...}}; this one ends in {text[-80:]!r}")
-    if why := excess_of(answer):
-        raise DataError(f"the answer is {why.value} to be compared with any: {answer[:80]!r}")
-    return answer
+    return Prompt(prompt, solution, cluster_in(raw, columns), label)
 
 
 def screen(settings: TrainSettings) -> Screen:

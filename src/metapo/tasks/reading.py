@@ -8,6 +8,15 @@ from typing import Any
 from metapo.errors import DataError, MissingExtra
 
 
+def column(row: Mapping[str, Any], *names: str) -> Any:
+    """What stands in the first of these columns that the row has. Raises DataError that says which it has."""
+    for name in names:
+        if name in row:
+            return row[name]
+    wanted = " or ".join(map(repr, names))
+    raise DataError(f"no column {wanted}; it has {', '.join(map(repr, row)) or 'none'}")
+
+
 def read_source(source: str, hub_split: str) -> Iterable[Mapping[str, Any]]:
     """The rows of a .jsonl or .parquet file, a dataset folder or a split of a dataset on the hub, as they are. Raises
     DataError, MissingExtra."""

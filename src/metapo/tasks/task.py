@@ -12,6 +12,7 @@ from metapo.reward import Observe, Scored, Screen, screen_nothing
 from metapo.rollout import Prompt, Rollout, Split
 from metapo.rubric import Frozen, describe
 from metapo.settings import DataSettings, TrainSettings
+from metapo.tasks.reading import column
 
 Raw = Mapping[str, Any]
 """A row as it lies in the dataset."""
@@ -134,28 +135,28 @@ def build_prompt(content: str, raw: Raw, columns: Columns) -> Prompt:
     return Prompt(content, reference, cluster_in(raw, columns), label)
 
 
-def filled_in(raw: Raw, column: str) -> str:
+def filled_in(raw: Raw, name: str) -> str:
     """The text in a column. Raises LeftOut where it is empty, DataError where there is no such column, or no text."""
-    if column in raw and (raw[column] is None or not str(raw[column]).strip()):
-        raise LeftOut(f"no {column}")
-    return text_in(raw, column)
+    if not (cell_in(raw, name) or "").strip():
+        raise LeftOut(f"no {name}")
+    return text_in(raw, name)
 
 
-def text_in(raw: Raw, column: str) -> str:
+def text_in(raw: Raw, name: str) -> str:
     """The text in a column. Raises DataError where there is no such column, or no text in it."""
-    if column not in raw:
-        raise DataError(f"no column {column!r}; it has {', '.join(map(repr, raw)) or 'none'}")
-    value = raw[column]
+    value = column(raw, name)
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{column!r} must be a text that isn't empty; got {str(value)[:80]!r}")
+        raise DataError(f"{name!r} must be a text that isn't empty; got {str(value)[:80]!r}")
     return value
 
 
 def cluster_in(raw: Raw, columns: Columns) -> str:
     """The cluster that a row names, of several columns "algebra/0"; "" where the task has no clusters. Raises
     DataError."""
-    named = columns.cluster_columns
-    for column in named:
-        if column not in raw:
-            raise DataError(f"no column {column!r}; it has {', '.join(map(repr, raw)) or 'none'}")
-    return "/".join("" if raw[column] is None else str(raw[column]) for column in named)
+    return "/".join(cell_in(raw, name) or "" for name in columns.cluster_columns)
+
+
+def cell_in(raw: Raw, name: str | None) -> str | None:
+    """What stands in a column, as text; None where it is null, or where no column is named. Raises DataError."""
+    value = None if name is None else column(raw, name)
+    return None if value is None else str(value)
