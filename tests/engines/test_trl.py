@@ -13,8 +13,9 @@ import pytest
 from trl import GRPOConfig, GRPOTrainer
 
 from metapo.card import Origin, render_card
+from metapo.cli.common import train_settings
 from metapo.engines.prompts import dataset
-from metapo.engines.trl import EvolvingReward, train
+from metapo.engines.trl import EvolvingReward, _config, train
 from metapo.errors import (
     ChatMisconfigured,
     ChatTimeout,
@@ -31,6 +32,7 @@ from metapo.rollout import Prompt, Split
 from metapo.rubric import Revision
 from metapo.run import METRICS
 from metapo.scorer import ByCluster, Connections, InForce, Scorer
+from metapo.shipped import shipped_preset, shipped_presets
 from metapo.store import Store
 from metapo.world import corpus
 from metapo.world.judge import WorldJudge
@@ -98,7 +100,7 @@ def test_training_runs_evaluates_apart_and_writes_the_policy(tmp_path: Path, pol
     store = run(settings, tmp_path / "run", policy, eval_rows=rows(held_out=True)[:2])
     train_rollouts, evaluated = store.rollouts(), store.rollouts(split=Split.EVAL)
     assert [len([r for r in train_rollouts if r.rollout.step == s]) for s in range(5)] == [16] * 5
-    assert [r.rollout.step for r in evaluated] == [3] * 16 + [5] * 16, "every three steps and once at the end"
+    assert [r.rollout.step for r in evaluated] == [3] * 2 + [5] * 2, "every three steps and once at the end"
     assert {r.rollout.prompt for r in evaluated} == set(corpus.prompts(held_out=True)[:2])
     for step in store.meta_steps():
         assert {s.rollout.split for s in step.samples} == {Split.TRAIN}
@@ -269,6 +271,16 @@ def test_a_batch_that_can_not_be_split_into_groups_is_told(tmp_path: Path, polic
     with pytest.raises(SettingsError, match=r"batch_size 12 must be a multiple of engine\.num_generations 8"):
         run(small_world(batch_size=12), tmp_path / "run", policy)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("eval_every", [0, 50])
+@pytest.mark.parametrize("name", shipped_presets())
+def test_a_trainer_takes_each_shipped_preset(tmp_path: Path, name: str, eval_every: int) -> None:
+    settings = train_settings(None, shipped_preset(name)[1])
+    engine = settings.engine.model_copy(update={"eval_every": eval_every})
+    config = _config(settings.model_copy(update={"engine": engine}), tmp_path)
+    assert config.num_generations == engine.num_generations
+    assert config.num_generations_eval == 1
 
 
 def test_an_evaluation_before_training_is_scored_but_not_recorded(tmp_path: Path, policy: Path) -> None:
