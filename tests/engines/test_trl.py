@@ -75,6 +75,7 @@ def run(
     policy: Path,
     judge: WorldJudge | None = None,
     *,
+    train_rows: Sequence[Prompt] = (),
     eval_rows: Sequence[Prompt] = (),
     resume: bool = False,
 ) -> Store:
@@ -83,7 +84,7 @@ def run(
     train(
         settings,
         folder,
-        rows(),
+        train_rows or rows(),
         eval_rows,
         resume=resume,
         model=str(policy),
@@ -96,8 +97,9 @@ def run(
 
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
 def test_training_runs_evaluates_apart_and_writes_the_policy(tmp_path: Path, policy: Path, algorithm: str) -> None:
-    settings = small_world(steps=5, algorithm=algorithm, eval_every=3)
-    store = run(settings, tmp_path / "run", policy, eval_rows=rows(held_out=True)[:2])
+    settings = small_world(steps=5, algorithm=algorithm, eval_every=3, max_prompt_tokens=30)
+    train_rows = [*rows(), Prompt(" ".join(["too"] * 30 + ["long"]))]
+    store = run(settings, tmp_path / "run", policy, train_rows=train_rows, eval_rows=rows(held_out=True)[:2])
     train_rollouts, evaluated = store.rollouts(), store.rollouts(split=Split.EVAL)
     assert [len([r for r in train_rollouts if r.rollout.step == s]) for s in range(5)] == [16] * 5
     assert [r.rollout.step for r in evaluated] == [3] * 2 + [5] * 2, "every three steps and once at the end"
@@ -115,7 +117,7 @@ def test_training_runs_evaluates_apart_and_writes_the_policy(tmp_path: Path, pol
     assert store.verify() >= 2
     assert (tmp_path / "run" / "policy" / "model.safetensors").exists()
     origin = Origin.model_validate_json((tmp_path / "run" / "policy" / "metapo.json").read_text())
-    assert (origin.n_train, origin.n_eval) == (len(rows()), 2)
+    assert (origin.n_train, origin.n_eval) == (len(rows()), 2), "those that fit"
     written = (tmp_path / "run" / "policy" / "README.md").read_text()
     assert written == render_card(tmp_path / "run", settings), "also from the folder alone"
     assert f"| all | {store.spent()} |" in written, "every call was on record when it was written"

@@ -349,7 +349,7 @@ def train(
             trainer.evaluate()
             if reward.error is not None:
                 raise reward.error
-        _save_policy(trainer, folder / POLICY, origin_of(settings, len(prompts), len(eval_prompts)))
+        _save_policy(trainer, folder / POLICY, origin_of(settings, len(fitting), len(eval_prompts)))
     if _rank() == 0:
         write_card(folder, settings)  # now that every call is on record
 
