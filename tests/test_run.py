@@ -224,10 +224,11 @@ async def test_an_unfinished_checkpoint_is_passed_over_and_a_foreign_one_refused
 
 @pytest.mark.parametrize("metric", ["fails", "is cut off"])
 async def test_an_evaluation_counts_once_its_figures_are_on_record(tmp_path: Path, metric: str) -> None:
-    def observe(evaluated: Sequence[Scored]) -> dict[str, float]:
+    def fails(evaluated: Sequence[Scored]) -> dict[str, float]:
         raise RunError("the metric has failed")
 
-    run = Run.create(tmp_path, SETTINGS_OF_RUN, Reviewer(STYLE), observe=observe if metric == "fails" else observe_nothing)
+    observe = fails if metric == "fails" else observe_nothing
+    run = Run.create(tmp_path, SETTINGS_OF_RUN, Reviewer(STYLE), observe=observe)
     run.begin(2)
     if metric == "fails":
         with pytest.raises(RunError, match="the metric has failed"):

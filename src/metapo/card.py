@@ -35,8 +35,9 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Origin(Frozen):
-    """What went into a policy and is nowhere else on record: how many prompts were short enough, software, and the ids on the hub of the base
-    model and the data set, None for files and folders. Written beside the policy when it is saved."""
+    """What went into a policy and is nowhere else on record: how many prompts were short enough, software, and the ids
+    on the hub of the base model and the data set, None for files and folders. Written beside the policy when it is
+    saved."""
 
     n_train: int
     n_eval: int

@@ -2,6 +2,7 @@
 
     RUN/
       settings.yaml          as resolved
+      task.py                your own task, as it was when the run began
       store.db               lineage, rollouts, verdicts, meta steps
       metrics.jsonl          one row per step (train, eval, meta, trainer)
       checkpoints/           the engine's, each with a metapo.json that ties it to step and revision

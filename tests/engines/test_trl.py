@@ -32,6 +32,7 @@ from metapo.rollout import Prompt, Split
 from metapo.rubric import Revision
 from metapo.run import METRICS
 from metapo.scorer import ByCluster, Connections, InForce, Scorer
+from metapo.settings import TrainSettings
 from metapo.shipped import shipped_preset, shipped_presets
 from metapo.store import Store
 from metapo.world import corpus
@@ -70,7 +71,7 @@ def rows(*, held_out: bool = False) -> list[Prompt]:
 
 
 def run(
-    settings: WorldSettings,
+    settings: TrainSettings,
     folder: Path,
     policy: Path,
     judge: WorldJudge | None = None,
@@ -167,6 +168,21 @@ def test_too_many_failures_stop_the_run_with_a_checkpoint_and_it_can_go_on(tmp_p
     assert [r.rollout.step for r in store.rollouts() if r.value is None] == [3] * 16, "the lost step stays on record"
     store.verify()
     store.close()
+
+
+def test_a_run_does_not_go_on_with_another_task(tmp_path: Path, policy: Path) -> None:
+    own, folder = tmp_path / "own.py", tmp_path / "run"
+    own.write_text("TASK = 1\n")
+    fields = small_world(steps=4).model_dump(include=set(TrainSettings.model_fields))
+    settings = TrainSettings.model_validate(fields | {"task": str(own)})
+    with pytest.raises(JudgeFailureLimit):
+        run(settings, folder, policy, Unreliable(1, ChatTimeout("60 s"), healthy=40))
+    own.write_text("TASK = 2\n")
+    with pytest.raises(RunError, match=r"own\.py has changed since the run began with what is in .*task\.py"):
+        run(settings, folder, policy, resume=True)
+    own.write_text("TASK = 1\n")
+    run(settings, folder, policy, resume=True).close()
+    assert (folder / "policy").exists()
 
 
 def test_a_withdrawn_key_stops_the_run_with_a_checkpoint(tmp_path: Path, policy: Path) -> None:

@@ -33,6 +33,7 @@ from metapo.run import CHECKPOINTS, MARKER, POLICY, STORE, Boundary, Run
 from metapo.scorer import ByCluster, Connections, Scorer
 from metapo.settings import Settings, TrainSettings
 from metapo.store import CallRecord, KnownAnswers
+from metapo.tasks.own import check_task, keep_task
 
 try:
     import torch
@@ -312,11 +313,14 @@ def train(
 
     `screen` scores what the judge need not see; `observe` adds figures to the metrics of each step. The policy may call
     `tools` that its prompts `offer`. `model` and `tokenizer` replace those that the settings name. An evaluation writes
-    `eval_generations` completions to each prompt. A finished run is left as it is. Raises ModelError, SettingsError, MissingExtra, RunError, ChatError (no judge), JudgeFailureLimit.
+    `eval_generations` completions to each prompt. A finished run is left as it is; one whose task file has changed is
+    refused. Raises ModelError, SettingsError, MissingExtra, RunError, ChatError (no judge), JudgeFailureLimit.
     """
     if resume and (folder / POLICY).exists():
         log.info("the run in %s is finished: nothing is left to do", folder)
         return
+    if resume:
+        check_task(settings.task, folder)
     model = model or settings.policy.model
     tokenizer = tokenizer or load_tokenizer(model)
     config = _config(settings, folder, eval_generations)
@@ -329,6 +333,8 @@ def train(
         folder, settings, resume=resume, judge=judge, meta=meta, observe=observe, screen=screen, anchors=anchors
     )
     with closing(reward), _disk_watched(folder):
+        if not resume:
+            reward.on_main(lambda run: keep_task(settings.task, run.folder))
         trainer_class = GRPOTrainer if settings.engine.algorithm == "grpo" else RLOOTrainer
         trainer = trainer_class(
             model=model,

@@ -101,7 +101,7 @@ class Store(Lineages):
         return {row.role: row.identity for row in rows}
 
     def first_step(self, cluster: str) -> int | None:
-        """The first step with live training rollouts of a cluster which no task's rule scored; None where it has none."""
+        """The first step with live training rollouts of a cluster that no task's rule scored, or None."""
         return self._step_of(cluster, sa.func.min(live_rollout.c.step))
 
     def last_step(self, to_step: int, cluster: str) -> int | None:
@@ -110,9 +110,7 @@ class Store(Lineages):
 
     def _step_of(self, cluster: str, which: sa.ColumnElement[int], *limits: sa.ColumnElement[bool]) -> int | None:
         with self._transaction() as db:
-            found: int | None = db.scalar(
-                sa.select(which).where(trained, live_rollout.c.cluster == cluster, *limits)
-            )
+            found: int | None = db.scalar(sa.select(which).where(trained, live_rollout.c.cluster == cluster, *limits))
         return found
 
     def rollouts(
