@@ -97,7 +97,7 @@ def test_the_figures_are_those_on_record(run: Path) -> None:
     assert table(page, "`empty`") == ["20.0% |"], "steps without the flag had none"
     assert "| judge | 1 requests, 100 tokens, 0.2500 USD |" in page
     assert "| all | 2 requests, 107 tokens, 0.2500 USD |" in page
-    assert "`prompts.jsonl`, 120 rows" in page
+    assert "`prompts.jsonl`, 120 in all" in page
     assert "2 revisions were in force" in page
     assert "the run had no monitor" in page
     assert table(page, "trl") == ["`1.2.3` |"]
@@ -124,7 +124,26 @@ def test_the_front_matter_is_read_by_the_hubs_library(run: Path) -> None:
     (run / "policy" / "metapo.json").unlink()
     data = ModelCard.load(write_card(run, settings())).data.to_dict()
     assert "base_model" not in data, "what is not on record is not claimed"
-    assert "how many rows is not on record" in (run / "policy" / "README.md").read_text()
+    assert "how many is not on record" in (run / "policy" / "README.md").read_text()
+
+
+def test_an_adapter_is_told_from_a_whole_model(run: Path) -> None:
+    assert table(render_card(run, settings()), "what was trained") == ["all weights |"]
+    adapted = settings(policy={"model": "org/base", "lora": {"rank": 8, "alpha": 16, "targets": ["q_proj", "v_proj"]}})
+    page = render_card(run, adapted)
+    told = "a LoRA adapter of rank 8, alpha 16, on `q_proj, v_proj`: it needs the base model |"
+    assert table(page, "what was trained") == [told]
+    assert ModelCard(page).data.library_name == "peft"
+
+
+def test_task_and_columns_are_told(run: Path) -> None:
+    assert table(render_card(run, settings(data={"train": "prompts.jsonl"})), "columns") == ["the task's own |"]
+    columns = {"cluster_column": ["subject", "kind"], "label_column": "answer", "prompt_column": "ask"}
+    page = render_card(run, settings(task="math", data={"train": "prompts.jsonl", **columns}))
+    assert table(page, "task") == ["`math` |"]
+    assert table(page, "columns") == ["prompt `ask`, label `answer`, cluster `subject` and `kind` |"]
+    page = render_card(run, settings(data={"train": "prompts.jsonl", "cluster_column": "topic"}))
+    assert table(page, "columns") == ["cluster `topic` |"]
 
 
 def test_nothing_that_others_wrote_is_rendered(run: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from metapo.errors import ChatMisconfigured, ChatTimeout, JudgeFailureLimit
 from metapo.judge.transport import ChatReply, ChatRequest
-from metapo.reward import Scored
+from metapo.reward import Scored, Screened
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Criterion
 from metapo.rubric_text import render_criterion
@@ -288,6 +288,43 @@ async def test_a_bridge_tells_the_change_and_takes_it_back(tmp_path: Path, how: 
     await trainer.close()
     again = Trainer(tmp_path, given, meta=Reviewer(SOUND, HALF), resumed_step=4)
     assert values(await again.scorer.score(batch)) == now, "the scale is restored"
+    await again.close()
+
+
+@pytest.mark.parametrize("clusters", [("",), ("a", "b")])
+async def test_after_a_resume_the_bridge_reads_the_batch_that_the_run_did(
+    tmp_path: Path, clusters: tuple[str, ...]
+) -> None:
+    """What a task's rule scored, here a part of each batch and the whole of the last, is in no bridge."""
+
+    async def by_rule(rollout: Rollout) -> Screened | None:
+        return Screened("by rule", 0.0, 0.0) if rollout.step == 5 or rollout.position % 4 < 2 else None
+
+    given = settings(first=SOUND, staleness=2, bridge="log")
+
+    def trainer(folder: Path, resumed_step: int | None = None) -> Trainer:
+        options = {"meta": Reviewer(SOUND, HALF), "clusters": clusters, "screen": by_rule}
+        return Trainer(folder, given, resumed_step=resumed_step, **options)
+
+    whole = await trainer(tmp_path / "whole").go(6)
+    folder = await (await trainer(tmp_path / "killed").go(5)).killed(tmp_path / "broken")
+    broken = await trainer(folder, 5).go(1)
+    assert [row["bridge/n"] for row in whole.rows("bridge")] == ([4] if clusters == ("",) else [2, 2])
+    assert broken.rows("bridge") == whole.rows("bridge")
+    await whole.close()
+    await broken.close()
+
+
+async def test_a_cluster_that_a_tasks_rule_scores_alone_has_no_lineage_after_a_resume_either(tmp_path: Path) -> None:
+    async def by_rule(rollout: Rollout) -> Screened | None:
+        return Screened("by rule", 0.0, 0.0) if rollout.cluster == "x" else None
+
+    meta, clusters = Reviewer(STYLE), ("", "x")
+    before = await Trainer(tmp_path, settings(staleness=0), meta=meta, clusters=clusters, screen=by_rule).go(2)
+    assert list(before.run.in_force) == [""]
+    await before.close()
+    again = Trainer(tmp_path, settings(staleness=0), meta=meta, clusters=clusters, screen=by_rule, resumed_step=2)
+    assert list(again.run.in_force) == [""]
     await again.close()
 
 

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from metapo.judge.judge import Assessment, Call, Opinion
 from metapo.judge.ledger import Ledger, Note
 from metapo.judge.transport import ChatReply, ChatRequest, Try
 from metapo.meta.step import Senses
-from metapo.reward import Monitored, Scored, normalized
+from metapo.reward import Monitored, Scored, normalized, observe_nothing
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome, Reason, Rubric, Unscored
 from metapo.run import CHECKPOINTS, METRICS, SETTINGS, Boundary, Run
@@ -219,6 +220,38 @@ async def test_an_unfinished_checkpoint_is_passed_over_and_a_foreign_one_refused
     with pytest.raises(LineageError, match=r"checkpoint-4 was written under revision ffffffffff, which the store"):
         run.latest_checkpoint()
     run.close()
+
+
+@pytest.mark.parametrize("metric", ["fails", "is cut off"])
+async def test_an_evaluation_counts_once_its_figures_are_on_record(tmp_path: Path, metric: str) -> None:
+    def fails(evaluated: Sequence[Scored]) -> dict[str, float]:
+        raise RunError("the metric has failed")
+
+    observe = fails if metric == "fails" else observe_nothing
+    run = Run.create(tmp_path, SETTINGS_OF_RUN, Reviewer(STYLE), observe=observe)
+    run.begin(2)
+    if metric == "fails":
+        with pytest.raises(RunError, match="the metric has failed"):
+            run.record_eval(scored(run, 2, split=Split.EVAL))
+    else:
+        run.record_eval(scored(run, 2, split=Split.EVAL))
+        (tmp_path / METRICS).write_text("")
+    run.close()
+    again = Run.resume(tmp_path, SETTINGS_OF_RUN, Reviewer(STYLE))
+    again.begin(2)
+    assert len(again.store.rollouts(split=Split.EVAL)) == 4
+    assert not again.is_evaluated(2)
+    again.record_eval(scored(again, 2, failed=4, split=Split.EVAL))
+    assert not again.is_evaluated(2), "not by an evaluation without any reward"
+    again.begin(2)
+    again.record_eval(scored(again, 2, split=Split.EVAL))
+    assert again.is_evaluated(2)
+    again.close()
+    last = Run.resume(tmp_path, SETTINGS_OF_RUN, Reviewer(STYLE))
+    last.begin(2)
+    assert last.is_evaluated(2)
+    assert not last.is_evaluated(3)
+    last.close()
 
 
 def test_a_folder_holds_one_run(tmp_path: Path) -> None:

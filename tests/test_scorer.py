@@ -543,6 +543,39 @@ async def test_a_screened_rollout_has_the_tasks_own_minimum_and_asks_nobody(rewa
     assert sorted(seen) == ["000", "001", "002", "003"]
 
 
+@pytest.mark.parametrize(
+    ("points", "scale", "value"),
+    [((-2, 5), Scale(), -10), ((-30, 5), Scale(), -30), ((-30, 5), Scale(factor=0.5, shift=-1.0), -16)],
+)
+async def test_the_tasks_minimum_in_points_is_no_more_than_what_the_rubric_in_force_can_give(
+    points: tuple[int, int], scale: Scale, value: float
+) -> None:
+    lower = revision(rubric(criterion("depth", points)))
+    asking = scorer(Model(), settings(reward="raw_sum"), screen=no_verdict)
+    adopt(asking, lower, scale)
+    [scored] = await asking.score(rollouts(1))
+    assert scored.reward[:3] == (value, 0.0, min(-10, points[0]))
+
+
+@pytest.mark.parametrize(("reward", "value"), [("normalized", -0.5), ("conjunctive", -0.5)])
+async def test_no_change_of_scale_lifts_the_tasks_minimum_above_what_is_judged(reward: str, value: float) -> None:
+    asking = scorer(Model(), settings(reward=reward), screen=no_verdict)
+    adopt(asking, revision(), Scale(shift=value))
+    [scored] = await asking.score(rollouts(1))
+    assert scored.reward[:3] == (value, 0.0, -10.0)
+
+
+async def test_an_answer_that_is_neither_best_nor_worst_keeps_its_points() -> None:
+    async def half(rollout: Rollout) -> Screened:
+        return Screened("half right", 0.5, 2.5)
+
+    asking = scorer(Model(), settings(reward="raw_sum"), screen=half)
+    lower = revision(rubric(criterion("depth", (-30, 5))))
+    adopt(asking, lower, Scale(factor=0.5, shift=-20.0))
+    [scored] = await asking.score(rollouts(1))
+    assert scored.reward[:3] == (2.5, 0.5, 2.5)
+
+
 async def test_a_screen_that_can_not_tell_leaves_the_rollout_unscored() -> None:
     [_, scored] = await scorer(Model(), screen=no_verdict).score(rollouts(2))
     assert (scored.reward.value, scored.screened) == (None, "")

@@ -17,6 +17,7 @@ from metapo.judge.template import unfence
 from metapo.judge.transport import ChatReply, ChatRequest, Transport
 from metapo.meta.pairs import Pair, Source
 from metapo.meta.step import Senses
+from metapo.reward import Screen, screen_nothing
 from metapo.rollout import Rollout
 from metapo.rubric import Criterion
 from metapo.run import CHECKPOINTS, METRICS, Boundary, Run
@@ -135,6 +136,7 @@ class Trainer:
         clusters: Sequence[str] = ("",),
         anchors: Sequence[Pair] = (),
         write: Callable[[int, Sequence[str]], list[Rollout]] = write,
+        screen: Screen = screen_nothing,
     ) -> None:
         """With `served` the settings' endpoint is asked. `resumed_step` goes on with the run in the folder."""
         self.connections = connect(given) if served else connect(given, judge=judge or Marker(), meta=meta)
@@ -143,7 +145,7 @@ class Trainer:
             self.run = Run.create(folder, given, self.connections.meta, anchors=anchors, ledger=ledger)
         else:
             self.run = Run.resume(folder, given, self.connections.meta, ledger=ledger)
-        self.scorer = Scorer(given, self.connections, self.run.revision)
+        self.scorer = Scorer(given, self.connections, self.run.revision, screen=screen)
         self.done = resumed_step or 0
         self.clusters = clusters
         self._write = write

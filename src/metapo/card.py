@@ -22,7 +22,7 @@ from metapo.rollout import Split
 from metapo.rubric import Frozen, describe
 from metapo.rubric_text import render_rubric
 from metapo.run import MARKER, METRICS, POLICY, STORE
-from metapo.settings import TrainSettings
+from metapo.settings import DataSettings, LoraSettings, TrainSettings
 from metapo.store import Store
 
 CARD = "README.md"
@@ -35,8 +35,9 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Origin(Frozen):
-    """What went into a policy and is nowhere else on record: rows of data, software, and the ids on the hub of the base
-    model and the data set, None for files and folders. Written beside the policy when it is saved."""
+    """What went into a policy and is nowhere else on record: how many prompts were short enough, software, and the ids
+    on the hub of the base model and the data set, None for files and folders. Written beside the policy when it is
+    saved."""
 
     n_train: int
     n_eval: int
@@ -138,7 +139,7 @@ def _metadata(settings: TrainSettings, origin: Origin | None) -> str:
     data = ModelCardData(
         base_model=origin.base_model if origin else None,
         datasets=[origin.dataset] if origin and origin.dataset else None,
-        library_name="transformers",
+        library_name="peft" if settings.policy.lora else "transformers",
         pipeline_tag="text-generation",
         tags=["metapo", "trl", settings.engine.algorithm, "reinforcement-learning"],
     )
@@ -148,15 +149,15 @@ def _metadata(settings: TrainSettings, origin: Origin | None) -> str:
 def _parts(settings: TrainSettings, origin: Origin | None) -> Facts:
     """Where the policy comes from, what it was trained on, and who judged."""
     data, meta = settings.data, settings.meta
-    n_rows = {"train": origin.n_train, "eval": origin.n_eval} if origin else {}
-    columns = {"prompt": data.prompt_column, "reference": data.reference_column, "cluster": data.cluster_column}
-    named = ", ".join(f"{role} {code(column)}" for role, column in columns.items() if column is not None)
+    n_prompts = {"train": origin.n_train, "eval": origin.n_eval} if origin else {}
     panel = settings.panel.judges if settings.panel else ()
     return [
         ("base model", code(settings.policy.model)),
-        ("training prompts", f"{code(data.train)}, {_rows(n_rows.get('train'))}"),
-        ("evaluation prompts", f"{code(data.eval)}, {_rows(n_rows.get('eval'))}" if data.eval else "none"),
-        ("columns", named),
+        ("what was trained", _trained(settings.policy.lora)),
+        ("task", code(settings.task)),
+        ("training prompts", f"{code(data.train)}, {_prompts(n_prompts.get('train'))}"),
+        ("evaluation prompts", f"{code(data.eval)}, {_prompts(n_prompts.get('eval'))}" if data.eval else "none"),
+        ("columns", _columns(data) or "the task's own"),
         ("judge", _endpoint(settings.judge)),
         *(("panel, beside the judge", _endpoint(judge)) for judge in panel),
         *([("monitor, never rewarded", _endpoint(settings.monitor.judge))] if settings.monitor else ()),
@@ -168,8 +169,28 @@ def _endpoint(endpoint: Endpoint) -> str:
     return f"{code(endpoint.model)} at {code(endpoint.where)}"
 
 
-def _rows(n: int | None) -> str:
-    return "how many rows is not on record" if n is None else f"{n} rows"
+def _trained(lora: LoraSettings | None) -> str:
+    if lora is None:
+        return "all weights"
+    targets = lora.targets if isinstance(lora.targets, str) else ", ".join(lora.targets)
+    return f"a LoRA adapter of rank {lora.rank}, alpha {lora.alpha}, on {code(targets)}: it needs the base model"
+
+
+def _columns(data: DataSettings) -> str:
+    """Those that the settings name."""
+    clusters = (data.cluster_column,) if isinstance(data.cluster_column, str) else data.cluster_column or ()
+    named = {
+        "prompt": [data.prompt_column],
+        "reference": [data.reference_column],
+        "label": [data.label_column],
+        "cluster": clusters,
+    }
+    given = {role: [code(column) for column in columns if column] for role, columns in named.items()}
+    return ", ".join(f"{role} {' and '.join(columns)}" for role, columns in given.items() if columns)
+
+
+def _prompts(n: int | None) -> str:
+    return "how many is not on record" if n is None else f"{n} in all"
 
 
 def _figures(*parts: Rows) -> list[tuple[str, ...]]:

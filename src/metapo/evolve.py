@@ -106,7 +106,7 @@ class Evolution:
         newest = self._store.last_step(step, self.cluster)
         if self._settings.meta.bridge != "off" and newest is not None:
             known = self._store.rollouts(from_step=newest, to_step=newest + 1, cluster=self.cluster)
-            self._batch = [record.rollout for record in known]
+            self._batch = [record.rollout for record in known if not record.screened]
 
     async def at_boundary(
         self, step: int, rows: Sequence[Mapping[str, Any]], last: Sequence[Scored], senses: Senses

@@ -45,7 +45,8 @@ class Monitored:
 
 class Screened(NamedTuple):
     """What a task's own rule gives a completion, without the judge: why, and the reward as a share in [0, 1] and in
-    points. Both are None where the rule could not tell: the completion is unscored."""
+    points. A share of 0 is the task's minimum: in points too it is no more than the least that the rubric in force can
+    give. Both are None where the rule could not tell: the completion is unscored."""
 
     why: str
     normalized: float | None

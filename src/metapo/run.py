@@ -2,6 +2,7 @@
 
     RUN/
       settings.yaml          as resolved
+      task.py                your own task, as it was when the run began
       store.db               lineage, rollouts, verdicts, meta steps
       metrics.jsonl          one row per step (train, eval, meta, trainer)
       checkpoints/           the engine's, each with a metapo.json that ties it to step and revision
@@ -248,8 +249,9 @@ class Run:
         self.store.append_other_calls(self._attempt or None, self._step, [*others, *take_records(self._ledger)])
 
     def is_evaluated(self, step: int) -> bool:
-        """Are there evaluation rollouts of the policy after `step` steps, and rewards among them?"""
-        return any(r.value is not None for r in self.store.rollouts(split=Split.EVAL, from_step=step))
+        """Are the figures of an evaluation after `step` steps on record, of rewards among others?"""
+        evaluated = [row for row in self._rows if row["kind"] == Split.EVAL.value and row["step"] >= step]
+        return any(row["unscored"] < 1 for row in evaluated)
 
     def record_trainer(self, step: int, figures: Mapping[str, float]) -> None:
         """Keep the engine's own figures (loss, KL, entropy, ...) of a step."""

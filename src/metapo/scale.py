@@ -7,6 +7,7 @@ revisions; `Bridge.scale` maps the new rewards onto the mean and spread of the o
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
+from typing import overload
 
 from pydantic import Field
 
@@ -21,6 +22,10 @@ class Scale(Frozen):
     factor: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     shift: float = Field(default=0.0, allow_inf_nan=False)
 
+    @overload
+    def apply(self, value: float) -> float: ...
+    @overload
+    def apply(self, value: float | None) -> float | None: ...
     def apply(self, value: float | None) -> float | None:
         """None stays None."""
         return None if value is None else self.factor * value + self.shift

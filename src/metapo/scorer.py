@@ -169,13 +169,17 @@ class Scorer:
 
     def _screened(self, in_force: InForce, rollout: Rollout, found: Screened) -> Scored:
         """The reward that the task's rule gives, on the scale that the rewards are trained on; no scale bridge applies,
-        as the rule doesn't change with the rubric."""
-        revision = in_force.revision
-        value = found.raw if self._settings.reward == "raw_sum" else found.normalized
-        if value is None:
+        as the rule doesn't change with the rubric. Only a share of 0 follows what is in force: whatever that may give,
+        the task's minimum is no more."""
+        revision, in_points = in_force.revision, self._settings.reward == "raw_sum"
+        if found.normalized is None or found.raw is None:
             nothing = _nothing(revision.rubric, Reason.NOT_SCREENED, found.why)
             return Scored(rollout, revision.id, nothing, self.aggregate(revision.rubric, nothing.outcomes))
-        reward = Reward(value, found.normalized, found.raw, ())
+        raw, value = found.raw, found.raw if in_points else found.normalized
+        if found.normalized == 0:
+            lowest = revision.rubric.min_points
+            raw, value = min(raw, lowest), min(value, in_force.scale.apply(lowest if in_points else 0.0))
+        reward = Reward(value, found.normalized, raw, ())
         return Scored(rollout, revision.id, Assessment((), ()), reward, screened=found.why)
 
     async def _score(self, in_force: InForce, rollout: Rollout) -> Scored:

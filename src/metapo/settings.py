@@ -203,7 +203,8 @@ class EngineSettings(Frozen):
     Prompts of more than `max_prompt_tokens` are left out.
 
     KL is on by default: without it a policy that has collapsed can't follow a new rubric. A checkpoint is written
-    every `save_every` steps, the last `keep_checkpoints` are kept; `eval_every` 0 evaluates at the end only.
+    every `save_every` steps, the last `keep_checkpoints` are kept; `eval_every` 0 evaluates at the end
+    only; an evaluation writes one completion to each prompt.
     """
 
     algorithm: Literal["grpo", "rloo"] = "grpo"

@@ -13,8 +13,9 @@ import pytest
 from trl import GRPOConfig, GRPOTrainer
 
 from metapo.card import Origin, render_card
+from metapo.cli.common import train_settings
 from metapo.engines.prompts import dataset
-from metapo.engines.trl import EvolvingReward, train
+from metapo.engines.trl import EvolvingReward, _config, train
 from metapo.errors import (
     ChatMisconfigured,
     ChatTimeout,
@@ -31,6 +32,8 @@ from metapo.rollout import Prompt, Split
 from metapo.rubric import Revision
 from metapo.run import METRICS
 from metapo.scorer import ByCluster, Connections, InForce, Scorer
+from metapo.settings import TrainSettings
+from metapo.shipped import shipped_preset, shipped_presets
 from metapo.store import Store
 from metapo.world import corpus
 from metapo.world.judge import WorldJudge
@@ -68,11 +71,12 @@ def rows(*, held_out: bool = False) -> list[Prompt]:
 
 
 def run(
-    settings: WorldSettings,
+    settings: TrainSettings,
     folder: Path,
     policy: Path,
     judge: WorldJudge | None = None,
     *,
+    train_rows: Sequence[Prompt] = (),
     eval_rows: Sequence[Prompt] = (),
     resume: bool = False,
 ) -> Store:
@@ -81,7 +85,7 @@ def run(
     train(
         settings,
         folder,
-        rows(),
+        train_rows or rows(),
         eval_rows,
         resume=resume,
         model=str(policy),
@@ -94,11 +98,12 @@ def run(
 
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
 def test_training_runs_evaluates_apart_and_writes_the_policy(tmp_path: Path, policy: Path, algorithm: str) -> None:
-    settings = small_world(steps=5, algorithm=algorithm, eval_every=3)
-    store = run(settings, tmp_path / "run", policy, eval_rows=rows(held_out=True)[:2])
+    settings = small_world(steps=5, algorithm=algorithm, eval_every=3, max_prompt_tokens=30)
+    train_rows = [*rows(), Prompt(" ".join(["too"] * 30 + ["long"]))]
+    store = run(settings, tmp_path / "run", policy, train_rows=train_rows, eval_rows=rows(held_out=True)[:2])
     train_rollouts, evaluated = store.rollouts(), store.rollouts(split=Split.EVAL)
     assert [len([r for r in train_rollouts if r.rollout.step == s]) for s in range(5)] == [16] * 5
-    assert [r.rollout.step for r in evaluated] == [3] * 16 + [5] * 16, "every three steps and once at the end"
+    assert [r.rollout.step for r in evaluated] == [3] * 2 + [5] * 2, "every three steps and once at the end"
     assert {r.rollout.prompt for r in evaluated} == set(corpus.prompts(held_out=True)[:2])
     for step in store.meta_steps():
         assert {s.rollout.split for s in step.samples} == {Split.TRAIN}
@@ -113,7 +118,7 @@ def test_training_runs_evaluates_apart_and_writes_the_policy(tmp_path: Path, pol
     assert store.verify() >= 2
     assert (tmp_path / "run" / "policy" / "model.safetensors").exists()
     origin = Origin.model_validate_json((tmp_path / "run" / "policy" / "metapo.json").read_text())
-    assert (origin.n_train, origin.n_eval) == (len(rows()), 2)
+    assert (origin.n_train, origin.n_eval) == (len(rows()), 2), "those that fit"
     written = (tmp_path / "run" / "policy" / "README.md").read_text()
     assert written == render_card(tmp_path / "run", settings), "also from the folder alone"
     assert f"| all | {store.spent()} |" in written, "every call was on record when it was written"
@@ -163,6 +168,21 @@ def test_too_many_failures_stop_the_run_with_a_checkpoint_and_it_can_go_on(tmp_p
     assert [r.rollout.step for r in store.rollouts() if r.value is None] == [3] * 16, "the lost step stays on record"
     store.verify()
     store.close()
+
+
+def test_a_run_does_not_go_on_with_another_task(tmp_path: Path, policy: Path) -> None:
+    own, folder = tmp_path / "own.py", tmp_path / "run"
+    own.write_text("TASK = 1\n")
+    fields = small_world(steps=4).model_dump(include=set(TrainSettings.model_fields))
+    settings = TrainSettings.model_validate(fields | {"task": str(own)})
+    with pytest.raises(JudgeFailureLimit):
+        run(settings, folder, policy, Unreliable(1, ChatTimeout("60 s"), healthy=40))
+    own.write_text("TASK = 2\n")
+    with pytest.raises(RunError, match=r"own\.py has changed since the run began with what is in .*task\.py"):
+        run(settings, folder, policy, resume=True)
+    own.write_text("TASK = 1\n")
+    run(settings, folder, policy, resume=True).close()
+    assert (folder / "policy").exists()
 
 
 def test_a_withdrawn_key_stops_the_run_with_a_checkpoint(tmp_path: Path, policy: Path) -> None:
@@ -269,6 +289,16 @@ def test_a_batch_that_can_not_be_split_into_groups_is_told(tmp_path: Path, polic
     with pytest.raises(SettingsError, match=r"batch_size 12 must be a multiple of engine\.num_generations 8"):
         run(small_world(batch_size=12), tmp_path / "run", policy)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("eval_every", [0, 50])
+@pytest.mark.parametrize("name", shipped_presets())
+def test_a_trainer_takes_each_shipped_preset(tmp_path: Path, name: str, eval_every: int) -> None:
+    settings = train_settings(None, shipped_preset(name)[1])
+    engine = settings.engine.model_copy(update={"eval_every": eval_every})
+    config = _config(settings.model_copy(update={"engine": engine}), tmp_path)
+    assert config.num_generations == engine.num_generations
+    assert config.num_generations_eval == 1
 
 
 def test_an_evaluation_before_training_is_scored_but_not_recorded(tmp_path: Path, policy: Path) -> None:

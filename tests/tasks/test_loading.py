@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from metapo.errors import DataError, SettingsError
+from metapo.errors import DataError, RunError, SettingsError
 from metapo.judge.judge import Assessment
 from metapo.reward import Reward, Scored
 from metapo.rollout import Prompt, Rollout, Split
 from metapo.settings import DataSettings
 from metapo.tasks.generic import TASK as GENERIC
 from metapo.tasks.loading import SHIPPED, find_task, load_prompts
+from metapo.tasks.own import check_task, keep_task
 from metapo.tasks.task import Columns, LeftOut, Raw, Task, text_in
 
 OWN = """
@@ -61,6 +62,9 @@ def test_an_own_task_is_a_file(tmp_path: Path) -> None:
         ("own.py", None, "there is no file own.py to hold a task"),
         ("own.py", "task = 1", "own.py must hold a metapo Task under the name TASK; got NoneType"),
         ("own.py", "TASK = 'own'", "own.py must hold a metapo Task under the name TASK; got str"),
+        ("own.py", "\nTASK = (", "own.py, line 2: SyntaxError: '(' was never closed"),
+        ("own.py", "import nowhere_to_be_found", "own.py, line 1: ModuleNotFoundError: No module named 'nowhere"),
+        ("own.py", "import json\n\njson.loads('{')\n", "own.py, line 3: JSONDecodeError: Expecting property name"),
     ],
 )
 def test_what_is_no_task_is_told(
@@ -72,6 +76,19 @@ def test_what_is_no_task_is_told(
     with pytest.raises(SettingsError) as caught:
         find_task(name)
     assert str(caught.value).startswith(message)
+
+
+def test_a_run_keeps_its_own_task(tmp_path: Path) -> None:
+    own, run = tmp_path / "own.py", tmp_path / "run"
+    own.write_text(OWN)
+    check_task(str(own), run)  # a run of a version that kept none
+    keep_task(str(own), run)
+    check_task(str(own), run)
+    own.write_text(OWN + "\n# a change\n")
+    with pytest.raises(RunError, match=r"own\.py has changed since the run began with what is in .*task\.py"):
+        check_task(str(own), run)
+    keep_task("math", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 # --- from rows to prompts
@@ -104,6 +121,23 @@ def test_a_wrong_row_is_named(row: object, message: str, tmp_path: Path) -> None
     with pytest.raises(DataError) as caught:
         load(tmp_path, {"q": "1+1?", "a": "2"}, row)
     assert str(caught.value).endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"a": "4"}, "row 2: the task own can't read it (KeyError: 'topic'); it has 'a'. Mend the row"),
+        ({}, "row 2: the task own can't read it (KeyError: 'topic'); it has no columns. Mend the row"),
+        ({"topic": 1}, "row 2: the task own can't read it (AttributeError: 'int' object has no attribute 'strip')"),
+    ],
+)
+def test_a_row_that_an_own_task_fails_on_is_named(row: object, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in ({"topic": "cats"}, row)))
+    own = Task("own", lambda raw, columns: Prompt(raw["topic"].strip()))
+    with pytest.raises(DataError) as caught:
+        load_prompts(own, DataSettings(train="x"), str(path), hub_split="train", labels=False)
+    assert str(caught.value).startswith(f"{path}, {message}")
 
 
 # --- the final metric

@@ -33,6 +33,7 @@ from metapo.run import CHECKPOINTS, MARKER, POLICY, STORE, Boundary, Run
 from metapo.scorer import ByCluster, Connections, Scorer
 from metapo.settings import Settings, TrainSettings
 from metapo.store import CallRecord, KnownAnswers
+from metapo.tasks.own import check_task, keep_task
 
 try:
     import torch
@@ -306,19 +307,23 @@ def train(
     screen: Screen = screen_nothing,
     anchors: Sequence[Pair] = (),
     tools: Sequence[Callable[..., Any]] = (),
+    eval_generations: int = 1,
 ) -> None:
     """Train a policy to the end of its settings, then evaluate and write it, with a card, to `folder`/policy.
 
     `screen` scores what the judge need not see; `observe` adds figures to the metrics of each step. The policy may call
-    `tools` that its prompts `offer`. `model` and `tokenizer` replace those that the settings name. A finished run is
-    left as it is. Raises ModelError, SettingsError, MissingExtra, RunError, ChatError (no judge), JudgeFailureLimit.
+    `tools` that its prompts `offer`. `model` and `tokenizer` replace those that the settings name. An evaluation writes
+    `eval_generations` completions to each prompt. A finished run is left as it is; one whose task file has changed is
+    refused. Raises ModelError, SettingsError, MissingExtra, RunError, ChatError (no judge), JudgeFailureLimit.
     """
     if resume and (folder / POLICY).exists():
         log.info("the run in %s is finished: nothing is left to do", folder)
         return
+    if resume:
+        check_task(settings.task, folder)
     model = model or settings.policy.model
     tokenizer = tokenizer or load_tokenizer(model)
-    config = _config(settings, folder)
+    config = _config(settings, folder, eval_generations)
     with_tools = tool_loop(tools, settings, tokenizer)
     fitting = fit(prompts, tokenizer, settings.engine.max_prompt_tokens, "training")
     eval_prompts = fit(eval_prompts, tokenizer, settings.engine.max_prompt_tokens, "evaluation")
@@ -328,6 +333,8 @@ def train(
         folder, settings, resume=resume, judge=judge, meta=meta, observe=observe, screen=screen, anchors=anchors
     )
     with closing(reward), _disk_watched(folder):
+        if not resume:
+            reward.on_main(lambda run: keep_task(settings.task, run.folder))
         trainer_class = GRPOTrainer if settings.engine.algorithm == "grpo" else RLOOTrainer
         trainer = trainer_class(
             model=model,
@@ -348,7 +355,7 @@ def train(
             trainer.evaluate()
             if reward.error is not None:
                 raise reward.error
-        _save_policy(trainer, folder / POLICY, origin_of(settings, len(prompts), len(eval_prompts)))
+        _save_policy(trainer, folder / POLICY, origin_of(settings, len(fitting), len(eval_prompts)))
     if _rank() == 0:
         write_card(folder, settings)  # now that every call is on record
 
@@ -379,7 +386,7 @@ def _save_policy(trainer: Any, folder: Path, origin: Origin) -> None:
     trainer.accelerator.wait_for_everyone()
 
 
-def _config(settings: TrainSettings, folder: Path) -> Any:
+def _config(settings: TrainSettings, folder: Path, eval_generations: int = 1) -> Any:
     engine = settings.engine
     n_ranks = _world_size()
     per_device = min(engine.micro_batch_size or engine.batch_size // n_ranks, engine.batch_size // n_ranks)
@@ -397,6 +404,7 @@ def _config(settings: TrainSettings, folder: Path) -> Any:
         per_device_eval_batch_size=per_device,
         gradient_accumulation_steps=engine.batch_size // (n_ranks * per_device),
         num_generations=engine.num_generations,
+        num_generations_eval=eval_generations,
         max_completion_length=engine.max_completion_tokens,
         learning_rate=engine.learning_rate,
         lr_scheduler_type="constant_with_warmup" if engine.schedule == "constant" else engine.schedule,

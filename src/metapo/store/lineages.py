@@ -35,6 +35,8 @@ def _live(table: sa.Table) -> sa.TableClause:
 
 
 live_rollout = _live(t.rollout)
+trained = sa.and_(live_rollout.c.split == Split.TRAIN.value, live_rollout.c.screened == "")
+"""What evolution goes by: live training rollouts, but for those that a task's own rule scored."""
 _live_adoption = _live(t.adoption)
 _live_begun = _live(t.meta_begun)
 _live_meta_step = _live(t.meta_step)
@@ -138,10 +140,10 @@ class Lineages(Database):
             return _read_revision(db, ids[0])
 
     def clusters(self) -> list[str]:
-        """The clusters that have training rollouts, in order."""
-        trained = sa.select(live_rollout.c.cluster).where(live_rollout.c.split == Split.TRAIN.value)
+        """The clusters that have training rollouts which no task's rule scored, in order."""
+        named = sa.select(live_rollout.c.cluster).where(trained)
         with self._transaction() as db:
-            return list(db.scalars(trained.distinct().order_by(live_rollout.c.cluster)))
+            return list(db.scalars(named.distinct().order_by(live_rollout.c.cluster)))
 
     def adoptions(self, cluster: str = "") -> list[AdoptionRecord]:
         """The live adoptions of a cluster in order, the run's first one before them."""

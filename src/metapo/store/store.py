@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from metapo.rollout import Split
 from metapo.rubric import Outcome
 from metapo.store import schema as t
-from metapo.store.lineages import Lineages, append_calls, live_rollout
+from metapo.store.lineages import Lineages, append_calls, live_rollout, trained
 from metapo.store.records import CallRecord, RolloutRecord, Spent
 from metapo.store.rows import opinion_row, read_outcome, read_rollout, rollout_id, rollout_row, verdict_row
 
@@ -101,17 +101,16 @@ class Store(Lineages):
         return {row.role: row.identity for row in rows}
 
     def first_step(self, cluster: str) -> int | None:
-        """The first step with live training rollouts of a cluster; None where it has none."""
+        """The first step with live training rollouts of a cluster that no task's rule scored, or None."""
         return self._step_of(cluster, sa.func.min(live_rollout.c.step))
 
     def last_step(self, to_step: int, cluster: str) -> int | None:
-        """The newest step below `to_step` with live training rollouts of a cluster; None where it has none."""
+        """The same of the newest step below `to_step`."""
         return self._step_of(cluster, sa.func.max(live_rollout.c.step), live_rollout.c.step < to_step)
 
     def _step_of(self, cluster: str, which: sa.ColumnElement[int], *limits: sa.ColumnElement[bool]) -> int | None:
-        mine = (live_rollout.c.split == Split.TRAIN.value, live_rollout.c.cluster == cluster, *limits)
         with self._transaction() as db:
-            found: int | None = db.scalar(sa.select(which).where(*mine))
+            found: int | None = db.scalar(sa.select(which).where(trained, live_rollout.c.cluster == cluster, *limits))
         return found
 
     def rollouts(

@@ -2,7 +2,6 @@
 
 import json
 import re
-import runpy
 from collections.abc import Callable, Mapping, Sequence
 from inspect import isfunction
 from pathlib import Path
@@ -16,6 +15,7 @@ from metapo.reward import Screen, Screened
 from metapo.rollout import Prompt, Rollout
 from metapo.rubric import Frozen
 from metapo.settings import TrainSettings
+from metapo.tasks.own import run_file
 from metapo.tasks.reading import column
 from metapo.tasks.task import Columns, LeftOut, Raw, Task, cell_in, cluster_in, read_options
 from metapo.turns import Role, ToolCall, Turn, read_turns
@@ -82,7 +82,7 @@ def tools(settings: TrainSettings) -> Sequence[Callable[..., Any]]:
         return ()
     if not Path(name).is_file():
         raise SettingsError(f"there is no file {name} to hold tools (task_options.tools)")
-    found = runpy.run_path(name).get("TOOLS")
+    found = run_file(name).get("TOOLS")
     if not isinstance(found, list) or not found or not all(isfunction(tool) for tool in found):
         raise SettingsError(f"{name} must hold a list of functions under the name TOOLS; got {str(found)[:80]!r}")
     return found

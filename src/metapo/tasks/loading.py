@@ -1,7 +1,6 @@
 """Finding a task, and turning a dataset into its prompts."""
 
 import logging
-import runpy
 from collections import Counter
 from dataclasses import replace
 from importlib import import_module
@@ -10,6 +9,7 @@ from pathlib import Path
 from metapo.errors import DataError, SettingsError
 from metapo.rollout import Prompt
 from metapo.settings import DataSettings
+from metapo.tasks.own import run_file
 from metapo.tasks.reading import read_source
 from metapo.tasks.task import LeftOut, Task
 
@@ -26,7 +26,7 @@ def find_task(name: str) -> Task:
         raise SettingsError(f"there is no task {name!r}. Shipped are {', '.join(SHIPPED)}; your own is a .py file.")
     if not Path(name).is_file():
         raise SettingsError(f"there is no file {name} to hold a task")
-    task = runpy.run_path(name).get("TASK")
+    task = run_file(name).get("TASK")
     if not isinstance(task, Task):
         raise SettingsError(f"{name} must hold a metapo Task under the name TASK; got {type(task).__name__}")
     return task
@@ -50,6 +50,11 @@ def load_prompts(task: Task, data: DataSettings, source: str, *, hub_split: str,
             left_out[str(e)] += 1
         except DataError as e:
             raise DataError(f"{source}, row {number}: {e}") from e
+        except (LookupError, TypeError, ValueError, AttributeError) as e:  # a row of another shape than it expects
+            raise DataError(
+                f"{source}, row {number}: the task {task.name} can't read it ({type(e).__name__}: {e}); it has "
+                f"{', '.join(map(repr, raw)) or 'no columns'}. Mend the row, or the task's read."
+            ) from e
     for why, n in left_out.items():
         log.info("%s: %d of %d rows left out: %s", source, n, len(prompts) + left_out.total(), why)
     if not prompts:

@@ -53,6 +53,7 @@ def run_arm(settings: WorldSettings, folder: Path, *, resume: bool = False) -> d
         meta=build_meta(settings),
         observe=observe_gold,
         anchors=world_anchors(),
+        eval_generations=settings.engine.num_generations,
     )
     result = summarize_run(settings, folder)
     write_whole(folder / RESULT, json.dumps(result, indent=2))
