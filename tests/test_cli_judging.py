@@ -109,6 +109,24 @@ def test_a_settings_file_says_all_about_the_judge() -> None:
     assert [row["monitor"] for row in scored()] == [1, 1, 1, 1]
 
 
+def test_a_settings_file_brings_what_its_task_says_as_in_training() -> None:
+    with ChatServer(verdicts(max)) as server:
+        file = settings_file(server.url, task="ethics", data={"train": "ignored"})
+        assert score("--settings", file, "--no-cache").exit_code == 0
+        shipped = "\n".join(ask.prompt for ask in server.asks)
+        Path("mine.py").write_text(
+            "from metapo.tasks.task import Task, build_prompt\n"
+            "TASK = Task('mine', lambda raw, columns: build_prompt(raw['prompt'], raw, columns),\n"
+            "            {'task_description': 'Rhyme.', 'judge_notes': 'Count rhymes.', 'engine': {'steps': 3}})\n"
+        )
+        file = settings_file(server.url, task="mine.py", judge_notes="Count syllables.")
+        assert score("--settings", file, "--no-cache").exit_code == 0
+    assert "Reason in at most 300 words" in shipped
+    assert "Judge how well the reasoning weighs this very case" in shipped
+    own = server.asks[-1].prompt
+    assert "Rhyme.\n\nCount syllables." in own, "the file comes over its task"
+
+
 @pytest.mark.parametrize(
     ("fields", "options", "code"),
     [

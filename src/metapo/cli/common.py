@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from metapo.rubric import Rubric
-    from metapo.settings import TrainSettings
+    from metapo.settings import Settings, TrainSettings
     from metapo.store import Store
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -124,6 +124,15 @@ def task_of(path: Path | None, preset: "Mapping[str, Any] | None" = None) -> str
     if path is not None and isinstance(named, str) and named.endswith(".py"):
         return str((path.parent / named).absolute())
     return str(named or (preset or {}).get("task", "generic"))
+
+
+def scoring_settings(path: Path, base: "Mapping[str, Any] | None" = None) -> "Settings":
+    """What a settings file of training says about scoring, over what `base` says. Raises SettingsError."""
+    from metapo.settings import Settings, TrainSettings
+
+    own = Settings.model_fields.keys()
+    scoring = {name: value for name, value in (base or {}).items() if name in own}
+    return Settings.load(path, base=scoring, ignore=TrainSettings.model_fields.keys() - own)
 
 
 def train_settings(path: Path | None, preset: "Mapping[str, Any] | None" = None) -> "TrainSettings":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metapo.cli.common import FILE, FOLDER, SEED, NumberRange, counted, load_rubric, read_rollouts
-from metapo.cli.judging import judge_options, judge_settings
+from metapo.cli.judging import changed, judge_options, judge_settings
 from metapo.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class _Search:
         self._known = KnownAnswers(out / STORE)
         self.scorer = Scorer(settings, connections, lineage.best, self._known)
         name = f"meta model {(settings.meta.endpoint or settings.judge).model}"
-        self.model = MetaModel(connections.meta, settings.task_description, settings.meta, name)
+        self.model = MetaModel(connections.meta, settings.meta_task, settings.meta, name)
 
     @classmethod
     async def open(
@@ -234,7 +234,7 @@ def _settings(source: str, flags: dict[str, Any]) -> "Settings":
     changes["budget"] = {**settings.budget.model_dump(), **budget}
     if own["seed"] is not None:
         changes["seed"] = own["seed"]
-    return _changed(settings, changes)
+    return changed(settings, changes)
 
 
 def _with_annotator(settings: "Settings", url: str | None, model: str | None, rubric: str | None) -> "Settings":
@@ -247,7 +247,7 @@ def _with_annotator(settings: "Settings", url: str | None, model: str | None, ru
     kept = settings.monitor if url is None else None
     judge = kept.judge.model_dump() if kept else {"url": url, "model": model or "default"}
     known = load_rubric(rubric) if rubric else (kept.rubric if kept and kept.rubric else annotator_rubric())
-    return _changed(settings, {"monitor": {"judge": judge, "rubric": known.model_dump(), "share": 1.0}})
+    return changed(settings, {"monitor": {"judge": judge, "rubric": known.model_dump(), "share": 1.0}})
 
 
 def annotator_rubric() -> "Rubric":
@@ -257,18 +257,6 @@ def annotator_rubric() -> "Rubric":
     from metapo.rubric import Rubric
 
     return Rubric.from_yaml(files("metapo.offline").joinpath("annotator.yaml").read_text(encoding="utf-8"))
-
-
-def _changed(settings: "Settings", changes: dict[str, Any]) -> "Settings":
-    from pydantic import ValidationError
-
-    from metapo.rubric import describe
-    from metapo.settings import Settings
-
-    try:
-        return Settings.model_validate({**settings.model_dump(), **changes})
-    except ValidationError as e:
-        raise SettingsError(f"an option is empty or wrong:\n{describe(e)}") from e
 
 
 def _what_counts(settings: "Settings") -> dict[str, Any]:

@@ -44,6 +44,8 @@ def score(
     """Judge the rollouts in a file under a rubric. A rollout that could not be judged gets a reward of null; when there
     are too many of them, the file is written all the same and the exit code is 1.
 
+    The judge scores every rollout: what a task's screen would score in training is judged here as well.
+
     Verdicts are kept in the cache as they come: after an interruption, the same command goes on where it stopped.
     """
     from metapo.files import write_whole
