@@ -195,6 +195,8 @@ BAD_SOURCES = {
     "gone.yaml": "can't read the rubric gone.yaml: No such file or directory. Give the path of a .yaml or .json file.",
     "gone.txt": "there is no file gone.txt",
     "gone": "gone is neither a rubric file nor a run folder: there is no gone/store.db",
+    "essay/exprt": "essay/exprt is neither a rubric file nor a run folder: there is no essay/exprt/store.db. Shipped "
+    "rubrics are dialogue/autoprompt, dialogue/expert, ",
     "gone@abc": "gone is neither a rubric file nor a run folder: there is no gone/store.db",
     "empty": "empty is neither a rubric file nor a run folder: there is no empty/store.db",
     "words.txt": "words.txt holds no criterion that can be read",

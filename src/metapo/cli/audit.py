@@ -24,7 +24,11 @@ N_SHOWN = 10
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.option("--json", "out", type=FILE, help="Write the report here as JSON.")
-@click.option("--rubric", "rubric_source", help="A rubric file, a run folder, or RUN@REVISION: finds parroting of it.")
+@click.option(
+    "--rubric",
+    "rubric_source",
+    help="A shipped rubric, such as essay/expert, a file, a run folder, or RUN@REVISION: finds parroting of it.",
+)
 @click.option(
     "--min-words", type=click.IntRange(min=1), default=100, show_default=True, help="Fewest words of a long text."
 )

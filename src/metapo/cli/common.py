@@ -41,7 +41,7 @@ def load_rubric(source: str, *, strict: bool = False) -> "Rubric":
     text is told, or refused where `strict`. Raises RubricError, StoreError."""
     from metapo.rubric import Rubric
     from metapo.rubric_text import parse_rubric
-    from metapo.shipped import shipped_rubric
+    from metapo.shipped import shipped_rubric, shipped_rubrics
 
     if shipped := shipped_rubric(source):
         return shipped
@@ -65,7 +65,10 @@ def load_rubric(source: str, *, strict: bool = False) -> "Rubric":
     folder, at, revision = source.rpartition("@")
     if not at or path.is_dir():
         folder, revision = source, ""
-    store = open_store(Path(folder))
+    try:
+        store = open_store(Path(folder))
+    except RubricError as e:
+        raise RubricError(f"{e}. Shipped rubrics are {', '.join(shipped_rubrics())}") from e
     try:
         if revision:
             return store.find_revision(revision).rubric

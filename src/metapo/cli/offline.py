@@ -65,8 +65,8 @@ def autoprompt(
     out: Path,
     **flags: Any,
 ) -> None:
-    """Refine a rubric before training, on cases near its boundaries whose labels are known. RUBRIC is a file, a run
-    folder, or RUN@REVISION.
+    """Refine a rubric before training, on cases near its boundaries whose labels are known. RUBRIC is a shipped
+    one, such as essay/expert, a file, a run folder, or RUN@REVISION.
 
     The meta model writes cases for the prompts of --rollouts and an annotator labels them, or the cases are those of
     --labels. The meta model rewrites the rubric from the errors on one half; the other half chooses. The same command
@@ -102,8 +102,8 @@ def autoprompt(
 @_search_options
 @judge_options
 def optimize(source: str, pairs: Path, rounds: int, minibatch: int, out: Path, **flags: Any) -> None:
-    """Evolve a rubric before training with GEPA, on pairs whose order is known. RUBRIC is a file, a run folder, or
-    RUN@REVISION.
+    """Evolve a rubric before training with GEPA, on pairs whose order is known. RUBRIC is a shipped one, such as
+    essay/expert, a file, a run folder, or RUN@REVISION.
 
     The meta model rewrites a rubric from pairs that it orders wrongly; about half of the pairs, of prompts of their
     own, choose. Needs the extra 'optimize'.

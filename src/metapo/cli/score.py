@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--rubric", "source", help="A rubric file, a run folder, or RUN@REVISION.")
+@click.option(
+    "--rubric", "source", help="A shipped rubric, such as essay/expert, a file, a run folder, or RUN@REVISION."
+)
 @click.option("--rollouts", type=FILE, required=True, help="JSON lines with prompt and completion (or response).")
 @click.option("--out", type=FILE, required=True, help="JSON lines to write: each row with reward and verdicts.")
 @click.option("--cache", type=FILE, help="File of known verdicts (default: beside --out, with .known.db at its end).")
