@@ -531,7 +531,7 @@ def test_a_judge_that_is_no_url_is_named(url: str) -> None:
 def test_a_row_without_its_texts_is_named(row: dict[str, Any]) -> None:
     write_rollouts(ROLLOUTS[0], row)
     wanted = "rollouts.jsonl, row 2: expected texts 'prompt' and 'completion', or lists of messages; it has "
-    assert error(*scoring("http://x/v1")) == (wanted + ", ".join(row)).strip()
+    assert error(*scoring("http://x/v1")) == wanted + (", ".join(row) or "nothing")
 
 
 def test_a_row_with_messages_that_are_none_is_named() -> None:

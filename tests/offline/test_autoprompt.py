@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -11,10 +12,10 @@ from metapo.judge.budget import Budget
 from metapo.judge.transport import ChatRequest
 from metapo.meta.step import Decision
 from metapo.offline.autoprompt import Autoprompt, Plan, _placed
-from metapo.offline.boundary import Labelled, Written
+from metapo.offline.boundary import Labelled, Wanted, Written
 from metapo.offline.cases import Case
-from metapo.offline.lineage import Lineage
-from metapo.rollout import Rollout, Split
+from metapo.offline.lineage import Lineage, Round
+from metapo.rollout import Rollout, Split, as_text
 from metapo.rubric import Rubric
 from tests.offline.parts import BECAUSE, LONG, RED, Bench, Scripted, judge, judges, writes
 
@@ -206,6 +207,15 @@ async def test_cases_are_written_near_the_boundary_and_labelled_by_the_annotator
         stages = {e.stage for m in bench.lineage.store.meta_steps() for e in m.exchanges}
     assert stages == {"analyze", "refine", "boundary"}
     assert len(annotator.asked) == len(records)
+
+
+async def test_a_written_case_is_one_turn_whatever_it_looks_like(tmp_path: Path) -> None:
+    said = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "Well done!"}]
+    with Bench(tmp_path, judge(), Scripted(lambda request: as_text(said))) as bench:
+        source = Written(bench.model, [CASES[0].rollout])
+        wanted = Wanted(LONG, 2, frozenset({CASES[0].key}), (), Random(0))
+        found = await source.boundary(wanted, Round(0))
+    assert [len(rollout.turns) for rollout in found] == [1, 1]
 
 
 async def test_a_case_that_gets_no_label_is_left_out(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from metapo.errors import DataError, RubricError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from metapo.rollout import Rollout
     from metapo.rubric import Rubric
     from metapo.settings import Settings, TrainSettings
     from metapo.store import Store
@@ -90,25 +91,18 @@ def open_store(run: Path) -> "Store":
     return Store(run / "store.db")
 
 
-def read_rollouts(path: Path) -> tuple[list[dict[str, Any]], list[Any]]:
-    from metapo.rollout import Rollout, as_text, completion_text
+def read_rollouts(path: Path) -> "tuple[list[dict[str, Any]], list[Rollout]]":
+    """The rows of a file and the rollout in each, whose position is the row's number, from 1. Raises DataError."""
+    from metapo.rollout import rollout_of
     from metapo.tasks.reading import read_jsonl
 
     rows = read_jsonl(path)
     batch = []
     for number, row in enumerate(rows, 1):
-        prompt, completion = row.get("prompt"), row.get("completion", row.get("response"))
-        if not isinstance(prompt, str | list) or not isinstance(completion, str | list):
-            raise DataError(
-                f"{path}, row {number}: expected texts 'prompt' and 'completion', or lists of messages; it has "
-                f"{', '.join(row)}"
-            )
-        reference = None if row.get("reference") is None else str(row["reference"])
         try:
-            asked, answered = as_text(prompt), completion_text(completion)
+            batch.append(rollout_of(row, number))
         except DataError as e:
             raise DataError(f"{path}, row {number}: {e}") from e
-        batch.append(Rollout(prompt=asked, completion=answered, reference=reference, position=number))
     if not batch:
         raise DataError(f"{path} holds no rollouts")
     return rows, batch

@@ -13,7 +13,7 @@ from metapo.meta.conversation import Exchange, MetaModel, Stage, attempt
 from metapo.offline.cases import Case, Graded, shown
 from metapo.offline.lineage import Round
 from metapo.reward import Scored
-from metapo.rollout import Rollout
+from metapo.rollout import Rollout, completion_text
 from metapo.rubric import Rubric
 from metapo.rubric_text import render_rubric
 from metapo.scorer import Scorer
@@ -73,7 +73,7 @@ class Written:
         finally:
             work.log += [exchange for log in logs for exchange in log]
         return [
-            base.model_copy(update={"completion": text})
+            base.model_copy(update={"completion": completion_text(text)})
             for base, reply in zip(bases, replies, strict=True)
             if reply and (text := neutralize(without_reasoning(reply)).strip())
         ]
