@@ -9,7 +9,7 @@ from typing import Any
 from metapo.engines.bridge import Bridge
 from metapo.meta.conversation import MetaModel
 from metapo.meta.pairs import Pair
-from metapo.offline.autoprompt import Autoprompt
+from metapo.offline.autoprompt import Autoprompt, check_prompts
 from metapo.offline.autoprompt import Plan as Rounds
 from metapo.offline.boundary import Labelled, Written
 from metapo.offline.cases import Case
@@ -56,8 +56,14 @@ async def search_autoprompt(
     """Refine the settings' rubric in the folder `out`: on the labelled cases `known`, or else on `given` rollouts and
     what the meta model writes after them, which the settings' monitor labels. Closes the connections.
 
-    Raises RunExists, RunInUse, RunError, ChatError, ChatMisconfigured, JudgeFailureLimit.
+    Raises DataError for cases of one prompt alone, RunExists, RunInUse, RunError, ChatError,
+    ChatMisconfigured, JudgeFailureLimit.
     """
+    try:
+        check_prompts([case.rollout for case in known] or given)
+    except BaseException:
+        await connections.aclose()
+        raise
     data: list[Any] = [[c.rollout.model_dump(), c.label] for c in known] or [r.model_dump() for r in given]
     search = await _Search.open(settings, connections, out, ["autoprompt", plan.cases, data])
     try:
