@@ -235,6 +235,17 @@ def easily_fooled(ask: Ask) -> Answer:
     return verdicts(max if "highest points" in ask.prompt.rpartition(" completion\n")[2] else min)(ask)
 
 
+def test_audit_reads_lists_of_messages_and_judges_what_the_policy_says() -> None:
+    loop = "Because it is so, it is so. " * 30
+    said = [{"role": "assistant", "content": loop}, {"role": "user", "content": "And?"}]
+    rows = [{"prompt": [{"role": "user", "content": "Why?"}], "completion": said}, {"prompt": "Why?", "response": loop}]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = call("audit", "rows.jsonl", "--json", "audit.json")
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(Path("audit.json").read_text())["rows"]
+    assert first["flags"] == second["flags"] != []
+
+
 def test_audit_of_a_judge() -> None:
     with ChatServer(easily_fooled) as server:
         result = call(
@@ -279,6 +290,6 @@ def _shown(attack: Any) -> str:
 
 def test_audit_of_a_run_folder_and_of_nothing(tmp_path: Path) -> None:
     Path("empty.jsonl").write_text("")
-    assert "empty.jsonl holds no responses" in call("audit", "empty.jsonl").stderr
+    assert "empty.jsonl holds no rollouts" in call("audit", "empty.jsonl").stderr
     (tmp_path / "folder").mkdir()
     assert "there is no folder/store.db" in call("audit", "folder").stderr
