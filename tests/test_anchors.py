@@ -8,6 +8,7 @@ import pytest
 from metapo.anchors import load_anchors
 from metapo.errors import DataError
 from metapo.meta.pairs import Source
+from metapo.rollout import as_text
 from metapo.settings import Settings
 from tests.reviewer import Reviewer
 from tests.trainer import EMPTY_TEXT, SOUND_TEXT, Trainer, settings
@@ -44,6 +45,19 @@ def test_labelled_completions_of_one_prompt_make_pairs(tmp_path: Path) -> None:
     assert len(naive) == 6
 
 
+def test_a_text_is_one_turn_whatever_it_looks_like_and_messages_are_turns(tmp_path: Path) -> None:
+    said = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "Sure?"}]
+    asked = [{"role": "user", "content": "Why?"}]
+    forged = as_text(said)
+    rows = ({"prompt": asked, "better": said, "worse": forged}, {"prompt": "q", "completion": forged, "score": 0})
+    pair, labelled = load_anchors(written(tmp_path, *rows, {"prompt": "q", "completion": said, "score": 1}))
+    for one in (pair, labelled):
+        better, worse = one.rollouts()
+        assert [turn.role for turn in better.turns] == ["assistant", "user"]
+        assert [(turn.role, turn.content) for turn in worse.turns] == [("assistant", forged)]
+    assert (pair.prompt, labelled.prompt) == ("Why?", "q")
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -51,6 +65,8 @@ def test_labelled_completions_of_one_prompt_make_pairs(tmp_path: Path) -> None:
         ({"prompt": "p", "better": "b", "worse": "b"}, "row 2: both completions are the same: 'b'"),
         ({"prompt": "p", "better": "b", "worse": " "}, "row 2: expected"),
         ({"prompt": " ", "better": "b", "worse": "w"}, "row 2: expected"),
+        ({"prompt": "p", "better": [{"role": "bot"}], "worse": "w"}, "row 2: message 1: the role must be one of"),
+        ({"prompt": "p", "better": [], "worse": "w"}, "row 2: expected"),
         ({"prompt": "p", "completion": "c", "score": True}, "row 2: expected"),
         ({"prompt": "p", "completion": "c", "score": "5"}, "row 2: expected"),
         ({"prompt": "p", "completion": "c", "score": float("nan")}, "row 2: expected"),

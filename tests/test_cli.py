@@ -195,6 +195,8 @@ BAD_SOURCES = {
     "gone.yaml": "can't read the rubric gone.yaml: No such file or directory. Give the path of a .yaml or .json file.",
     "gone.txt": "there is no file gone.txt",
     "gone": "gone is neither a rubric file nor a run folder: there is no gone/store.db",
+    "essay/exprt": "essay/exprt is neither a rubric file nor a run folder: there is no essay/exprt/store.db. Shipped "
+    "rubrics are dialogue/autoprompt, dialogue/expert, ",
     "gone@abc": "gone is neither a rubric file nor a run folder: there is no gone/store.db",
     "empty": "empty is neither a rubric file nor a run folder: there is no empty/store.db",
     "words.txt": "words.txt holds no criterion that can be read",
@@ -529,7 +531,7 @@ def test_a_judge_that_is_no_url_is_named(url: str) -> None:
 def test_a_row_without_its_texts_is_named(row: dict[str, Any]) -> None:
     write_rollouts(ROLLOUTS[0], row)
     wanted = "rollouts.jsonl, row 2: expected texts 'prompt' and 'completion', or lists of messages; it has "
-    assert error(*scoring("http://x/v1")) == (wanted + ", ".join(row)).strip()
+    assert error(*scoring("http://x/v1")) == wanted + (", ".join(row) or "nothing")
 
 
 def test_a_row_with_messages_that_are_none_is_named() -> None:

@@ -61,6 +61,14 @@ def test_each_row_gets_its_cluster_and_keeps_the_rest() -> None:
     assert [row["cluster"] for row in written] == [place[row["problem"].split()[0]] for row in ROWS]
 
 
+def test_prompts_of_a_parquet_file_are_read_too() -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list(ROWS).to_parquet("rows.parquet")
+    for source in ("rows.jsonl", "rows.parquet"):
+        assert cluster(source, *COLUMNS, "--clusters", "2", "--out", f"{source}.out").exit_code == 0
+    assert read("rows.parquet.out") == read("rows.jsonl.out")
+
+
 def test_what_is_written_is_what_a_run_reads() -> None:
     cluster("rows.jsonl", *COLUMNS, "--clusters", "2", "--out", "out.jsonl")
     data = DataSettings(train="out.jsonl", prompt_column="problem", cluster_column="cluster")

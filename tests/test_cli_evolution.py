@@ -1,6 +1,7 @@
 """`metapo rubric evolution` on a run's store: a judge on loopback whose verdicts follow the levels on offer."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,31 @@ def test_rollouts_of_a_file_and_another_judge() -> None:
     assert "5 rollouts of mine.jsonl" in (OUT / "evolution.html").read_text()
 
 
+def test_options_replace_what_they_name_and_nothing_else() -> None:
+    said = {"task_description": "Rhyme.", "judge_notes": "Count.", "judging": {"first": "plan"}}
+    make_run(settings("http://127.0.0.1:9/v1", **said))
+    with ChatServer(verdicts()) as server:
+        assert evolution("--judge", server.url).exit_code == 0
+        n, kept = server.n_requests, "\n".join(ask.prompt for ask in server.asks)
+        assert evolution("--judge", server.url, "--task", "Sing.").exit_code == 0
+        replaced = "\n".join(ask.prompt for ask in server.asks[n:])
+    assert "Rhyme.\n\nCount." in kept
+    assert "write the plan by which each of them" in kept
+    assert "Sing.\n\nCount." in replaced
+
+
+def test_what_a_screen_scored_is_no_part_of_the_fixed_set() -> None:
+    with ChatServer(STRICT) as server:
+        make_run(settings(server.url))
+        store = Store(RUN / STORE)
+        screened = replace(record(TWO, 4, 0, ""), outcomes=(), screened="too short")
+        store.append_rollouts(1, [screened])
+        store.close()
+        assert evolution().exit_code == 0
+    [cluster] = written()["clusters"]
+    assert [r["step"] for r in cluster["rollouts"]] == [0, 1, 2, 3]
+
+
 def test_each_cluster_has_its_own_lineage_and_rollouts() -> None:
     with ChatServer(STRICT) as server:
         make_run(settings(server.url), clusters=("essays", "poems"))
@@ -185,6 +211,8 @@ def test_a_run_of_the_offline_world_is_judged_in_this_process() -> None:
     result = evolution()
     assert result.exit_code == 0, result.output
     assert written()["judge"] == "world-judge sway=0.25 seed=5"
+    assert evolution("--mode", "split").exit_code == 0
+    assert written()["judge"] == "world-judge sway=0.25 seed=5", "who judges wasn't named"
     assert all(r["n_unscored"] == 0 for r in written()["clusters"][0]["revisions"])
 
 

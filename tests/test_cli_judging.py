@@ -109,6 +109,24 @@ def test_a_settings_file_says_all_about_the_judge() -> None:
     assert [row["monitor"] for row in scored()] == [1, 1, 1, 1]
 
 
+def test_a_settings_file_brings_what_its_task_says_as_in_training() -> None:
+    with ChatServer(verdicts(max)) as server:
+        file = settings_file(server.url, task="ethics", data={"train": "ignored"})
+        assert score("--settings", file, "--no-cache").exit_code == 0
+        shipped = "\n".join(ask.prompt for ask in server.asks)
+        Path("mine.py").write_text(
+            "from metapo.tasks.task import Task, build_prompt\n"
+            "TASK = Task('mine', lambda raw, columns: build_prompt(raw['prompt'], raw, columns),\n"
+            "            {'task_description': 'Rhyme.', 'judge_notes': 'Count rhymes.', 'engine': {'steps': 3}})\n"
+        )
+        file = settings_file(server.url, task="mine.py", judge_notes="Count syllables.")
+        assert score("--settings", file, "--no-cache").exit_code == 0
+    assert "Reason in at most 300 words" in shipped
+    assert "Judge how well the reasoning weighs this very case" in shipped
+    own = server.asks[-1].prompt
+    assert "Rhyme.\n\nCount syllables." in own, "the file comes over its task"
+
+
 @pytest.mark.parametrize(
     ("fields", "options", "code"),
     [
@@ -217,6 +235,17 @@ def easily_fooled(ask: Ask) -> Answer:
     return verdicts(max if "highest points" in ask.prompt.rpartition(" completion\n")[2] else min)(ask)
 
 
+def test_audit_reads_lists_of_messages_and_judges_what_the_policy_says() -> None:
+    loop = "Because it is so, it is so. " * 30
+    said = [{"role": "assistant", "content": loop}, {"role": "user", "content": "And?"}]
+    rows = [{"prompt": [{"role": "user", "content": "Why?"}], "completion": said}, {"prompt": "Why?", "response": loop}]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = call("audit", "rows.jsonl", "--json", "audit.json")
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(Path("audit.json").read_text())["rows"]
+    assert first["flags"] == second["flags"] != []
+
+
 def test_audit_of_a_judge() -> None:
     with ChatServer(easily_fooled) as server:
         result = call(
@@ -261,6 +290,6 @@ def _shown(attack: Any) -> str:
 
 def test_audit_of_a_run_folder_and_of_nothing(tmp_path: Path) -> None:
     Path("empty.jsonl").write_text("")
-    assert "empty.jsonl holds no responses" in call("audit", "empty.jsonl").stderr
+    assert "empty.jsonl holds no rollouts" in call("audit", "empty.jsonl").stderr
     (tmp_path / "folder").mkdir()
     assert "there is no folder/store.db" in call("audit", "folder").stderr

@@ -328,6 +328,11 @@ def test_a_rubric_that_is_not_there_is_named_with_its_whole_path(tmp_path: Path)
     )
 
 
+def test_a_misspelt_shipped_rubric_is_told_from_those_there_are() -> None:
+    with pytest.raises(RubricError, match=r"essay/exprt: No such file.* Shipped rubrics are .*, essay/expert, "):
+        TrainSettings.from_yaml(dump(rubric="essay/exprt"))
+
+
 def test_settings_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         TrainSettings.load(tmp_path / "gone.yaml")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from metapo.errors import DataError
 from metapo.rubric import Frozen, Text
 from metapo.turns import Role, Turn, read_turns, text_of, turns_in
 
@@ -107,3 +108,17 @@ def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
     Raises DataError for messages that can't be read.
     """
     return as_text([{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion)
+
+
+def rollout_of(row: Mapping[str, Any], position: int = 0) -> Rollout:
+    """The rollout in a row of a file: `prompt` and `completion` (or `response`), texts or lists of chat messages, and a
+    `reference` where there is one. Raises DataError."""
+    prompt, completion = row.get("prompt"), row.get("completion", row.get("response"))
+    if not isinstance(prompt, str | list) or not isinstance(completion, str | list):
+        raise DataError(
+            f"expected texts 'prompt' and 'completion', or lists of messages; it has {', '.join(row) or 'nothing'}"
+        )
+    reference = None if row.get("reference") is None else str(row["reference"])
+    return Rollout(
+        prompt=as_text(prompt), completion=completion_text(completion), reference=reference, position=position
+    )

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from metapo.errors import SettingsError
+from metapo.errors import RubricError, SettingsError
 from metapo.judge.budget import Budget
 from metapo.judge.endpoint import Endpoint, EndpointSettings
 from metapo.judge.judge import JudgeSettings
 from metapo.meta.schedule import MetaBudget, ScheduleSettings
 from metapo.meta.settings import MetaSettings, under
 from metapo.rubric import Frozen, Rubric, describe
-from metapo.shipped import shipped_rubric
+from metapo.shipped import shipped_rubric, shipped_rubrics
 
 WHOLE = ("rubric", "judge", "endpoint")
 """Settings that one file takes from no other in parts: half of an endpoint fits no other half."""
@@ -175,8 +175,13 @@ class Settings(Frozen):
 
 
 def _rubric(name: str, folder: Path) -> Rubric:
-    """A shipped rubric, or that in a file; ./essay/expert.yaml is a file in any case."""
-    return shipped_rubric(name) or Rubric.load(folder / name)
+    """A shipped rubric, or that in a file; ./essay/expert.yaml is a file in any case. Raises RubricError."""
+    try:
+        return shipped_rubric(name) or Rubric.load(folder / name)
+    except RubricError as e:
+        if Path(name).suffix:
+            raise
+        raise RubricError(f"{e} Shipped rubrics are {', '.join(shipped_rubrics())}.") from e
 
 
 class DataSettings(Frozen):

@@ -322,6 +322,21 @@ def test_a_task_makes_the_prompts() -> None:
     assert "p.jsonl, row 1: no column 'b'; it has 'q', 'a'" in renamed.stderr
 
 
+@pytest.mark.parametrize(("task", "room"), [("math", 1000), ("ethics", 500), ("generic", 400)])
+def test_a_completion_has_as_much_room_as_in_training(task: str, room: int) -> None:
+    story = {"title": "Late", "text": "I was late.", "action": "being late", "binarized_label": "RIGHT"}
+    problem = {"problem": "1+1?", "answer": "2", "solution": "\\boxed{2}", "subject": "Algebra", "level": 1}
+    data = [{"prompt": "Why?", "reference": "r", **story, **problem}]
+    with ChatServer(echoes) as server:
+        result = generate("--url", server.url, "--task", task, prompts=data)
+        assert result.exit_code == 0, result.output
+        assert server.asks[-1].body["max_tokens"] == room
+        assert (
+            generate("--url", server.url, "--task", task, "--max-tokens", 7, out="h.jsonl", prompts=data).exit_code == 0
+        )
+        assert server.asks[-1].body["max_tokens"] == 7
+
+
 @pytest.mark.parametrize(
     "changed",
     [

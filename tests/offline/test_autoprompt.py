@@ -1,27 +1,30 @@
 """The search on labelled and on written cases, with transports that follow words and everything else real."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
-from metapo.errors import ChatMisconfigured, ChatTimeout, JudgeFailureLimit, RunError, RunExists, RunInUse
+from metapo.errors import ChatMisconfigured, ChatTimeout, DataError, JudgeFailureLimit, RunError, RunExists, RunInUse
 from metapo.judge.budget import Budget
 from metapo.judge.transport import ChatRequest
 from metapo.meta.step import Decision
-from metapo.offline.autoprompt import Autoprompt, AutopromptPlan, _placed
-from metapo.offline.boundary import Labelled, Written
+from metapo.offline.autoprompt import Autoprompt, AutopromptPlan, check_prompts
+from metapo.offline.boundary import DRAWN, Labelled, Wanted, Written
 from metapo.offline.cases import Case
-from metapo.offline.lineage import Lineage
-from metapo.rollout import Rollout, Split
+from metapo.offline.lineage import Lineage, Round
+from metapo.rollout import Rollout, Split, as_text
 from metapo.rubric import Rubric
 from tests.offline.parts import BECAUSE, LONG, RED, Bench, Scripted, judge, judges, writes
 
 
 def case(i: int, *, good: bool, long: bool) -> Case:
     text = f"Text {i}: {'because' if good else 'well'}{' and so on' * 3 if long else ''}."
-    return Case(Rollout(prompt=f"Prompt {i % 3}", completion=text), float(good))
+    return Case(Rollout(prompt=f"Prompt {i}", completion=text), float(good))
 
 
 CASES = [case(i, good=i % 2 == 0, long=i % 3 == 0) for i in range(24)]
@@ -60,9 +63,35 @@ async def test_the_meta_model_never_sees_what_is_held_out(tmp_path: Path) -> Non
     assert [text for text in read if text in meta.seen]
 
 
+async def test_cases_of_one_prompt_are_read_or_choose_and_about_half_do_either(tmp_path: Path) -> None:
+    cases = [Case(c.rollout.model_copy(update={"prompt": f"Prompt {i % 5}"}), c.label) for i, c in enumerate(CASES)]
+    with Bench(tmp_path, judge(), Scripted(writes(LONG, BECAUSE))) as bench:
+        await search(bench, cases)
+        found = {split: bench.lineage.store.rollouts(split=split) for split in Split}
+    read, held_out = ({r.rollout.prompt for r in found[split]} for split in Split)
+    assert read | held_out == {f"Prompt {i}" for i in range(5)}
+    assert not read & held_out
+    assert 8 <= len(found[Split.EVAL]) <= 16
+    with pytest.raises(DataError, match="all cases are of one prompt"):
+        check_prompts([CASES[0].rollout] * 2)
+
+
+async def test_of_many_labels_some_are_drawn_and_judged(tmp_path: Path) -> None:
+    cases = [case(i, good=i % 2 == 0, long=i % 3 == 0) for i in range(100)]
+    chosen = []
+    for seed, folder in ((0, "a"), (0, "b"), (1, "c")):
+        asked = judge()
+        with Bench(tmp_path / folder, asked, Scripted(writes(LONG, BECAUSE))) as bench:
+            await search(bench, cases, AutopromptPlan(rounds=1, cases=2, seed=seed))
+            chosen.append({r.rollout.prompt for split in Split for r in bench.lineage.store.rollouts(split=split)})
+        judged = set(re.findall(r"Text \d+:", asked.seen))
+        assert len(judged) == DRAWN * 2
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
 async def test_a_rubric_that_is_no_better_is_refused_and_told_of(tmp_path: Path) -> None:
     meta = Scripted(writes(BECAUSE, RED))
-    wrong = [Case(c.rollout, 1 - c.label) if i == 3 else c for i, c in enumerate(CASES)]
+    wrong = [Case(c.rollout, 1 - c.label) if i in (3, 6, 9) else c for i, c in enumerate(CASES)]
     with Bench(tmp_path, judge(), meta, first=BECAUSE) as bench:
         await search(bench, wrong)
         assert bench.lineage.best.rubric == BECAUSE
@@ -176,7 +205,8 @@ async def test_cases_of_a_round_that_was_killed_while_it_was_written_count_no_mo
     with Bench(tmp_path, judge(), Scripted(writes(LONG, BECAUSE))) as bench:
         await search(bench, plan=AutopromptPlan(rounds=1))
         known, [record, *_] = rollouts(bench.lineage), bench.lineage.store.rollouts()
-        late = [replace(record, rollout=_placed(record.rollout, i, number=1)) for i in range(2)]
+        places: list[dict[str, Any]] = [{"step": 1}, {"step": 2, "split": Split.EVAL}]
+        late = [replace(record, rollout=record.rollout.model_copy(update=place)) for place in places]
         bench.lineage.store.append_rollouts(1, late)
         assert len(rollouts(bench.lineage)) == len(known) + 2
     with Bench(tmp_path, judge(), Scripted(writes(LONG, BECAUSE))) as bench:
@@ -208,6 +238,15 @@ async def test_cases_are_written_near_the_boundary_and_labelled_by_the_annotator
         stages = {e.stage for m in bench.lineage.store.meta_steps() for e in m.exchanges}
     assert stages == {"analyze", "refine", "boundary"}
     assert len(annotator.asked) == len(records)
+
+
+async def test_a_written_case_is_one_turn_whatever_it_looks_like(tmp_path: Path) -> None:
+    said = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "Well done!"}]
+    with Bench(tmp_path, judge(), Scripted(lambda request: as_text(said))) as bench:
+        source = Written(bench.model, [CASES[0].rollout])
+        wanted = Wanted(LONG, 2, frozenset({CASES[0].key}), (), Random(0))
+        found = await source.boundary(wanted, Round(0))
+    assert [len(rollout.turns) for rollout in found] == [1, 1]
 
 
 async def test_a_case_that_gets_no_label_is_left_out(tmp_path: Path) -> None:

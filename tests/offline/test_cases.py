@@ -10,7 +10,7 @@ from metapo.errors import DataError
 from metapo.judge.judge import Assessment
 from metapo.offline.cases import Case, Graded, agreement, confusion, load_labels, worst_first
 from metapo.reward import Reward, Scored
-from metapo.rollout import Rollout
+from metapo.rollout import Rollout, as_text
 
 
 def graded(label: float, score: float | None, name: str = "a") -> Graded:
@@ -36,6 +36,14 @@ def test_labels_are_numbers_or_pass_and_fail(tmp_path: Path) -> None:
         ("b", 1.0, None),
         ("c", 0.0, None),
     ]
+
+
+def test_a_text_is_one_turn_whatever_it_looks_like_and_messages_are_turns(tmp_path: Path) -> None:
+    said = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "Sure?"}]
+    rows = ({"prompt": "p", "completion": completion, "label": 1} for completion in (said, as_text(said)))
+    whole, forged = load_labels(write(tmp_path / "l.jsonl", *rows))
+    assert [turn.role for turn in whole.rollout.turns] == ["assistant", "user"]
+    assert [(turn.role, turn.content) for turn in forged.rollout.turns] == [("assistant", as_text(said))]
 
 
 @pytest.mark.parametrize(

@@ -127,9 +127,13 @@ def test_a_settings_file_brings_judge_annotator_and_budget() -> None:
         endpoint = {"url": server.url, "model": "served-model", "price": {"prompt": 1000.0, "completion": 0.0}}
         monitor = {"judge": endpoint, "share": 0.1}
         data = {"rubric": "rubric.yaml", "judge": endpoint, "monitor": monitor, "budget": {"usd": 0.1}}
+        data |= {"task_description": "Reason.", "judge_notes": "Be strict.", "meta_notes": "Look for padding."}
         Path("settings.yaml").write_text(json.dumps(data))
         where = ("--settings", "settings.yaml", "--rollouts", "rollouts.jsonl", "--out", "found")
         result = call("autoprompt", "rubric.yaml", *where)
     assert result.exit_code == 0, result.output
     assert "the budget ended it: " in result.stdout
     assert "reach budget.usd = 0.1" in result.stdout
+    meta = [ask.prompt for ask in server.asks if "Stage: diagnosis" in ask.prompt]
+    assert meta
+    assert all("Reason.\n\nLook for padding." in prompt and "Be strict." not in prompt for prompt in meta)

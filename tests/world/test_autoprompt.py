@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metapo.cli import main
-from metapo.cli.offline import annotator_rubric
 from metapo.errors import ChatRejected
 from metapo.judge.judge import Judge
 from metapo.judge.template import fence, load_template
@@ -18,6 +17,7 @@ from metapo.judge.transport import ChatRequest
 from metapo.offline.autoprompt import Autoprompt, AutopromptPlan
 from metapo.offline.boundary import AIMS, Labelled
 from metapo.offline.cases import Case
+from metapo.offline.search import annotator_rubric
 from metapo.reward import normalized
 from metapo.rollout import Message, Rollout, Split
 from metapo.rubric import Criterion, Level, Rubric

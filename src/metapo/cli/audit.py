@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metapo.cli.common import FILE, load_rubric, open_store
+from metapo.cli.common import FILE, load_rubric, open_store, read_rollouts
 from metapo.cli.judging import judge_options, judge_settings
 from metapo.cli.scoring import judge_rollouts
 from metapo.errors import BudgetSpent, DataError
@@ -24,7 +24,11 @@ N_SHOWN = 10
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.option("--json", "out", type=FILE, help="Write the report here as JSON.")
-@click.option("--rubric", "rubric_source", help="A rubric file, a run folder, or RUN@REVISION: finds parroting of it.")
+@click.option(
+    "--rubric",
+    "rubric_source",
+    help="A shipped rubric, such as essay/expert, a file, a run folder, or RUN@REVISION: finds parroting of it.",
+)
 @click.option(
     "--min-words", type=click.IntRange(min=1), default=100, show_default=True, help="Fewest words of a long text."
 )
@@ -37,7 +41,8 @@ N_SHOWN = 10
 )
 @judge_options
 def audit(source: Path, out: Path | None, rubric_source: str | None, min_words: int, bases: int, **flags: Any) -> None:
-    """Look for hacked and broken responses in SOURCE: JSON lines with prompt and response, or a run folder.
+    """Look for hacked and broken responses in SOURCE: JSON lines with prompt and response, texts or
+    lists of chat messages, or a run folder.
 
     The detectors need no model. With a judge, an attack set is run against it as well: responses written to score high
     while being bad, and which of them raised the score, by how much, on which criteria.
@@ -70,27 +75,26 @@ def audit(source: Path, out: Path | None, rubric_source: str | None, min_words: 
 
 def _rows(source: Path) -> list[dict[str, str]]:
     """Prompt and response of each row of a file, or of each live training rollout of a run."""
-    from metapo.tasks.reading import read_jsonl
-
     if source.is_file():
-        rows = [{**row, "response": row.get("completion", row.get("response"))} for row in read_jsonl(source)]
+        rollouts = read_rollouts(source)[1]
     else:
         store = open_store(source)
         try:
-            rows = [{"prompt": r.rollout.prompt, "response": r.rollout.spoken} for r in store.rollouts()]
+            rollouts = [record.rollout for record in store.rollouts()]
         finally:
             store.close()
-    if not rows:
+    if not rollouts:
         raise DataError(f"{source} holds no responses")
-    return rows
+    return [{"prompt": rollout.prompt, "response": rollout.spoken} for rollout in rollouts]
 
 
 def _attack(settings: "Settings", rows: Sequence[dict[str, str]]) -> "tuple[AttackReport, Judged]":
     """What the attacks on these rows did, and all that was judged for it."""
     from metapo.audit.attacking import attack_set, report_attacks, weaken
-    from metapo.rollout import Rollout
+    from metapo.rollout import Rollout, completion_text
 
-    bases = [Rollout(prompt=r["prompt"], completion=weaken(r["response"]), position=i) for i, r in enumerate(rows)]
+    weak = [completion_text(weaken(row["response"])) for row in rows]
+    bases = [Rollout(prompt=r["prompt"], completion=weak[i], position=i) for i, r in enumerate(rows)]
     judged = asyncio.run(judge_rollouts(settings, attack_set(settings.rubric, bases)))
     return report_attacks(settings.rubric, len(bases), judged.scored), judged
 

@@ -12,8 +12,9 @@ from metapo.errors import DataError, RubricError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from metapo.rollout import Rollout
     from metapo.rubric import Rubric
-    from metapo.settings import TrainSettings
+    from metapo.settings import Settings, TrainSettings
     from metapo.store import Store
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -41,7 +42,7 @@ def load_rubric(source: str, *, strict: bool = False) -> "Rubric":
     text is told, or refused where `strict`. Raises RubricError, StoreError."""
     from metapo.rubric import Rubric
     from metapo.rubric_text import parse_rubric
-    from metapo.shipped import shipped_rubric
+    from metapo.shipped import shipped_rubric, shipped_rubrics
 
     if shipped := shipped_rubric(source):
         return shipped
@@ -65,7 +66,10 @@ def load_rubric(source: str, *, strict: bool = False) -> "Rubric":
     folder, at, revision = source.rpartition("@")
     if not at or path.is_dir():
         folder, revision = source, ""
-    store = open_store(Path(folder))
+    try:
+        store = open_store(Path(folder))
+    except RubricError as e:
+        raise RubricError(f"{e}. Shipped rubrics are {', '.join(shipped_rubrics())}") from e
     try:
         if revision:
             return store.find_revision(revision).rubric
@@ -87,25 +91,18 @@ def open_store(run: Path) -> "Store":
     return Store(run / "store.db")
 
 
-def read_rollouts(path: Path) -> tuple[list[dict[str, Any]], list[Any]]:
-    from metapo.rollout import Rollout, as_text, completion_text
+def read_rollouts(path: Path) -> "tuple[list[dict[str, Any]], list[Rollout]]":
+    """The rows of a file and the rollout in each, whose position is the row's number, from 1. Raises DataError."""
+    from metapo.rollout import rollout_of
     from metapo.tasks.reading import read_jsonl
 
     rows = read_jsonl(path)
     batch = []
     for number, row in enumerate(rows, 1):
-        prompt, completion = row.get("prompt"), row.get("completion", row.get("response"))
-        if not isinstance(prompt, str | list) or not isinstance(completion, str | list):
-            raise DataError(
-                f"{path}, row {number}: expected texts 'prompt' and 'completion', or lists of messages; it has "
-                f"{', '.join(row)}"
-            )
-        reference = None if row.get("reference") is None else str(row["reference"])
         try:
-            asked, answered = as_text(prompt), completion_text(completion)
+            batch.append(rollout_of(row, number))
         except DataError as e:
             raise DataError(f"{path}, row {number}: {e}") from e
-        batch.append(Rollout(prompt=asked, completion=answered, reference=reference, position=number))
     if not batch:
         raise DataError(f"{path} holds no rollouts")
     return rows, batch
@@ -124,6 +121,15 @@ def task_of(path: Path | None, preset: "Mapping[str, Any] | None" = None) -> str
     if path is not None and isinstance(named, str) and named.endswith(".py"):
         return str((path.parent / named).absolute())
     return str(named or (preset or {}).get("task", "generic"))
+
+
+def scoring_settings(path: Path, base: "Mapping[str, Any] | None" = None) -> "Settings":
+    """What a settings file of training says about scoring, over what `base` says. Raises SettingsError."""
+    from metapo.settings import Settings, TrainSettings
+
+    own = Settings.model_fields.keys()
+    scoring = {name: value for name, value in (base or {}).items() if name in own}
+    return Settings.load(path, base=scoring, ignore=TrainSettings.model_fields.keys() - own)
 
 
 def train_settings(path: Path | None, preset: "Mapping[str, Any] | None" = None) -> "TrainSettings":

@@ -24,8 +24,9 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("source", metavar="FILE", type=FILE)
+@click.argument("source", metavar="PROMPTS")
 @click.option("--out", type=FILE, required=True, help="JSON lines to write: each row with its cluster.")
+@click.option("--split", default="train", show_default=True, help="The split of a dataset on the hub.")
 @click.option("--text-column", default="prompt", show_default=True, help="The column with the texts to compare.")
 @click.option(
     "--group-column", help="A column of texts: only rows with the same one share a cluster (default: all may)."
@@ -37,8 +38,9 @@ def data() -> None:
 )
 @click.option("--model", help="Compare by this model of sentence-transformers (default: by runs of letters).")
 def cluster(
-    source: Path,
+    source: str,
     out: Path,
+    split: str,
     text_column: str,
     group_column: str | None,
     clusters: int | None,
@@ -46,8 +48,8 @@ def cluster(
     like: Path | None,
     model: str | None,
 ) -> None:
-    """Put the prompts of FILE that are alike into clusters, each of which may have a rubric of its own: name the new
-    column "cluster" as data.cluster_column.
+    """Put PROMPTS that are alike into clusters, each of which may have a rubric of its own: name the new column
+    "cluster" as data.cluster_column. PROMPTS is a .jsonl or .parquet file, or a dataset folder or hub id.
 
     Within each group, K-means over embeddings; a group of fewer different texts than clusters has one for each. Rows
     that training doesn't see, such as those for evaluation, belong into the clusters of those it does: --like.
@@ -57,7 +59,7 @@ def cluster(
 
     if like is not None and (clusters is not None or seed is not None):
         raise SettingsError("with --like the clusters are those of that file: leave out --clusters and --seed")
-    rows = _rows(source)
+    rows = _rows(source, split)
     texts, groups = _texts_and_groups(source, rows, text_column, group_column)
     known = None if like is None else _known(like, text_column, group_column)
     embed = by_letters if model is None else by_model(model)
@@ -66,16 +68,16 @@ def cluster(
     else:
         names = assign_texts(texts, groups, known, embed)
     _show(names, groups)
-    lines = [json.dumps({**row, COLUMN: name}) + "\n" for row, name in zip(rows, names, strict=True)]
+    lines = [json.dumps({**row, COLUMN: name}, default=str) + "\n" for row, name in zip(rows, names, strict=True)]
     write_whole(out, "".join(lines))
     click.echo(f"Written to {out}")
 
 
-def _rows(source: Path) -> Rows:
+def _rows(source: str, split: str) -> Rows:
     """Rows that have no cluster yet. Raises DataError."""
-    from metapo.tasks.reading import read_jsonl
+    from metapo.tasks.reading import read_source
 
-    rows = read_jsonl(source)
+    rows = [dict(row) for row in read_source(source, split)]
     if not rows:
         raise DataError(f"{source} holds no rows")
     for number, row in enumerate(rows, 1):
@@ -85,7 +87,7 @@ def _rows(source: Path) -> Rows:
 
 
 def _texts_and_groups(
-    source: Path, rows: Rows, text_column: str, group_column: str | None
+    source: str | Path, rows: Rows, text_column: str, group_column: str | None
 ) -> tuple[list[str], list[str]]:
     """Raises DataError for what is no text, or blank."""
     texts = [_filled(source, n, row, text_column) for n, row in enumerate(rows, 1)]
@@ -104,7 +106,7 @@ def _known(like: Path, text_column: str, group_column: str | None) -> "list[Clus
     return [Clustered(*item) for item in zip(texts, groups, names, strict=True)]
 
 
-def _filled(source: Path, number: int, row: dict[str, Any], column: str) -> str:
+def _filled(source: str | Path, number: int, row: dict[str, Any], column: str) -> str:
     from metapo.evals.columns import text
 
     value = text(source, number, row, column)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metapo.cli.common import FILE, FOLDER, SEED, counted, open_store, read_rollouts, task_of
-from metapo.cli.judging import given, judge_options, judge_settings
+from metapo.cli.common import FILE, FOLDER, SEED, counted, open_store, read_rollouts, scoring_settings, task_of
+from metapo.cli.judging import given, judge_options, names_judge, rejudged
 from metapo.errors import BudgetSpent, JudgeFailureLimit, RubricError, SettingsError
 
 if TYPE_CHECKING:
@@ -58,8 +58,9 @@ def evolution(run: Path, out: Path, rollouts: Path | None, n: int, seed: int, no
     """Measure how the rubric of RUN changed: criteria, words and points of each revision that came into force, and how
     it scores one fixed set of rollouts: is a later revision stricter, and does it tell more of them apart?
 
-    The rollouts are training rollouts of the run, spread over its steps, or those of a file. The run's judge scores
-    them, unless options name another. Verdicts are kept in the run's store: the same command asks nothing twice.
+    The rollouts are training rollouts of the run, spread over its steps, or those of a file; what the task's screen
+    scored is left out. They are judged as in the run, but for what options name: another judge, mode or task
+    description. Verdicts are kept in the run's store: the same command asks nothing twice.
     """
     from metapo.evals.evolution import trace
     from metapo.evals.evolution_page import describe, render_page, tables
@@ -102,7 +103,8 @@ def _fixed_set(store: "Store", cluster: str, source: Path | None, n: int, seed: 
     if source is not None:
         rollouts = read_rollouts(source)[1]
         return fixed_set(rollouts, len(rollouts), seed)
-    return fixed_set([record.rollout for record in store.rollouts(cluster=cluster)], n, seed)
+    judged = [record.rollout for record in store.rollouts(cluster=cluster) if not record.screened]
+    return fixed_set(judged, n, seed)
 
 
 def _measure(
@@ -137,19 +139,22 @@ def _measure(
 
 
 def _judge(run: Path, flags: dict[str, Any]) -> "tuple[Settings, Transport | None]":
-    """Who judges: whom the options name, else the run's judge, which in the offline world is in this process."""
-    from metapo.settings import Settings, TrainSettings
-
-    if given(flags):
-        return judge_settings(str(run), flags), None
+    """Who judges, and how: as in the run, but for what the options name. In the offline world the judge is in this
+    process."""
     path = run / "settings.yaml"
+    settings: Settings
+    judge: Transport | None = None
     if task_of(path) == "world":
         from metapo.world.judge import build_judge
         from metapo.world.presets import WorldSettings
 
-        world = WorldSettings.load(path)
-        return world, build_judge(world)
-    return Settings.load(path, ignore=TrainSettings.model_fields.keys() - Settings.model_fields.keys()), None
+        settings = world = WorldSettings.load(path)
+        judge = build_judge(world)
+    else:
+        settings = scoring_settings(path)  # with all that its task says, written out when it began
+    if names_judge(flags):
+        judge = None
+    return rejudged(settings, flags) if given(flags) else settings, judge
 
 
 def _failure(

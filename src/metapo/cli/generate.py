@@ -13,7 +13,9 @@ from metapo.errors import ChatDown, ChatError, DataError, SettingsError
 if TYPE_CHECKING:
     from metapo.evals.generation import Asked, Generations, Load, Missed, Sampling
     from metapo.judge.endpoint import Endpoint
+    from metapo.tasks.task import Task
 
+MAX_TOKENS = 400
 N_NAMED = 5
 _OF_SERVERS = ("name", "api_key_env", "max_in_flight", "deadline")
 
@@ -42,7 +44,9 @@ _OF_SERVERS = ("name", "api_key_env", "max_in_flight", "deadline")
     help="0 takes the most likely token each time.",
 )
 @click.option(
-    "--max-tokens", type=click.IntRange(min=1), default=400, show_default=True, help="A longer completion is cut."
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    help=f"A longer completion is cut (default: as the task trains, or {MAX_TOKENS}).",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Draws completions, with a temperature above 0.")
 @click.option("--task", help="A task that makes prompts of the rows: a shipped one, or your own .py file.")
@@ -56,7 +60,7 @@ def generate(
     prompts: str,
     out: Path,
     temperature: float,
-    max_tokens: int,
+    max_tokens: int | None,
     seed: int,
     task: str | None,
     prompt_column: str | None,
@@ -77,11 +81,14 @@ def generate(
     A request that fails leaves no row: it is named, and the exit code is 1. The same command asks for what is missing.
     """
     from metapo.evals.generation import Sampling, load_asked, open_generations
+    from metapo.tasks.loading import find_task
 
     endpoint = _endpoint(model, flags)
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed if temperature else None)
+    of = None if task is None else find_task(task)
+    room = max_tokens or _room(of)
+    sampling = Sampling(max_tokens=room, temperature=temperature, seed=seed if temperature else None)
     columns = {"prompt": prompt_column, "reference": reference_column, "label": label_column}
-    load = _plain(split, columns) if task is None else _of_task(task, split, columns)
+    load = _plain(split, columns) if of is None else _of_task(of, split, columns)
     asked = load_asked(prompts, load)[:limit]
     with open_generations(out) as generations:
         generations.check(sampling)
@@ -118,6 +125,13 @@ def _endpoint(model: str | None, flags: Mapping[str, Any]) -> "Endpoint":
     return endpoint
 
 
+def _room(task: "Task | None") -> int:
+    """How many tokens a completion may have where no option says so."""
+    engine = {} if task is None else task.settings.get("engine", {})
+    tokens: int = engine.get("max_completion_tokens", MAX_TOKENS)
+    return tokens
+
+
 def _plain(split: str, columns: Mapping[str, str | None]) -> "Load":
     """Loads the columns of a source by the names that `columns` gives them; those that it maps to nothing keep theirs,
     and may be absent."""
@@ -143,12 +157,10 @@ def _plain(split: str, columns: Mapping[str, str | None]) -> "Load":
     return load
 
 
-def _of_task(name: str, split: str, columns: Mapping[str, str | None]) -> "Load":
+def _of_task(task: "Task", split: str, columns: Mapping[str, str | None]) -> "Load":
     """Loads a task's prompts with their references and labels."""
     from metapo.settings import DataSettings
-    from metapo.tasks.loading import find_task, load_prompts
-
-    task = find_task(name)
+    from metapo.tasks.loading import load_prompts
 
     def load(source: str) -> list[dict[str, Any]]:
         data = DataSettings(train=source, **{f"{new}_column": column for new, column in columns.items()})

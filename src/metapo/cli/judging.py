@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from metapo.cli.common import FILE, NumberRange, load_rubric
+from metapo.cli.common import FILE, NumberRange, load_rubric, scoring_settings, task_of
 from metapo.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _OPTIONS = [
         "--settings",
         "file",
         type=FILE,
-        help="A settings file as for training: its judge, panel, monitor, judging and budget are used.",
+        help="A settings file as for training: its task, judge, panel, monitor, judging and budget are used.",
     ),
 ]
 _ONE_JUDGE = [
@@ -68,9 +68,12 @@ _ONE_JUDGE = [
         "--settings",
         "file",
         type=FILE,
-        help="A settings file as for training: its judge, task_description and budget are used.",
+        help="A settings file as for training: its judge, task_description, judge_notes and budget are used, and what "
+        "its task says of these.",
     ),
 ]
+_WHO = ("urls", "models", "local", "api_key_env", "max_in_flight", "deadline")
+_REASONS = {True: "always", False: "never"}
 
 
 class OneJudge(NamedTuple):
@@ -103,6 +106,11 @@ def given(flags: Mapping[str, Any]) -> list[str]:
     return [name for name, value in flags.items() if value not in (None, ())]
 
 
+def names_judge(flags: Mapping[str, Any]) -> bool:
+    """Was any of the options given that say who judges?"""
+    return bool(given({name: flags[name] for name in ("file", *_WHO)}))
+
+
 def judge_settings(source: str | None, flags: dict[str, Any]) -> "Settings":
     """Settings from a file or from flags; `source` names the rubric, if not the file's. Raises SettingsError."""
     from pydantic import ValidationError
@@ -119,6 +127,35 @@ def judge_settings(source: str | None, flags: dict[str, Any]) -> "Settings":
         raise SettingsError("give a rubric: --rubric with a file or a run, or --settings with a file that names one")
     try:
         return Settings.model_validate({"rubric": load_rubric(source), **_fields(flags)})
+    except ValidationError as e:
+        raise SettingsError(f"an option is empty or wrong:\n{describe(e)}") from e
+
+
+def rejudged(settings: "Settings", flags: dict[str, Any]) -> "Settings":
+    """Settings in which the flags replace what they name and nothing else: another judge stands for judge and panel,
+    and no budget in money is left, as its price isn't known. A file replaces all. Raises SettingsError."""
+    if flags["file"] is not None:
+        return judge_settings(None, flags)
+    changes: dict[str, Any] = {}
+    if names_judge(flags):
+        changes = {**_judges(flags), "budget": settings.budget.model_copy(update={"usd": None}).model_dump()}
+    asked = {} if flags["mode"] is None else {"mode": flags["mode"]}
+    if flags["rationales"] is not None:
+        asked["rationales"] = _REASONS[flags["rationales"]]
+    if flags["task_description"] is not None:
+        changes["task_description"] = flags["task_description"]
+    return changed(settings, {**changes, "judging": {**settings.judging.model_dump(), **asked}})
+
+
+def changed(settings: "Settings", changes: Mapping[str, Any]) -> "Settings":
+    """What the settings say about scoring, with other values in some fields. Raises SettingsError."""
+    from pydantic import ValidationError
+
+    from metapo.rubric import describe
+    from metapo.settings import Settings
+
+    try:
+        return Settings.model_validate({**settings.model_dump(include=set(Settings.model_fields)), **changes})
     except ValidationError as e:
         raise SettingsError(f"an option is empty or wrong:\n{describe(e)}") from e
 
@@ -150,24 +187,28 @@ def one_judge(flags: dict[str, Any]) -> OneJudge:
 
 
 def _load(path: Path, flags: dict[str, Any]) -> "Settings":
-    """The settings in a file, which has to be the only option about the judge. Raises SettingsError."""
-    from metapo.settings import Settings, TrainSettings
+    """The settings in a file, over those of its task, which has to be the only option about the judge. Raises
+    SettingsError."""
+    from metapo.tasks.loading import find_task
 
     if names := given(flags):
         named = ", ".join(f"--{_option(name)}" for name in names)
         raise SettingsError(f"--settings says everything about the judge: leave out {named}")
-    return Settings.load(path, ignore=TrainSettings.model_fields.keys() - Settings.model_fields.keys())
+    name = task_of(path)
+    return scoring_settings(path, {} if name == "world" else find_task(name).settings)
 
 
 def _fields(flags: dict[str, Any]) -> dict[str, Any]:
-    judges = _endpoints(flags)
-    rationales = {None: "never", True: "always", False: "never"}[flags["rationales"]]
     return {
-        "judge": judges[0],
-        "panel": {"judges": judges[1:]} if judges[1:] else None,
-        "judging": {"mode": flags["mode"] or "joint", "rationales": rationales},
+        **_judges(flags),
+        "judging": {"mode": flags["mode"] or "joint", "rationales": _REASONS[bool(flags["rationales"])]},
         "task_description": TASK if flags["task_description"] is None else flags["task_description"],
     }
+
+
+def _judges(flags: dict[str, Any]) -> dict[str, Any]:
+    first, *others = _endpoints(flags)
+    return {"judge": first, "panel": {"judges": others} if others else None}
 
 
 def _endpoints(flags: dict[str, Any]) -> list[dict[str, Any]]:

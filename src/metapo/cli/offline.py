@@ -1,23 +1,20 @@
 """metapo autoprompt and metapo optimize"""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from metapo.cli.common import FILE, FOLDER, SEED, NumberRange, counted, load_rubric, read_rollouts
-from metapo.cli.judging import judge_options, judge_settings
+from metapo.cli.judging import changed, judge_options, judge_settings
 from metapo.errors import SettingsError
 
 if TYPE_CHECKING:
-    from metapo.offline.autoprompt import AutopromptPlan
     from metapo.offline.cases import Case
-    from metapo.offline.lineage import Lineage
+    from metapo.offline.search import Searched
     from metapo.rollout import Rollout
-    from metapo.rubric import Rubric
-    from metapo.scorer import Connections
     from metapo.settings import Settings
 
 _OUT = click.option(
@@ -65,8 +62,8 @@ def autoprompt(
     out: Path,
     **flags: Any,
 ) -> None:
-    """Refine a rubric before training, on cases near its boundaries whose labels are known. RUBRIC is a file, a run
-    folder, or RUN@REVISION.
+    """Refine a rubric before training, on cases near its boundaries whose labels are known. RUBRIC is a shipped
+    one, such as essay/expert, a file, a run folder, or RUN@REVISION.
 
     The meta model writes cases for the prompts of --rollouts and an annotator labels them, or the cases are those of
     --labels. The meta model rewrites the rubric from the errors on one half; the other half chooses. The same command
@@ -75,6 +72,7 @@ def autoprompt(
     from metapo.engines.connect import connect
     from metapo.offline.autoprompt import AutopromptPlan
     from metapo.offline.cases import load_labels
+    from metapo.offline.search import search_autoprompt
 
     settings = _settings(source, flags)
     known: list[Case] = []
@@ -89,7 +87,9 @@ def autoprompt(
         given = read_rollouts(rollouts)[1]
         settings = _with_annotator(settings, annotator, annotator_model, annotator_rubric)
     plan = AutopromptPlan(rounds, cases, settings.budget, settings.max_unscored, settings.seed)
-    asyncio.run(search_autoprompt(settings, connect(settings), plan, known, given, out))
+    found = asyncio.run(search_autoprompt(settings, connect(settings), plan, known, given, out))
+    show(found)
+    show_agreement(found)
 
 
 @click.command()
@@ -102,118 +102,41 @@ def autoprompt(
 @_search_options
 @judge_options
 def optimize(source: str, pairs: Path, rounds: int, minibatch: int, out: Path, **flags: Any) -> None:
-    """Evolve a rubric before training with GEPA, on pairs whose order is known. RUBRIC is a file, a run folder, or
-    RUN@REVISION.
+    """Evolve a rubric before training with GEPA, on pairs whose order is known. RUBRIC is a shipped one, such as
+    essay/expert, a file, a run folder, or RUN@REVISION.
 
     The meta model rewrites a rubric from pairs that it orders wrongly; about half of the pairs, of prompts of their
     own, choose. Needs the extra 'optimize'.
     """
     from metapo.anchors import load_anchors
-    from metapo.engines.bridge import Bridge
     from metapo.engines.connect import connect
-    from metapo.offline.optimize import Optimizer, OptimizerPlan
+    from metapo.offline.optimize import OptimizerPlan
+    from metapo.offline.search import search_optimize
 
     settings = _settings(source, flags).model_copy(update={"monitor": None})
     known = load_anchors(pairs, why="labelled")
     plan = OptimizerPlan(rounds, minibatch, settings.budget, settings.max_unscored, settings.seed)
-    bridge = Bridge()
-    try:
-        data = ["optimize", minibatch, [p.key for p in known]]
-        search = bridge.run(_Search.open(settings, connect(settings), out, data, resumes=False))
-        try:
-            optimizer = Optimizer(search.lineage, search.scorer, search.model, plan, bridge.run)
-            ended = optimizer.optimize(known)
-            if ended.n_left_out:
-                click.echo(f"{ended.n_left_out} pairs left out: no verdicts on them", err=True)
-            _show(search.lineage, ended.why)
-            click.echo(f"{ended.before:.1%} of {ended.n} held-out pairs in the right order, now {ended.after:.1%}")
-        finally:
-            bridge.run(search.close())
-    finally:
-        bridge.close()
+    found = search_optimize(settings, connect(settings), plan, known, out)
+    if found.n_left_out:
+        click.echo(f"{found.n_left_out} pairs left out: no verdicts on them", err=True)
+    show(found)
+    click.echo(f"{found.before:.1%} of {found.n_held_out} held-out pairs in the right order, now {found.after:.1%}")
 
 
-async def search_autoprompt(
-    settings: "Settings",
-    connections: "Connections",
-    plan: "AutopromptPlan",
-    known: "Sequence[Case]",
-    given: "Sequence[Rollout]",
-    out: Path,
-) -> None:
-    """Search to the end and tell of it: with labelled cases, or with rollouts to begin with and an annotator."""
-    from metapo.offline.autoprompt import Autoprompt
-    from metapo.offline.boundary import Labelled, Written
-
-    data: list[Any] = [[c.rollout.model_dump(), c.label] for c in known] or [r.model_dump() for r in given]
-    search = await _Search.open(settings, connections, out, ["autoprompt", plan.cases, data])
-    try:
-        source = Labelled(search.scorer, known) if known else Written(search.model, given)
-        work = Autoprompt(search.lineage, search.scorer, search.model, source, plan)
-        why = await work.run()
-        before, after = [await work.agreement(r) for r in (settings.rubric, search.lineage.best.rubric)]
-        _show(search.lineage, why)
-        if before is not None and after is not None:
-            told = f"agree to {before:.1%} with the labels of {work.n_held_out} held-out cases, now to {after:.1%}"
-            click.echo(f"Scores {told}")
-    finally:
-        await search.close()
-
-
-class _Search:
-    """What a search works with, and how to end it."""
-
-    def __init__(self, settings: "Settings", connections: "Connections", lineage: "Lineage", out: Path) -> None:
-        from metapo.meta.conversation import MetaModel
-        from metapo.run import STORE
-        from metapo.scorer import Scorer
-        from metapo.store import KnownAnswers
-
-        self.lineage = lineage
-        self._connections = connections
-        self._known = KnownAnswers(out / STORE)
-        self.scorer = Scorer(settings, connections, lineage.best, self._known)
-        name = f"meta model {(settings.meta.endpoint or settings.judge).model}"
-        self.model = MetaModel(connections.meta, settings.task_description, settings.meta, name)
-
-    @classmethod
-    async def open(
-        cls, settings: "Settings", connections: "Connections", out: Path, data: Any, *, resumes: bool = True
-    ) -> "_Search":
-        """The connections are the search's to close, also where it can't begin."""
-        from metapo.offline.lineage import Lineage
-        from metapo.rubric import digest
-
-        try:
-            lineage = Lineage.open(
-                out,
-                settings.rubric,
-                {"search": data[0], "data": digest(data), "settings": _what_counts(settings)},
-                ledger=connections.ledger,
-                answered_by=await connections.identify(),
-                resumes=resumes,
-            )
-        except BaseException:
-            await connections.aclose()
-            raise
-        return cls(settings, connections, lineage, out)
-
-    async def close(self) -> None:
-        try:
-            self._known.close()
-            self.lineage.close()
-        finally:
-            await self._connections.aclose()
-
-
-def _show(lineage: "Lineage", why: str) -> None:
-    from metapo.offline.lineage import BEST
+def show(found: "Searched") -> None:
+    """The best rubric, where it is, and what the search did."""
     from metapo.rubric_text import render_rubric
 
-    click.echo(render_rubric(lineage.best.rubric))
-    click.echo(f"Written to {lineage.folder / BEST}; {why}")
-    n_changes = len(lineage.store.lineage()) - 1
-    click.echo(f"{counted(lineage.n_rounds, 'round')}, {counted(n_changes, 'change')}, {lineage.store.spent()}")
+    click.echo(render_rubric(found.rubric))
+    click.echo(f"Written to {found.path}; {found.why}")
+    click.echo(f"{counted(found.n_rounds, 'round')}, {counted(found.n_changes, 'change')}, {found.spent}")
+
+
+def show_agreement(found: "Searched") -> None:
+    """How scores go with the labels that chose."""
+    if found.before is not None and found.after is not None:
+        labels = f"the labels of {found.n_held_out} held-out cases"
+        click.echo(f"Scores agree to {found.before:.1%} with {labels}, now to {found.after:.1%}")
 
 
 def _settings(source: str, flags: dict[str, Any]) -> "Settings":
@@ -234,12 +157,14 @@ def _settings(source: str, flags: dict[str, Any]) -> "Settings":
     changes["budget"] = {**settings.budget.model_dump(), **budget}
     if own["seed"] is not None:
         changes["seed"] = own["seed"]
-    return _changed(settings, changes)
+    return changed(settings, changes)
 
 
 def _with_annotator(settings: "Settings", url: str | None, model: str | None, rubric: str | None) -> "Settings":
     """The annotator watches as a monitor does: it is asked about every case, and its score is the label. One from the
     settings' file keeps its rubric. Raises SettingsError."""
+    from metapo.offline.search import annotator_rubric
+
     if url is None and settings.monitor is None:
         raise SettingsError("give an annotator: --annotator with a URL, or --settings with a file that has a monitor")
     if url is None and model is not None:
@@ -247,34 +172,4 @@ def _with_annotator(settings: "Settings", url: str | None, model: str | None, ru
     kept = settings.monitor if url is None else None
     judge = kept.judge.model_dump() if kept else {"url": url, "model": model or "default"}
     known = load_rubric(rubric) if rubric else (kept.rubric if kept and kept.rubric else annotator_rubric())
-    return _changed(settings, {"monitor": {"judge": judge, "rubric": known.model_dump(), "share": 1.0}})
-
-
-def annotator_rubric() -> "Rubric":
-    """Quality, in five levels."""
-    from importlib.resources import files
-
-    from metapo.rubric import Rubric
-
-    return Rubric.from_yaml(files("metapo.offline").joinpath("annotator.yaml").read_text(encoding="utf-8"))
-
-
-def _changed(settings: "Settings", changes: dict[str, Any]) -> "Settings":
-    from pydantic import ValidationError
-
-    from metapo.rubric import describe
-    from metapo.settings import Settings
-
-    try:
-        return Settings.model_validate({**settings.model_dump(), **changes})
-    except ValidationError as e:
-        raise SettingsError(f"an option is empty or wrong:\n{describe(e)}") from e
-
-
-def _what_counts(settings: "Settings") -> dict[str, Any]:
-    """What a search has to keep while it goes on: all settings but what it may cost, and where models answer."""
-    data = settings.model_dump(mode="json", exclude={"rubric", "budget", "judge", "panel", "max_unscored"})
-    data["meta"].pop("endpoint")
-    if data["monitor"]:
-        data["monitor"].pop("judge")
-    return data
+    return changed(settings, {"monitor": {"judge": judge, "rubric": known.model_dump(), "share": 1.0}})

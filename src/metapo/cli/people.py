@@ -223,16 +223,13 @@ def anchor(
 
 def _pairs(file: Path | None, prompt: str | None, better: str | None, worse: str | None, why: str) -> "list[Pair]":
     """Raises DataError, or click's own for a wrong call."""
-    from metapo.anchors import load_anchors
-    from metapo.meta.pairs import Pair, Source
+    from metapo.anchors import load_anchors, pair_of
 
     if file is not None and prompt is better is worse is None:
         return load_anchors(file, why)
     if file is not None or prompt is None or better is None or worse is None:
         raise click.UsageError("give either FILE, or --prompt, --better and --worse")
-    if better == worse:
-        raise DataError(f"both completions are the same: {better[:80]!r}")
-    return [Pair(prompt=prompt, better=better, worse=worse, source=Source.ANCHOR, why=why)]
+    return [pair_of({"prompt": prompt}, better, worse, why)]
 
 
 def _unknown(store: "Store", pairs: "Sequence[Pair]") -> "list[Pair]":

@@ -9,8 +9,8 @@ from metapo.cli.common import FOLDER, counted, load_rubric, open_store
 
 @click.group()
 def rubric() -> None:
-    """Read rubrics and lineages. SOURCE is a .yaml or .json file, a text in the form that models write, a run
-    folder (its newest revision), or RUN@REVISION with the first digits of an id."""
+    """Read rubrics and lineages. SOURCE is a shipped rubric, such as essay/expert, a .yaml or .json file, a text in
+    the form that models write, a run folder (its newest revision), or RUN@REVISION with the first digits of an id."""
 
 
 @rubric.command()

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--rubric", "source", help="A rubric file, a run folder, or RUN@REVISION.")
+@click.option(
+    "--rubric", "source", help="A shipped rubric, such as essay/expert, a file, a run folder, or RUN@REVISION."
+)
 @click.option("--rollouts", type=FILE, required=True, help="JSON lines with prompt and completion (or response).")
 @click.option("--out", type=FILE, required=True, help="JSON lines to write: each row with reward and verdicts.")
 @click.option("--cache", type=FILE, help="File of known verdicts (default: beside --out, with .known.db at its end).")
@@ -43,6 +45,8 @@ def score(
 ) -> None:
     """Judge the rollouts in a file under a rubric. A rollout that could not be judged gets a reward of null; when there
     are too many of them, the file is written all the same and the exit code is 1.
+
+    The judge scores every rollout: what a task's screen would score in training is judged here as well.
 
     Verdicts are kept in the cache as they come: after an interruption, the same command goes on where it stopped.
     """

@@ -176,13 +176,16 @@ def autoprompt(out: Path, seed: int, rounds: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import asyncio
 
-    from metapo.cli.offline import annotator_rubric, search_autoprompt
+    from metapo.cli.offline import show, show_agreement
     from metapo.offline.autoprompt import AutopromptPlan
+    from metapo.offline.search import annotator_rubric, search_autoprompt
     from metapo.world.autoprompt import first_rollouts, search_connections, search_settings
 
     settings = search_settings(annotator_rubric(), seed=seed)
     connections, rollouts = search_connections(settings), first_rollouts(seed=seed)
-    asyncio.run(search_autoprompt(settings, connections, AutopromptPlan(rounds, seed=seed), (), rollouts, out))
+    found = asyncio.run(search_autoprompt(settings, connections, AutopromptPlan(rounds, seed=seed), (), rollouts, out))
+    show(found)
+    show_agreement(found)
 
 
 @world.command("make-policy")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from metapo.aio import each
-from metapo.errors import JudgeFailureLimit
+from metapo.errors import DataError, JudgeFailureLimit
 from metapo.judge.budget import Budget
 from metapo.judge.template import fence
 from metapo.meta.change import SCORED_SHARE
@@ -45,6 +45,14 @@ class AutopromptPlan:
     budget: Budget = field(default_factory=Budget)
     max_unscored: float = 0.1
     seed: int = 0
+
+
+def check_prompts(rollouts: Sequence[Rollout]) -> None:
+    """Raises DataError where all are of one prompt: cases of one prompt are either read or choose."""
+    if len({rollout.prompt for rollout in rollouts}) < 2:
+        raise DataError(
+            "all cases are of one prompt; give cases of two or more, as one part of them is read and the other chooses"
+        )
 
 
 class Autoprompt:
@@ -106,7 +114,7 @@ class Autoprompt:
         self._lineage.record(work)
 
     async def _collect(self, best: Revision, work: Round) -> list[Case]:
-        """New cases with their labels, every second one held out. Raises JudgeFailureLimit."""
+        """New cases with their labels, about half of them held out. Raises JudgeFailureLimit."""
         rng = Random(f"{self._plan.seed}/cases/{work.number}")
         known = frozenset(case.key for case in self._cases)
         errors = worst_first(await self._grade(best.rubric, self._read, work))
@@ -114,13 +122,25 @@ class Autoprompt:
         new = [
             r for r in {(r.prompt, r.completion): r for r in found}.values() if (r.prompt, r.completion) not in known
         ]
-        rollouts = [_placed(rollout, i, work.number) for i, rollout in enumerate(rng.sample(new, len(new)))]
+        rollouts = self._placed(rng.sample(new, len(new)), work.number)
         self._scorer.in_force = ByCluster(InForce(best), {"": InForce(best)})
         scored = await self._scorer.score(rollouts) if rollouts else []
         labels = [self._source.label(s) for s in scored]
         work.rollouts += [replace(rollout_record(s), monitor=label) for s, label in zip(scored, labels, strict=True)]
         self._check(scored, labels)
         return [Case(s.rollout, label) for s, label in zip(scored, labels, strict=True) if label is not None]
+
+    def _placed(self, new: Sequence[Rollout], number: int) -> list[Rollout]:
+        """New cases in their places in the store. What is held out counts as an evaluation after the round: those never
+        reach a meta model, and one of a round that came to no end is superseded. Cases of one prompt stay together."""
+        is_held_out = {case.rollout.prompt: case.rollout.split is Split.EVAL for case in self._cases}
+        n_held_out, placed = len(self._held_out), []
+        for i, rollout in enumerate(new):
+            held_out = is_held_out.setdefault(rollout.prompt, n_held_out * 2 < len(self._cases) + i)
+            n_held_out += held_out
+            place = {"step": number + held_out, "position": i, "split": Split.EVAL if held_out else Split.TRAIN}
+            placed.append(rollout.model_copy(update=place))
+        return placed
 
     def _check(self, scored: Sequence[Scored], labels: Sequence[float | None]) -> None:
         n_failed = sum(s.reward.normalized is None or label is None for s, label in zip(scored, labels, strict=True))
@@ -197,14 +217,6 @@ class Autoprompt:
 def _known_cases(lineage: Lineage) -> list[Case]:
     records: list[RolloutRecord] = [r for split in Split for r in lineage.store.rollouts(split=split)]
     return [Case(r.rollout, r.monitor) for r in records if r.monitor is not None]
-
-
-def _placed(rollout: Rollout, i: int, number: int) -> Rollout:
-    """A new case's place in the store. What is held out counts as an evaluation after the round: those never reach a
-    meta model, and one of a round that came to no end is superseded."""
-    held_out = i % 2 == 1
-    split = Split.EVAL if held_out else Split.TRAIN
-    return rollout.model_copy(update={"step": number + held_out, "position": i, "split": split})
 
 
 def _evidence(errors: Sequence[Graded]) -> str:

@@ -13,13 +13,14 @@ from metapo.meta.conversation import Exchange, MetaModel, Stage, attempt
 from metapo.offline.cases import Case, Graded, quoted
 from metapo.offline.lineage import Round
 from metapo.reward import Scored
-from metapo.rollout import Rollout
+from metapo.rollout import Rollout, completion_text
 from metapo.rubric import Rubric
 from metapo.rubric_text import render_rubric
 from metapo.scorer import Scorer
 
 N_SHOWN = 6  # known cases that the meta model reads before it writes another
 AT_ONCE = 16
+DRAWN = 8  # labelled cases that are judged for each one that is wanted
 AIMS = (
     "A careful person would find it poor, but by this rubric's words it scores high.",
     "A careful person would find it good, but by this rubric's words it scores low.",
@@ -73,7 +74,7 @@ class Written:
         finally:
             work.log += [exchange for log in logs for exchange in log]
         return [
-            base.model_copy(update={"completion": text})
+            base.model_copy(update={"completion": completion_text(text)})
             for base, reply in zip(bases, replies, strict=True)
             if reply and (text := neutralize(without_reasoning(reply)).strip())
         ]
@@ -92,7 +93,8 @@ class Written:
 
 
 class Labelled:
-    """Cases from a file of labels: those that the rubric scores nearest to the middle of its range."""
+    """Cases from a file of labels: of some drawn at random, those that the rubric scores nearest to the middle of its
+    range."""
 
     def __init__(self, scorer: Scorer, cases: Sequence[Case]) -> None:
         self._scorer = scorer
@@ -100,7 +102,9 @@ class Labelled:
 
     async def boundary(self, wanted: Wanted, work: Round) -> list[Rollout]:
         pool = [case.rollout for key, case in self._cases.items() if key not in wanted.known]
-        scored = await self._scorer.appraise(wanted.rubric, pool) if pool else []
+        places = wanted.rng.sample(range(len(pool)), min(DRAWN * wanted.n, len(pool)))
+        drawn = [pool[place] for place in sorted(places)]
+        scored = await self._scorer.appraise(wanted.rubric, drawn) if drawn else []
         work.judged += scored
         return [s.rollout for s in sorted(scored, key=_from_middle)[: wanted.n]]
 

@@ -12,7 +12,7 @@ from metapo.errors import DataError
 from metapo.judge.neutral import neutralize, shorten
 from metapo.judge.template import fence
 from metapo.reward import Scored
-from metapo.rollout import Rollout
+from metapo.rollout import Rollout, rollout_of
 from metapo.rubric import Verdict
 from metapo.tasks.reading import read_jsonl
 
@@ -58,8 +58,8 @@ class Graded:
 
 
 def load_labels(path: Path) -> list[Case]:
-    """Cases from JSON lines, each once. A row holds prompt, completion (or response) and label; it may hold a
-    reference. A label of true is 1, of false 0.
+    """Cases from JSON lines, each once. A row is that of a rollout with a label besides. A label of true is 1, of
+    false 0.
 
     Raises DataError that names the row (counted from 1) for another shape, and for one completion with two labels.
     """
@@ -78,13 +78,15 @@ def load_labels(path: Path) -> list[Case]:
 
 
 def _case(path: Path, number: int, row: Mapping[str, Any]) -> Case:
-    completion, label = row.get("completion", row.get("response")), row.get("label")
-    if not isinstance(row.get("prompt"), str) or not isinstance(completion, str) or "label" not in row:
+    if "label" not in row:
         raise DataError(f"{path}, row {number}: expected {SHAPE}; it has {', '.join(map(repr, row)) or 'nothing'}")
+    label = row["label"]
     if not isinstance(label, int | float) or not math.isfinite(label) or not 0 <= label <= 1:
         raise DataError(f"{path}, row {number}: the label is {label!r}; expected a number from 0 to 1, true or false")
-    reference = None if row.get("reference") is None else str(row["reference"])
-    return Case(Rollout(prompt=row["prompt"], completion=completion, reference=reference), float(label))
+    try:
+        return Case(rollout_of(row), float(label))
+    except DataError as e:
+        raise DataError(f"{path}, row {number}: {e}") from e
 
 
 def agreement(graded: Sequence[Graded]) -> float | None:

@@ -32,6 +32,7 @@ SETTINGS = {
         "judgement. The labels are not yours to guess: improve what is asked of the reasoning."
     ),
     "min_words": 30,
+    "engine": {"max_completion_tokens": 500},  # 300 words with room for the verdict
 }
 
 

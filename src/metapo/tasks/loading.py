@@ -36,7 +36,8 @@ def load_prompts(task: Task, data: DataSettings, source: str, *, hub_split: str,
     """The prompts of a dataset, in its order. Without `labels` none are read: training has no use for them.
 
     `source` is a .jsonl or .parquet file, or a dataset folder or hub id. Raises DataError that names the row
-    (counted from 1) for what is wrong with it, a missing column or a line that is not JSON among others.
+    (counted from 1, blank lines left out) for what is wrong with it, a missing column or a line that is not JSON among
+    others.
     """
     columns = task.columns.under(data)
     if not labels:
