@@ -216,7 +216,7 @@ def test_each_http_request_of_a_run_is_on_record_once(tmp_path: Path, policy: Pa
         settings = over_http(server, eval_every=2)
         train(settings, tmp_path / "run", rows(), evaluation, model=str(policy), tokenizer=build_tokenizer())
         store = Store(tmp_path / "run" / "store.db")
-        assert store.spent().n_calls == server.n_requests > 80
+        assert store.spent().n_calls == server.n_requests > 50
     assert store.answered_by().keys() == {"judge", "meta"}
     assert [call.prompt_tokens for call in store.other_calls()[:3]] == [7, 7, 7], "who answers, and what it can"
     with sqlite3.connect(store.path) as db:
