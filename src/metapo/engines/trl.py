@@ -350,14 +350,21 @@ def train(
         trainer.remove_callback(PrinterCallback)
         checkpoint = reward.on_main(lambda run: run.latest_checkpoint()) if resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
-        if eval_prompts and not reward.on_main(lambda run: run.is_evaluated(settings.engine.steps)):
-            set_seed(settings.seed)  # the same completions, whether the run went on after an interruption or not
-            trainer.evaluate()
-            if reward.error is not None:
-                raise reward.error
+        if eval_prompts:
+            _evaluate(trainer, reward, settings)
         _save_policy(trainer, folder / POLICY, origin_of(settings, len(fitting), len(eval_prompts)))
     if _rank() == 0:
         write_card(folder, settings)  # now that every call is on record
+
+
+def _evaluate(trainer: Any, reward: EvolvingReward, settings: TrainSettings) -> None:
+    """Evaluate the trained policy, unless that is on record already. Raises the error that the evaluation met."""
+    if reward.on_main(lambda run: run.is_evaluated(settings.engine.steps)):
+        return
+    set_seed(settings.seed)  # the same completions, whether the run went on after an interruption or not
+    trainer.evaluate()
+    if reward.error is not None:
+        raise reward.error
 
 
 @contextmanager
