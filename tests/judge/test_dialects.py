@@ -111,9 +111,9 @@ async def test_check_of_a_server_that_judges_well() -> None:
 async def long_prompts(server: ChatServer, **settings: Any) -> Finding:
     with server:
         transport = OpenAITransport(EndpointSettings(url=server.url, model="m", **settings))
-        [found] = [f async for f in check(transport) if f.name == "long prompts"]
+        found = {f.name: f async for f in check(transport)}
         await transport.aclose()
-    return found
+    return found["long prompts"]
 
 
 @pytest.mark.parametrize("name", ["vllm", "ollama"])
@@ -168,7 +168,7 @@ async def test_a_long_prompt_fits_into_the_context_that_is_reported(length: int,
     ids=["too long", "too slow"],
 )
 async def test_a_long_prompt_that_is_not_answered_is_no_fault(behaviour: Behaviour, says_what: str) -> None:
-    found = await long_prompts(asked_for_the_ferry(behaviour), timeout_s=0.5, deadline_s=0.5)
+    found = await long_prompts(asked_for_the_ferry(behaviour), timeout_s=4, deadline_s=4)
     assert found.mark is Mark.ADVICE
     assert says_what in found.text
 
