@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from metapo.course import Boundary
 from metapo.errors import (
     BudgetSpent,
     ChatError,
@@ -29,7 +30,7 @@ from metapo.meta.step import Senses
 from metapo.reward import Monitored, Scored, normalized, observe_nothing
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome, Reason, Rubric, Unscored
-from metapo.run import CHECKPOINTS, METRICS, SETTINGS, Boundary, Run
+from metapo.run import CHECKPOINTS, METRICS, SETTINGS, Run
 from metapo.settings import BudgetSettings, MetaSchedule, Settings
 from metapo.store import CallRecord, Spent
 from tests.helpers import criterion, rubric, verdict

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from metapo.course import Boundary
 from metapo.engines.connect import connect
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.template import unfence
@@ -20,7 +21,7 @@ from metapo.meta.step import Senses
 from metapo.reward import Screen, screen_nothing
 from metapo.rollout import Rollout
 from metapo.rubric import Criterion
-from metapo.run import CHECKPOINTS, METRICS, Boundary, Run
+from metapo.run import CHECKPOINTS, METRICS, Run
 from metapo.scorer import Scorer
 from metapo.settings import MetaSchedule, Settings
 from tests.helpers import criterion, rubric

@@ -10,6 +10,7 @@
         RunInUse                another process holds it
         RunExists               it holds a run already, and nobody asked to resume
         ActRefused              what a person decides about its rubric can't be done, or would change nothing
+        Stopped                 it was stopped, and scores nothing until somebody mends what stopped it
       StoreError              the store can't be read or written
         LineageError            the lineage doesn't verify
       ChatError               one call to a chat endpoint failed
@@ -73,6 +74,10 @@ class RunExists(RunError):
 
 class ActRefused(RunError):
     """What a person decides about a run's rubric can't be done, or would change nothing."""
+
+
+class Stopped(RunError):
+    """The run was stopped: nothing is scored until what stopped it is mended and the service begun anew."""
 
 
 class StoreError(MetapoError):

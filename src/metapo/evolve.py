@@ -30,21 +30,24 @@ from metapo.rubric import Revision, Rubric
 from metapo.scale import Bridge, Scale, bridge
 from metapo.scorer import InForce
 from metapo.settings import Settings
-from metapo.store import BegunRecord, CallRecord, DecisionRecord, MetaStepRecord, Store
+from metapo.store import ActKind, BegunRecord, CallRecord, Claimed, DecisionRecord, MetaStepRecord, Store
 
 Event = dict[str, Any]
 """A row of the run's metrics."""
 COMING = tuple(d.value for d in Decision if d.brings_child)
+CLAIM_S = 1.0  # between two looks at whether the process that does a meta step has ended
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class _UnderWay:
-    """A meta step that has begun: its record, as soon as it is there, or the work on it."""
+    """A meta step that has begun: its record, as soon as it is there, or the work on it. Where several processes share
+    a store, the one that holds the claim works."""
 
     begun: BegunRecord
     record: MetaStepRecord | None = None
     work: asyncio.Task[MetaStepRecord] | None = None
+    claim: Claimed | None = None
 
 
 class _Noting:
@@ -94,7 +97,7 @@ class Evolution:
             self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
 
     def begin(self, attempt: int, step: int) -> None:
-        """Go on after `step` steps, with the meta step that was under way there, if any."""
+        """Go on after `step` steps, as the store tells it: with the meta step that was under way there, if any."""
         self._attempt = attempt
         chain = self._store.adoptions(self.cluster)
         if not chain:
@@ -102,7 +105,9 @@ class Evolution:
         else:
             self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
         self._adopted = {a.revision.id for a in chain}
-        self._under_way = self._still_under_way(step)
+        under_way = self._still_under_way(step)
+        if not (under_way and self._under_way and under_way.begun == self._under_way.begun):
+            self._under_way = under_way
         newest = self._store.last_step(step, self.cluster)
         if self._settings.meta.bridge != "off" and newest is not None:
             known = self._store.rollouts(from_step=newest, to_step=newest + 1, cluster=self.cluster)
@@ -150,17 +155,11 @@ class Evolution:
         ended = {d.step: d for d in self._store.decisions(self.cluster)}
         if not last or (last[0].adopt_step <= step and last[0].step in ended and not self._brings(ended[last[0].step])):
             return None
-        records = {m.step: m for m in self._store.meta_steps(self.cluster)}
-        return _UnderWay(last[0], records.get(last[0].step))
+        return _UnderWay(last[0], self._written(last[0]))
 
     def _due(self, step: int, rows: Sequence[Mapping[str, Any]]) -> str | None:
         """Why a meta step begins now; None where none does."""
-        if self._settings.meta.every == 0:
-            return None
-        past = [Past(d.step, d.child_id in self._adopted) for d in self._store.decisions(self.cluster)]
-        start = self._store.first_step(self.cluster) or 0
-        since = past[-1].step if past else start
-        why = due(step, progress(row for row in rows if row["step"] >= since), past, self._settings.meta, start)
+        why = self._asked_for(step) or self._scheduled(step, rows)
         if why is None:
             return None
         spent = self._store.spent(roles=("meta", "gate"))
@@ -171,12 +170,50 @@ class Evolution:
             return None
         return why
 
+    def _asked_for(self, step: int) -> str | None:
+        """Who asked for a meta step after `step` steps."""
+        asked = {act.id: act for act in self._store.acts() if act.kind is ActKind.EVOLVE}
+        taken = [i for i, of, at, _ in self._store.outcomes_of_acts() if of == self.cluster and at == step]
+        return next((f"{asked[i].who} asks: {asked[i].why}" for i in taken if i in asked), None)
+
+    def _scheduled(self, step: int, rows: Sequence[Mapping[str, Any]]) -> str | None:
+        if self._settings.meta.every == 0:
+            return None
+        past = [Past(d.step, d.child_id in self._adopted) for d in self._store.decisions(self.cluster)]
+        start = self._store.first_step(self.cluster) or 0
+        since = past[-1].step if past else start
+        return due(step, progress(row for row in rows if row["step"] >= since), past, self._settings.meta, start)
+
     # --- what
 
     def _go_on(self, under_way: _UnderWay, senses: Senses) -> None:
-        """Let the work begin, or begin again after an interruption."""
+        """Let the work begin, or begin again after an interruption, unless another process is at it."""
         if under_way.record is None and under_way.work is None:
-            under_way.work = asyncio.create_task(self._work(under_way.begun, senses))
+            under_way.claim = under_way.claim or self._store.claim(self._name(under_way.begun))
+            if under_way.claim is None:
+                return
+            under_way.record = self._written(under_way.begun)  # by whoever had the claim before
+            if under_way.record is None:
+                under_way.work = asyncio.create_task(self._work(under_way.begun, senses))
+                under_way.work.add_done_callback(lambda _: _release(under_way))
+            else:
+                _release(under_way)
+
+    async def _result(self, under_way: _UnderWay, senses: Senses) -> MetaStepRecord:
+        """What came of a meta step, whichever process does it."""
+        while under_way.record is None:
+            if under_way.work is not None:
+                under_way.record = await under_way.work
+            else:
+                under_way.claim = await asyncio.to_thread(self._store.claim, self._name(under_way.begun), CLAIM_S)
+                self._go_on(under_way, senses)
+        return under_way.record
+
+    def _name(self, begun: BegunRecord) -> str:
+        return f"meta step {self._attempt}/{self.cluster}/{begun.step}"
+
+    def _written(self, begun: BegunRecord) -> MetaStepRecord | None:
+        return next((m for m in self._store.meta_steps(self.cluster) if m.step == begun.step), None)
 
     async def _work(self, begun: BegunRecord, senses: Senses) -> MetaStepRecord:
         """The meta step itself; its record is written as soon as it is there."""
@@ -230,7 +267,7 @@ class Evolution:
     async def _finish(self, under_way: _UnderWay, step: int, senses: Senses) -> None:
         """Wait for the meta step under way, and bring into force what it brought."""
         waited = time.monotonic()
-        record = under_way.record or await _result(under_way)
+        record = await self._result(under_way, senses)
         waited = time.monotonic() - waited
         reason = record.reason
         if self._brings(record) and record.child is not None:
@@ -287,6 +324,7 @@ class Evolution:
         return {"kind": kind, "step": step, **named, "revision": self.in_force.revision.short_id}
 
 
-async def _result(under_way: _UnderWay) -> MetaStepRecord:
-    assert under_way.work is not None
-    return await under_way.work
+def _release(under_way: _UnderWay) -> None:
+    if under_way.claim is not None:
+        under_way.claim.release()
+        under_way.claim = None

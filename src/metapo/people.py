@@ -68,6 +68,8 @@ def rule(act: ActRecord, in_force: Revision, candidates: Sequence[Revision], ste
             return _edit(act, in_force, about, step)
         case ActKind.PIN | ActKind.UNPIN:
             return _pin(act, in_force, step)
+        case ActKind.EVOLVE:
+            return Ruling("a meta step begins, unless one is under way")
 
 
 def _approve(act: ActRecord, in_force: Revision, child: Revision | None) -> Ruling:

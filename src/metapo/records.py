@@ -1,14 +1,17 @@
-"""What happened, as records for the store."""
+"""What happened, as records for the store, and what was scored, back from them."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
-from metapo.judge.judge import Call
+from metapo.judge.judge import Assessment, Call, Opinion
 from metapo.judge.ledger import Ledger
-from metapo.judge.transport import Sent, Try
+from metapo.judge.transport import ChatReply, Sent, Try
 from metapo.meta.conversation import Exchange
 from metapo.meta.pairs import Pair, Source
 from metapo.meta.step import MetaStep, Proposal
-from metapo.reward import Scored
+from metapo.reward import Aggregate, Monitored, Reward, Scored
+from metapo.rubric import Outcome, Rubric
 from metapo.store import (
     AnchorRecord,
     BegunRecord,
@@ -42,6 +45,40 @@ def rollout_record(scored: Scored) -> RolloutRecord:
         tuple(opinions),
         scored.screened,
     )
+
+
+def scored_of(record: RolloutRecord, rubric: Rubric, aggregate: Aggregate) -> Scored:
+    """What a record with its calls and opinions was made of, `rubric` being the one that scored it. Of the monitor's
+    reward only the normalised value is known."""
+    calls = {role: tuple(_calls([c for c in record.calls if c.role == role])) for role in ("judge", "monitor")}
+    opinions: dict[tuple[Any, str], list[Outcome]] = {}
+    for opinion in record.opinions:
+        opinions.setdefault((opinion.role, opinion.judge), []).append(opinion.outcome)
+    said = tuple(Opinion(judge, tuple(o), role) for (role, judge), o in opinions.items() if role != "monitor")
+    assessment = Assessment(record.outcomes, calls["judge"], record.n_reused, record.n_left_out, said)
+    watched = [
+        Monitored(judge, Assessment(tuple(o), calls["monitor"]), Reward(None, record.monitor, None, ()))
+        for (role, judge), o in opinions.items()
+        if role == "monitor"
+    ]
+    parts = () if record.screened else aggregate(rubric, record.outcomes).parts
+    reward = Reward(record.value, record.normalized, record.raw, parts)
+    monitored = watched[0] if watched else None
+    return Scored(record.rollout, record.revision_id, assessment, reward, monitored, record.screened)
+
+
+def _calls(records: Sequence[CallRecord]) -> Iterator[Call]:
+    """Each reply with the tries before it; tries without a reply are one call."""
+    tries: list[Try] = []
+    for r in records:
+        if r.error:
+            tries.append(Try(endpoint=r.endpoint, error=r.error, latency_s=r.latency_s, model=r.model))
+            continue
+        known = {name: value for name, value in vars(r).items() if name not in ("reply", "error", "role")}
+        yield Call(ChatReply(text=r.reply, **known), tries=tuple(tries))
+        tries = []
+    if tries:
+        yield Call(None, tries[-1].error, tuple(tries))
 
 
 def records_of(scored: Scored) -> list[CallRecord]:

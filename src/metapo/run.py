@@ -14,37 +14,28 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from metapo.aio import each
 from metapo.anchors import load_anchors
+from metapo.course import Boundary, Course, Row
 from metapo.errors import (
-    BudgetSpent,
-    ChatMisconfigured,
-    JudgeFailureLimit,
     LineageError,
     MetapoError,
     RunError,
     RunExists,
 )
-from metapo.evolve import Evolution
-from metapo.figures import detections, summarize
 from metapo.files import append_row, hold, read_rows, write_whole
 from metapo.judge.ledger import Ledger
 from metapo.judge.transport import Transport
-from metapo.meta.conversation import MetaModel
-from metapo.meta.onset import hacking, watched
 from metapo.meta.pairs import Pair, Source
-from metapo.meta.step import Reviser, Senses
-from metapo.records import anchor_record, rollout_record, take_records
+from metapo.meta.step import Senses
+from metapo.records import anchor_record, rollout_record
 from metapo.reward import Observe, Scored, observe_nothing
 from metapo.rollout import Split
-from metapo.rubric import Revision
 from metapo.scorer import ByCluster
-from metapo.settings import BudgetSettings, Settings
+from metapo.settings import Settings
 from metapo.store import CallRecord, Store
 
 SETTINGS, STORE, METRICS, LOCK, CHECKPOINTS, MARKER, POLICY = (
@@ -60,27 +51,30 @@ log = logging.getLogger(__name__)
 S = TypeVar("S", bound=Settings)
 
 
-@dataclass(frozen=True)
-class Boundary:
-    """What holds from the next step on: what is in force for each cluster, and the error that ends the run, if any."""
+class FileNotes:
+    """A run's metrics in a file of JSON lines, of which what no longer counts is removed."""
 
-    in_force: ByCluster
-    error: MetapoError | None = None
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.rows: list[Row] = []
 
-    @property
-    def revision(self) -> Revision:
-        """The revision in force for prompts of no cluster."""
-        return self.in_force[""].revision
+    def append(self, row: Row) -> None:
+        append_row(self._path, row)
+        self.rows.append(row)
+
+    def go_back(self, step: int) -> None:
+        self.rows = [row for row in read_rows(self._path) if _is_live(row, step)]
+        write_whole(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
 
-class Run:
+class Run(Course):
     """A run folder, held by this process alone until `close`."""
 
     def __init__(
         self,
         folder: Path,
         settings: Settings,
-        reviser: Reviser,
+        meta_transport: Transport,
         lock: Any,
         *,
         observe: Observe,
@@ -88,19 +82,18 @@ class Run:
         ledger: Ledger | None,
     ) -> None:
         self.folder = folder
-        self.settings = settings
-        self.store = Store(folder / STORE)
-        self._reviser = reviser
         self._lock = lock
-        self._observe = observe
         self._answered_by = answered_by or {}
-        self._ledger = ledger or Ledger()
-        self._attempt = 0
-        self._step = 0
-        self._n_steps: int | None = None
-        self._rows: list[dict[str, Any]] = []
-        self._trained: set[str] = set()
-        self._evolutions: dict[str, Evolution] = {"": self._evolution("")}
+        super().__init__(
+            Store(folder / STORE),
+            settings,
+            meta_transport,
+            FileNotes(folder / METRICS),
+            observe=observe,
+            ledger=ledger or Ledger(),
+            settings_at=str(folder / SETTINGS),
+            advice=f"metapo train --resume {folder}",
+        )
 
     @classmethod
     def create(
@@ -125,8 +118,7 @@ class Run:
                 f"{folder} holds a run already. Resume it with --resume {folder}, or choose another folder."
             )
         settings = _placed(settings)
-        reviser = _reviser(settings, meta_transport)
-        run = cls(folder, settings, reviser, lock, observe=observe, answered_by=answered_by, ledger=ledger)
+        run = cls(folder, settings, meta_transport, lock, observe=observe, answered_by=answered_by, ledger=ledger)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         run.store.append_anchors([anchor_record(p, Source.ANCHOR, who="settings", added_at=now) for p in pinned])
         write_whole(folder / SETTINGS, settings.to_yaml())  # last, as a folder with settings counts as a run
@@ -157,8 +149,7 @@ class Run:
         lock = hold(folder / LOCK, f"the run folder {folder}")
         if begun != settings:
             write_whole(folder / SETTINGS, settings.to_yaml())
-        reviser = _reviser(settings, meta_transport)
-        run = cls(folder, settings, reviser, lock, observe=observe, answered_by=answered_by, ledger=ledger)
+        run = cls(folder, settings, meta_transport, lock, observe=observe, answered_by=answered_by, ledger=ledger)
         if change := run._change_of_model():
             run.close()
             raise RunError(
@@ -175,34 +166,13 @@ class Run:
             self.store.close()
             self._lock.release()
 
-    @property
-    def in_force(self) -> ByCluster:
-        """The revision and scale in force, by cluster."""
-        known = {cluster: evolution.in_force for cluster, evolution in self._evolutions.items()}
-        return ByCluster(self._evolutions[""].first, known)
-
-    @property
-    def revision(self) -> Revision:
-        """The revision in force for prompts of no cluster."""
-        return self._evolutions[""].in_force.revision
-
     def begin(self, step: int, n_steps: int | None = None) -> ByCluster:
         """Open an attempt that goes on after `step` optimizer steps; returns what is in force there. `n_steps` is how
         many the run has in all, if that is known: what would come into force only then is not begun.
 
         What an earlier attempt wrote beyond `step` stays in the store but is no longer live. Raises BudgetSpent.
         """
-        if error := self._overspent(step):
-            raise error
-        now = datetime.now(UTC)
-        self._attempt = self.store.begin_attempt(resumed_step=step, now=now, answered_by=self._answered_by)
-        self._step, self._n_steps = step, n_steps
-        self._trained = set(self.store.clusters())
-        self._evolutions = {cluster: self._evolution(cluster) for cluster in sorted({"", *self._trained})}
-        for evolution in self._evolutions.values():  # "" comes first: the others begin where it did
-            evolution.begin(self._attempt, step)
-        self._rows = [row for row in read_rows(self.folder / METRICS) if _is_live(row, step)]
-        write_whole(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in self._rows))
+        self.open_attempt(step, self._answered_by, n_steps)
         return self.in_force
 
     async def end_step(
@@ -223,39 +193,23 @@ class Run:
         self._step = step
         self._record(scored)
         self.record_calls(others)
-        train = [s for s in scored if s.rollout.split is Split.TRAIN]
-        error = error or self._failure(step, train) or self._overspent(step)
-        if error is None:
-            try:
-                await self._evolve(step, [s for s in train if not s.screened], senses)
-            except ChatMisconfigured as e:
-                error = e
-            self.record_calls(())
-        return Boundary(self.in_force, error)
-
-    async def interrupt(self) -> None:
-        """End meta steps that are under way; a run that goes on begins them again."""
-        await each(lambda evolution: evolution.interrupt(), list(self._evolutions.values()))
+        return await self.close_step(step, scored, error, senses)
 
     def record_eval(self, scored: Sequence[Scored], others: Sequence[CallRecord] = ()) -> MetapoError | None:
         """Write evaluation rollouts outside of a step, and the `others` as in `end_step`; the meta model never reads
         them. Returns the error where too many of them have no reward."""
         self._record(scored)
         self.record_calls(others)
-        return self._failure(scored[0].rollout.step, scored) if scored else None
-
-    def record_calls(self, others: Sequence[CallRecord]) -> None:
-        """Write calls that belong to no rollout, and all that is left in this process's ledger."""
-        self.store.append_other_calls(self._attempt or None, self._step, [*others, *take_records(self._ledger)])
+        return self.failure(scored[0].rollout.step, scored) if scored else None
 
     def is_evaluated(self, step: int) -> bool:
         """Are the figures of an evaluation after `step` steps on record, of rewards among others?"""
-        evaluated = [row for row in self._rows if row["kind"] == Split.EVAL.value and row["step"] >= step]
+        evaluated = [row for row in self._notes.rows if row["kind"] == Split.EVAL.value and row["step"] >= step]
         return any(row["unscored"] < 1 for row in evaluated)
 
     def record_trainer(self, step: int, figures: Mapping[str, float]) -> None:
         """Keep the engine's own figures (loss, KL, entropy, ...) of a step."""
-        self._note({"kind": "trainer", "step": step, **figures})
+        self._notes.append({"kind": "trainer", "step": step, **figures})
 
     def checkpoint(self, step: int, folder: Path) -> None:
         """Tie a finished engine checkpoint to step and revision; a checkpoint without this file is incomplete."""
@@ -282,72 +236,7 @@ class Run:
 
     def _record(self, scored: Sequence[Scored]) -> None:
         self.store.append_rollouts(self._attempt, [rollout_record(s) for s in scored])
-        for split in Split:
-            part = [s for s in scored if s.rollout.split is split]
-            if part:
-                step, ids = part[0].rollout.step, ",".join(dict.fromkeys(s.revision_id[:10] for s in part))
-                figures = self._figures(part)
-                row = {"kind": split.value, "step": step, "revision": ids, **figures}
-                onset = hacking(watched([*self._rows, row])) if split is Split.TRAIN else {}
-                self._note({**row, **onset})
-                shown = _shown(figures.get("reward")), 100 * figures["unscored"], ids
-                log.info("%s step %d: reward %s, unscored %.0f%%, revision %s", split.value, step, *shown)
-
-    def _figures(self, scored: Sequence[Scored]) -> dict[str, float]:
-        rubric = self.revision.rubric if len(self._evolutions) == 1 else None
-        flagged = detections(scored, rubric, self.settings.min_words)
-        return {**summarize(scored), **flagged, **self._observe(scored)}
-
-    def _note(self, row: dict[str, Any]) -> None:
-        append_row(self.folder / METRICS, row)
-        self._rows.append(row)
-
-    async def _evolve(self, step: int, train: Sequence[Scored], senses: Senses) -> None:
-        """Each cluster's lineage at a boundary."""
-        last: dict[str, list[Scored]] = {}
-        for scored in train:
-            last.setdefault(scored.rollout.cluster, []).append(scored)
-        for cluster in sorted(last.keys() - self._evolutions.keys()):
-            self._evolutions[cluster] = self._evolution(cluster)
-            self._evolutions[cluster].begin(self._attempt, step)
-        self._trained |= last.keys()
-        clusters = sorted(self._trained) or [""]  # without prompts of its own, "" is only where the others begin
-        for cluster in clusters:
-            await self._evolutions[cluster].at_boundary(step, self._rows, last.get(cluster, ()), senses)
-        for cluster in clusters:  # all meta steps have begun: where training waits for them, it waits for all at once
-            await self._evolutions[cluster].settle(step, senses)
-
-    def _evolution(self, cluster: str) -> Evolution:
-        return Evolution(self.store, self.settings, self._reviser, self._ledger, self._note, cluster, self._n_steps)
-
-    def _failure(self, step: int, train: Sequence[Scored]) -> JudgeFailureLimit | None:
-        failed = [s for s in train if s.reward.value is None]
-        if not train or len(failed) / len(train) <= self.settings.max_unscored:
-            return None
-        reasons = [u for s in failed for u in s.assessment.unscored]
-        details = sorted({f"{u.reason.value}: {u.detail[:200]}" for u in reasons})
-        return JudgeFailureLimit(
-            f"step {step}: {len(failed)} of {len(train)} rollouts have no reward, more than max_unscored = "
-            f"{self.settings.max_unscored:g} allows. Reasons: {'; '.join(details[:3])}. "
-            f"Mend the judge, then go on with: metapo train --resume {self.folder}"
-        )
-
-    def _overspent(self, step: int) -> BudgetSpent | None:
-        if self.settings.budget == BudgetSettings():
-            return None
-        spent = self.store.spent()
-        allowed = self.settings.budget.reached(spent.tokens, spent.cost_usd)
-        if not allowed:
-            return None
-        return BudgetSpent(
-            f"step {step}: the run has spent {spent.tokens} tokens and {spent.cost_usd:.2f} USD in {spent.n_calls} "
-            f"calls, which reaches {allowed}. To go on, raise it in {self.folder / SETTINGS} and then: "
-            f"metapo train --resume {self.folder}"
-        )
-
-
-def _shown(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"
+        self.note(scored)
 
 
 def _is_live(row: Mapping[str, Any], resumed_step: int) -> bool:
@@ -363,8 +252,3 @@ def _placed(settings: S) -> S:
         return settings
     anchors = str(Path(settings.meta.anchors).absolute())
     return settings.model_copy(update={"meta": settings.meta.model_copy(update={"anchors": anchors})})
-
-
-def _reviser(settings: Settings, transport: Transport) -> Reviser:
-    endpoint = settings.meta.endpoint or settings.judge
-    return Reviser(MetaModel(transport, settings.meta_task, settings.meta, f"meta model {endpoint.model}"))

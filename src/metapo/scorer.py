@@ -115,10 +115,16 @@ class Scorer:
         self._warm: set[str] = set()
         self.in_force = ByCluster(InForce(revision), {"": InForce(revision)})
 
-    async def score(self, rollouts: Sequence[Rollout], watch: Callable[[Scored], None] = ignore) -> list[Scored]:
-        """One Scored per rollout, in order; `watch` sees each as soon as it is there. Raises ChatMisconfigured; any
-        other failure leaves a reward of None. The calls in what is returned are no longer in the ledger."""
-        in_force = self.in_force
+    async def score(
+        self,
+        rollouts: Sequence[Rollout],
+        watch: Callable[[Scored], None] = ignore,
+        in_force: ByCluster | None = None,
+    ) -> list[Scored]:
+        """One Scored per rollout, in order, under what is in force now unless it is given; `watch` sees each as soon as
+        it is there. Raises ChatMisconfigured; any other failure leaves a reward of None. The calls in what is returned
+        are no longer in the ledger."""
+        in_force = self.in_force if in_force is None else in_force
         screened = await each(self._screen, rollouts, self._at_once)
         left = [rollout for rollout, found in zip(rollouts, screened, strict=True) if found is None]
         warm_up = await self._warm_up(in_force, left)
@@ -205,7 +211,8 @@ class Scorer:
         monitor = self._settings.monitor
         if monitor is None or self._monitor is None:
             return None
-        draw = Random(f"{self._settings.seed}/monitor/{rollout.step}/{rollout.position}").random()
+        place = f"{rollout.step}/{rollout.prompt}/{rollout.completion}"  # the same whichever engine asks
+        draw = Random(f"{self._settings.seed}/monitor/{place}").random()
         if rollout.split is Split.TRAIN and draw >= monitor.share:
             return None
         rubric = monitor.rubric or rubric

@@ -403,6 +403,7 @@ ADDED_ROWS = {
         "act": [(1, "pin", "ada", "it matters", "2026-01-01", None, None, "depth", None)],
         "act_taken": [(1, "", 1, 9, "pinned")],
     },
+    5: {},
 }
 CHANGED_ROWS = {
     2: "UPDATE rollout SET n_reused = 1, n_left_out = 9, monitor = 0.25; "

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from metapo.card import Origin, origin_of, write_card
+from metapo.course import Boundary
 from metapo.engines.bridge import Bridge
 from metapo.engines.connect import connect
 from metapo.engines.prompts import dataset, fit, reading_order
@@ -29,7 +30,7 @@ from metapo.records import records_of, take_records
 from metapo.reward import Observe, Scored, Screen, observe_nothing, screen_nothing
 from metapo.rollout import Prompt, Rollout, Split, as_text, completion_text
 from metapo.rubric import Revision
-from metapo.run import CHECKPOINTS, MARKER, POLICY, STORE, Boundary, Run
+from metapo.run import CHECKPOINTS, MARKER, POLICY, STORE, Run
 from metapo.scorer import ByCluster, Connections, Scorer
 from metapo.settings import Settings, TrainSettings
 from metapo.store import CallRecord, KnownAnswers

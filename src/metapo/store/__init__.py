@@ -1,5 +1,6 @@
 """The store of one run: append-only, readable without us, SQLite by default."""
 
+from metapo.store.database import Claimed
 from metapo.store.known import KnownAnswers
 from metapo.store.records import (
     ActKind,
@@ -18,6 +19,7 @@ from metapo.store.records import (
     SampleRecord,
     Spent,
 )
+from metapo.store.serving import Counting, Member, Standing
 from metapo.store.store import Store
 
 __all__ = [
@@ -27,15 +29,19 @@ __all__ = [
     "AnchorRecord",
     "BegunRecord",
     "CallRecord",
+    "Claimed",
+    "Counting",
     "DecisionRecord",
     "ExchangeRecord",
     "FindingRecord",
     "KnownAnswers",
+    "Member",
     "MetaStepRecord",
     "OpinionRecord",
     "ProposalRecord",
     "RolloutRecord",
     "SampleRecord",
     "Spent",
+    "Standing",
     "Store",
 ]

@@ -3,12 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import filelock
 import sqlalchemy as sa
 
 from metapo.errors import StoreError
+from metapo.rubric import digest
 from metapo.store.migrations import migrate
+
+
+class Claimed(Protocol):
+    """What was claimed."""
+
+    def release(self) -> None: ...
 
 
 class Database:
@@ -25,6 +33,16 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
+    def claim(self, name: str, timeout_s: float = 0.0) -> Claimed | None:
+        """Keep others that claim the same name, also in other processes, out until it is released or its holder ends;
+        None where another still has it after `timeout_s` seconds (below 0: as long as it takes)."""
+        lock = filelock.FileLock(self.path.with_name(f".{self.path.name}.{digest(name)[:12]}.lock"), thread_local=False)
+        try:
+            lock.acquire(timeout=timeout_s)
+        except filelock.Timeout:
+            return None
+        return lock
+
     @contextmanager
     def _transaction(self, *, writes: bool = False) -> Iterator[sa.Connection]:
         try:
@@ -32,6 +50,10 @@ class Database:
                 yield db
         except sa.exc.DBAPIError as e:
             raise StoreError(f"{self.path}: {_explain(e)}") from e
+
+    def _alone(self, db: sa.Connection, what: str) -> None:
+        """Until the transaction ends, no other that asks for the same gets beyond this point: in SQLite none that
+        writes does."""
 
 
 def _set_up(connection: Any, _record: Any) -> None:

@@ -27,7 +27,7 @@ from metapo.store.records import (
     ProposalRecord,
     SampleRecord,
 )
-from metapo.store.rows import read_rollout
+from metapo.store.rows import insert, read_rollout
 
 
 def _live(table: sa.Table) -> sa.TableClause:
@@ -92,11 +92,11 @@ class Lineages(Database):
             for revision in (*(p.revision for p in record.proposals), *([record.child] if record.child else [])):
                 _write_revision(db, revision)
             db.execute(t.meta_step.insert(), {**key, **named, "child_id": child_id, "seconds": record.seconds})
-            _insert(db, t.meta_sample, [{**key, **_sample_row(i, s)} for i, s in enumerate(record.samples)])
-            _insert(db, t.meta_exchange, [{**key, "position": i, **vars(e)} for i, e in enumerate(record.exchanges)])
+            insert(db, t.meta_sample, [{**key, **_sample_row(i, s)} for i, s in enumerate(record.samples)])
+            insert(db, t.meta_exchange, [{**key, "position": i, **vars(e)} for i, e in enumerate(record.exchanges)])
             for number, proposal in enumerate(record.proposals):
                 db.execute(t.proposal.insert(), {**key, **_proposal_row(number, proposal)})
-                _insert(db, t.gate_finding, [{**key, "number": number, **vars(f)} for f in proposal.findings])
+                insert(db, t.gate_finding, [{**key, "number": number, **vars(f)} for f in proposal.findings])
             _append_anchors(db, attempt, record.step, record.cluster, record.evidence)
             append_calls(db, attempt, record.step, calls)
 
@@ -294,23 +294,18 @@ def _refused(db: sa.Connection) -> set[str]:
     return {row.revision_id for row in rows} - {row.revision_id for row in rows if row.accepted}
 
 
-def _insert(db: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        db.execute(table.insert(), rows)
-
-
 def _append_anchors(
     db: sa.Connection, attempt: int | None, step: int, cluster: str, anchors: Sequence[AnchorRecord]
 ) -> None:
     first = (db.scalar(sa.select(sa.func.max(t.anchor.c.number))) or 0) + 1
     key = {"attempt_id": attempt, "step": step, "cluster": cluster}
-    _insert(db, t.anchor, [{"number": number, **key, **vars(a)} for number, a in enumerate(anchors, first)])
+    insert(db, t.anchor, [{"number": number, **key, **vars(a)} for number, a in enumerate(anchors, first)])
 
 
 def append_calls(db: sa.Connection, attempt: int | None, step: int, calls: Sequence[CallRecord]) -> None:
     first = (db.scalar(sa.select(sa.func.max(t.other_call.c.number))) or 0) + 1
     key = {"attempt_id": attempt, "step": step}
-    _insert(db, t.other_call, [{"number": number, **key, **vars(call)} for number, call in enumerate(calls, first)])
+    insert(db, t.other_call, [{"number": number, **key, **vars(call)} for number, call in enumerate(calls, first)])
 
 
 def _sample_row(position: int, sample: SampleRecord) -> dict[str, Any]:
@@ -353,7 +348,7 @@ def _write_revision(db: sa.Connection, revision: Revision) -> None:
         },
     )
     parents = [{"revision_id": revision.id, "position": i, "parent_id": p} for i, p in enumerate(revision.parents)]
-    _insert(db, t.revision_parent, parents)
+    insert(db, t.revision_parent, parents)
 
 
 def _read_revision(db: sa.Connection, revision_id: str) -> Revision:

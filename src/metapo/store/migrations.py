@@ -331,3 +331,33 @@ CREATE VIEW unscored_by_reason AS SELECT r.step, r.split, v.reason, COUNT(*) AS 
 CREATE VIEW screened_by_reason AS SELECT step, split, screened AS reason, COUNT(*) AS n_rollouts, AVG(value) AS reward
     FROM live_rollout WHERE screened <> '' GROUP BY step, split, screened;
 """
+
+
+@migration
+def m006_service(db: sa.Connection) -> None:
+    """What a service keeps that scores for many engines: its settings, the step of each group, the ids under which
+    engines ask, the steps that are over, and the run's metrics."""
+    _run(db, _M006)
+
+
+# A group's first member, number 0, fixes the step of all; where the engine tells no step, each member is counted.
+# A metrics row is live by the rule of rollouts: those of training begin after `step` steps, the others end with them.
+_M006 = """
+CREATE TABLE served (id INTEGER PRIMARY KEY, settings TEXT NOT NULL);
+CREATE TABLE group_member (
+    attempt_id INTEGER NOT NULL REFERENCES attempt (id), split TEXT NOT NULL, name TEXT NOT NULL,
+    number INTEGER NOT NULL, step INTEGER NOT NULL, PRIMARY KEY (attempt_id, split, name, number));
+CREATE INDEX group_member_by_step ON group_member (attempt_id, split, step);
+CREATE TABLE rollout_key (
+    attempt_id INTEGER NOT NULL REFERENCES attempt (id), key TEXT NOT NULL,
+    rollout_id TEXT NOT NULL REFERENCES rollout (id), PRIMARY KEY (attempt_id, key));
+CREATE TABLE boundary (
+    attempt_id INTEGER NOT NULL REFERENCES attempt (id), step INTEGER NOT NULL, error TEXT NOT NULL,
+    closed_at TEXT NOT NULL, PRIMARY KEY (attempt_id, step));
+CREATE TABLE metric (
+    number INTEGER PRIMARY KEY, attempt_id INTEGER NOT NULL REFERENCES attempt (id), step INTEGER NOT NULL,
+    kind TEXT NOT NULL, body TEXT NOT NULL);
+CREATE VIEW live_metric AS SELECT m.* FROM metric m WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > m.attempt_id AND (
+        a.resumed_step < m.step OR a.resumed_step = 0 OR (a.resumed_step = m.step AND m.kind = 'train')))
+"""

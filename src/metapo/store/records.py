@@ -174,13 +174,14 @@ class MetaStepRecord:
 
 
 class ActKind(StrEnum):
-    """What a person may do to the rubric of a run."""
+    """What a person may do to the rubric of a run; to evolve is to ask for a meta step now."""
 
     APPROVE = "approve"
     REJECT = "reject"
     EDIT = "edit"
     PIN = "pin"
     UNPIN = "unpin"
+    EVOLVE = "evolve"
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,42 @@
 """Records as rows of the store, and back."""
 
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
+
+import sqlalchemy as sa
 
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome, Reason, Unscored, Verdict
-from metapo.store.records import OpinionRecord, RolloutRecord
+from metapo.store import schema as t
+from metapo.store.records import CallRecord, OpinionRecord, RolloutRecord
 
 
 def rollout_id(attempt: int, rollout: Rollout) -> str:
     return f"{attempt}/{rollout.split}/{rollout.step}/{rollout.position}"
+
+
+def insert_rollouts(db: sa.Connection, attempt: int, records: Sequence[RolloutRecord]) -> None:
+    """Write rollouts with their verdicts, calls and opinions."""
+    ids = [rollout_id(attempt, record.rollout) for record in records]
+    pairs = list(zip(ids, records, strict=True))
+    insert(db, t.rollout, [rollout_row(i, attempt, record) for i, record in pairs])
+    insert(db, t.verdict, [verdict_row(i, outcome) for i, record in pairs for outcome in record.outcomes])
+    insert(
+        db,
+        t.judge_call,
+        [
+            {"rollout_id": i, "number": number, **vars(call)}
+            for i, record in pairs
+            for number, call in enumerate(record.calls)
+        ],
+    )
+    insert(db, t.opinion, [opinion_row(i, opinion) for i, record in pairs for opinion in record.opinions])
+
+
+def insert(db: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        db.execute(table.insert(), rows)
 
 
 def rollout_row(rollout_id: str, attempt: int, record: RolloutRecord) -> dict[str, Any]:
@@ -88,3 +116,19 @@ def read_rollout(row: Any, outcomes: list[Outcome]) -> RolloutRecord:
         monitor=row.monitor,
         screened=row.screened,
     )
+
+
+def read_call(row: Any) -> CallRecord:
+    return CallRecord(**{f.name: getattr(row, f.name) for f in fields(CallRecord)})
+
+
+def read_opinion(row: Any) -> OpinionRecord:
+    """Without the judge's expected points: they are the value here."""
+    expected = None if row.points is None or row.value == row.points else row.value
+    named = {"criterion_id": row.criterion_id, "points": row.points, "rationale": row.rationale}
+    outcome = (
+        Verdict(**named, expected=expected)
+        if row.reason is None
+        else Unscored(criterion_id=row.criterion_id, reason=Reason(row.reason), detail=row.detail)
+    )
+    return OpinionRecord(row.role, row.judge, outcome)

@@ -257,3 +257,42 @@ act_taken = sa.Table(
     sa.Column("step", sa.Integer, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
 )
+served = sa.Table(
+    "served",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("settings", sa.Text, nullable=False),
+)
+group_member = sa.Table(
+    "group_member",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("split", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("step", sa.Integer, nullable=False),
+)
+rollout_key = sa.Table(
+    "rollout_key",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("rollout_id", sa.Text, nullable=False),
+)
+boundary = sa.Table(
+    "boundary",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("closed_at", sa.Text, nullable=False),
+)
+metric = sa.Table(
+    "metric",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("attempt_id", sa.Integer, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)

@@ -1,7 +1,6 @@
 """Append-only writes and the reads that a run needs. Rows of an interrupted attempt stay, but are no longer live."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -10,12 +9,13 @@ import sqlalchemy as sa
 from metapo.rollout import Split
 from metapo.rubric import Outcome
 from metapo.store import schema as t
-from metapo.store.lineages import Lineages, append_calls, live_rollout, trained
+from metapo.store.lineages import append_calls, live_rollout, trained
 from metapo.store.records import CallRecord, RolloutRecord, Spent
-from metapo.store.rows import opinion_row, read_outcome, read_rollout, rollout_id, rollout_row, verdict_row
+from metapo.store.rows import insert_rollouts, read_call, read_outcome, read_rollout
+from metapo.store.serving import Serving
 
 
-class Store(Lineages):
+class Store(Serving):
     """One run's facts. Each method is one transaction: it happens wholly or, with a StoreError, not at all."""
 
     # writes
@@ -38,24 +38,8 @@ class Store(Lineages):
 
     def append_rollouts(self, attempt: int, records: Sequence[RolloutRecord]) -> None:
         """Write rollouts with their verdicts, calls and opinions."""
-        if not records:
-            return
-        ids = [rollout_id(attempt, record.rollout) for record in records]
-        verdicts = [verdict_row(i, o) for i, r in zip(ids, records, strict=True) for o in r.outcomes]
-        calls = [
-            {"rollout_id": i, "number": number, **vars(call)}
-            for i, record in zip(ids, records, strict=True)
-            for number, call in enumerate(record.calls)
-        ]
-        opinions = [opinion_row(i, o) for i, record in zip(ids, records, strict=True) for o in record.opinions]
         with self._transaction(writes=True) as db:
-            db.execute(t.rollout.insert(), [rollout_row(i, attempt, r) for i, r in zip(ids, records, strict=True)])
-            if verdicts:
-                db.execute(t.verdict.insert(), verdicts)
-            if calls:
-                db.execute(t.judge_call.insert(), calls)
-            if opinions:
-                db.execute(t.opinion.insert(), opinions)
+            insert_rollouts(db, attempt, records)
 
     def append_other_calls(self, attempt: int | None, step: int, calls: Sequence[CallRecord]) -> None:
         """Write calls that belong to no rollout and are no exchange, made when `step` steps were done; `attempt` is
@@ -147,4 +131,4 @@ class Store(Lineages):
         """Every call that belongs to no rollout and is no exchange, oldest first."""
         with self._transaction() as db:
             rows = db.execute(sa.select(t.other_call).order_by(t.other_call.c.number)).all()
-        return [CallRecord(**{f.name: getattr(row, f.name) for f in fields(CallRecord)}) for row in rows]
+        return [read_call(row) for row in rows]
