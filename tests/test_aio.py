@@ -1,12 +1,14 @@
 """Many things at once: bounded, in order, and nothing left running."""
 
 import asyncio
+import threading
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metapo.aio import each
+from metapo.aio import Together, each
 
 
 class Work:
@@ -65,3 +67,41 @@ async def test_cancelling_leaves_nothing_running() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (work.running, work.cancelled, len(work.begun)) == (0, 5, 5)
+
+
+class Slow:
+    """Notes what it was given at once; holds the first until it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.began, self.let_go = threading.Event(), threading.Event()
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        self.began.set()
+        assert self.let_go.wait(10)
+        if 13 in items:
+            raise ValueError("13")
+        return [i * i for i in items]
+
+
+async def test_what_waits_is_done_together() -> None:
+    slow = Slow()
+    together = Together(slow)
+    first = asyncio.create_task(together(1))
+    await asyncio.to_thread(slow.began.wait, 10)
+    others = [asyncio.create_task(together(i)) for i in (2, 3, 4)]
+    await asyncio.sleep(0)
+    others[1].cancel()
+    slow.let_go.set()
+    assert await asyncio.gather(first, others[0], others[2]) == [1, 4, 16]
+    assert slow.batches == [[1], [2, 3, 4]]
+    assert await together(5) == 25
+
+
+async def test_an_error_is_that_of_all_who_waited_and_later_ones_go_on() -> None:
+    slow = Slow()
+    slow.let_go.set()
+    together = Together(slow)
+    assert [type(r) for r in await asyncio.gather(*map(together, (12, 13)), return_exceptions=True)] == [ValueError] * 2
+    assert await together(14) == 196

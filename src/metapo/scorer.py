@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from random import Random
 
 from metapo.aio import each
@@ -80,6 +81,11 @@ class InForce:
 
     revision: Revision
     scale: Scale = field(default_factory=Scale)
+
+    @cached_property
+    def id(self) -> str:
+        """The revision's: a digest that is not worked out for each rollout anew."""
+        return self.revision.id
 
 
 class ByCluster(dict[str, InForce]):
@@ -163,15 +169,16 @@ class Scorer:
 
     def unscored(self, rollouts: Sequence[Rollout], error: MetapoError) -> list[Scored]:
         """The rollouts of a batch that could not be judged at all."""
-        return [self._unscored(self.in_force[rollout.cluster].revision, rollout, error) for rollout in rollouts]
+        return [self._unscored(self.in_force[rollout.cluster], rollout, error) for rollout in rollouts]
 
     def _claim(self, scored: Sequence[Scored]) -> None:
         for call in (call for one in scored for a in one.assessments for call in a.calls):
             self._ledger.claim(call.sent)
 
-    def _unscored(self, revision: Revision, rollout: Rollout, error: MetapoError) -> Scored:
-        nothing = _nothing(revision.rubric, Reason.MISCONFIGURED, str(error))
-        return Scored(rollout, revision.id, nothing, self.aggregate(revision.rubric, nothing.outcomes))
+    def _unscored(self, in_force: InForce, rollout: Rollout, error: MetapoError) -> Scored:
+        rubric = in_force.revision.rubric
+        nothing = _nothing(rubric, Reason.MISCONFIGURED, str(error))
+        return Scored(rollout, in_force.id, nothing, self.aggregate(rubric, nothing.outcomes))
 
     def _screened(self, in_force: InForce, rollout: Rollout, found: Screened) -> Scored:
         """The reward that the task's rule gives, on the scale that the rewards are trained on; no scale bridge applies,
@@ -180,13 +187,13 @@ class Scorer:
         revision, in_points = in_force.revision, self._settings.reward == "raw_sum"
         if found.normalized is None or found.raw is None:
             nothing = _nothing(revision.rubric, Reason.NOT_SCREENED, found.why)
-            return Scored(rollout, revision.id, nothing, self.aggregate(revision.rubric, nothing.outcomes))
+            return Scored(rollout, in_force.id, nothing, self.aggregate(revision.rubric, nothing.outcomes))
         raw, value = found.raw, found.raw if in_points else found.normalized
         if found.normalized == 0:
             lowest = revision.rubric.min_points
             raw, value = min(raw, lowest), min(value, in_force.scale.apply(lowest if in_points else 0.0))
         reward = Reward(value, found.normalized, raw, ())
-        return Scored(rollout, revision.id, Assessment((), ()), reward, screened=found.why)
+        return Scored(rollout, in_force.id, Assessment((), ()), reward, screened=found.why)
 
     async def _score(self, in_force: InForce, rollout: Rollout) -> Scored:
         revision = in_force.revision
@@ -195,7 +202,7 @@ class Scorer:
             assessment = await self._judge.assess(revision.rubric, rollout)
             reward = self._reward(revision.rubric, rollout, assessment.outcomes)
             reward = reward._replace(value=in_force.scale.apply(reward.value))
-            return Scored(rollout, revision.id, assessment, reward, await watching)
+            return Scored(rollout, in_force.id, assessment, reward, await watching)
         finally:
             watching.cancel()
 
@@ -226,11 +233,9 @@ class Scorer:
         """Once per revision, where a batch holds enough of its rollouts to gain by it."""
         by_revision: dict[str, list[Rollout]] = {}
         for rollout in rollouts if self._settings.judging.warm_up else ():
-            by_revision.setdefault(in_force[rollout.cluster].revision.id, []).append(rollout)
+            by_revision.setdefault(in_force[rollout.cluster].id, []).append(rollout)
         cold = [of for key, of in by_revision.items() if len(of) >= MIN_WARM_UP and key not in self._warm]
-        self._warm = (self._warm | by_revision.keys()) & {
-            one.revision.id for one in (in_force.first, *in_force.values())
-        }
+        self._warm = (self._warm | by_revision.keys()) & {one.id for one in (in_force.first, *in_force.values())}
         rubrics = [in_force[of[0].cluster].revision.rubric for of in cold]
         calls = [await self._judge.warm_up(rubric, of[0]) for rubric, of in zip(rubrics, cold, strict=True)]
         return tuple(call for part in calls for call in part)

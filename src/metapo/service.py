@@ -8,13 +8,14 @@ step, and all score a step under the same revision. A service that is killed los
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, groupby, islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+from metapo.aio import Together
 from metapo.anchors import load_anchors
 from metapo.course import Course, Row
 from metapo.errors import ChatMisconfigured, DataError, MetapoError, SettingsError, Stopped
@@ -35,8 +36,6 @@ MOST_LATE = 16  # steps: what comes later than that was written by a trainer tha
 ADVICE = "start the service again"
 _Asking = tuple[Sequence[Member], Sequence[str]]
 _Writing = tuple[int, Sequence[RolloutRecord], Sequence[str]]
-T = TypeVar("T")
-R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
@@ -115,8 +114,8 @@ class RewardService:
         self._keys: dict[str, asyncio.Future[RolloutRecord]] = {}
         self._accounts = count()
         self._closing = asyncio.Lock()  # one step is closed at a time in this process; claims keep the others out
-        self._place = _Together(self._place_all)
-        self._write = _Together(self._write_all)
+        self._place = Together(self._place_all)
+        self._write = Together(self._write_all)
 
     @classmethod
     async def open(
@@ -408,47 +407,6 @@ class RewardService:
             written += self.store.append_scored(attempt, records, [key for _, _, keys in batches for key in keys])
         left = iter(written)
         return [list(islice(left, len(records))) for _, records, _ in asked]
-
-
-class _Together(Generic[T, R]):
-    """Does in one go, in a thread, all that was asked for while the last go was under way. Where that fails, each is
-    done by itself, so that none fails for another."""
-
-    def __init__(self, work: Callable[[Sequence[T]], Sequence[R]]) -> None:
-        self._work = work
-        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
-        self._going: asyncio.Task[None] | None = None
-
-    async def __call__(self, item: T) -> R:
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
-        if self._going is None:
-            self._going = asyncio.create_task(self._go())
-        return await future
-
-    async def _go(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            if not await self._done(batch):
-                for one in batch:
-                    await self._done([one])
-        self._going = None
-
-    async def _done(self, batch: Sequence[tuple[T, asyncio.Future[R]]]) -> bool:
-        """Was all of it done? A single one that fails tells its own error."""
-        try:
-            results = await asyncio.to_thread(self._work, [item for item, _ in batch])
-        except Exception as e:  # whatever it is, whoever waits must learn of it
-            if len(batch) > 1:
-                return False
-            [(_, future)] = batch
-            if not future.done():
-                future.set_exception(e)
-            return True
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
-        return True
 
 
 def _rollout(asked: Asked) -> Rollout:
