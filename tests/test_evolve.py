@@ -1,7 +1,6 @@
 """How rubrics change during a run: beside training, after a kill, within a budget, cluster by cluster."""
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from metapo.rubric_text import render_criterion
 from metapo.store import ActKind, ActRecord
 from tests.helpers import criterion, rubric
 from tests.reviewer import Reviewer
-from tests.servers import Answer, Ask, ChatServer, says
+from tests.servers import Answer, Ask, ChatServer
 from tests.trainer import (
     EMPTY,
     GATED,
@@ -28,9 +27,10 @@ from tests.trainer import (
     Marker,
     Trainer,
     anchor,
+    judge_and_meta,
     lineage,
-    marks,
     settings,
+    stage_of,
     write,
 )
 
@@ -167,23 +167,6 @@ async def test_an_interrupted_meta_step_leaves_no_record_and_begins_again(tmp_pa
 # --- every request once
 
 
-def answers(ask: Ask) -> Answer:
-    """Judge and meta model at one address."""
-    match stage_of(ask):
-        case "":
-            return says(marks(ask.prompt))(ask)
-        case "analysis":
-            return says("The score is inflated.")(ask)
-        case stage:
-            return says("1" if stage.endswith("number of criteria") else render_criterion(SOUND))(ask)
-
-
-def stage_of(ask: Ask) -> str:
-    """The stage of a meta step; "" where the judge is asked."""
-    found = re.search(r"^Stage: (.+)$", ask.prompt, re.MULTILINE)
-    return found[1] if found else ""
-
-
 def received(server: ChatServer) -> tuple[int, int]:
     """How many requests came to the judge, and to the meta model."""
     n_meta = sum(bool(stage_of(ask)) for ask in server.asks)
@@ -191,7 +174,7 @@ def received(server: ChatServer) -> tuple[int, int]:
 
 
 async def test_each_request_is_on_record_once_while_a_meta_step_runs_beside_batches(tmp_path: Path) -> None:
-    with ChatServer(answers) as server:
+    with ChatServer(judge_and_meta) as server:
         given = settings(url=server.url, staleness=2, bridge="log", **GATED)
         trainer = await Trainer(tmp_path, given, served=True).go(9)
         await trainer.close()
@@ -233,7 +216,7 @@ async def test_what_gate_and_bridge_ask_a_judge_in_this_process_is_on_record_and
 
 async def test_each_request_of_an_interrupted_meta_step_is_on_record_once(tmp_path: Path) -> None:
     def behave(ask: Ask) -> Answer:
-        return Answer(hang=True) if stage_of(ask).startswith("refinement") else answers(ask)
+        return Answer(hang=True) if stage_of(ask).startswith("refinement") else judge_and_meta(ask)
 
     with ChatServer(behave) as server:
         endpoint = {"url": server.url, "model": "the meta model"}
@@ -250,7 +233,7 @@ async def test_each_request_of_an_interrupted_meta_step_is_on_record_once(tmp_pa
 async def test_the_requests_of_a_bridge_that_fails_are_on_record(tmp_path: Path) -> None:
     def behave(ask: Ask) -> Answer:
         is_new = "Sound" in ask.prompt.partition("</rubric>")[0]
-        return Answer(status=401, body=b"{}") if is_new and not stage_of(ask) else answers(ask)
+        return Answer(status=401, body=b"{}") if is_new and not stage_of(ask) else judge_and_meta(ask)
 
     with ChatServer(behave) as server:
         given = settings(url=server.url, staleness=0, bridge="log")

@@ -6,6 +6,7 @@ worst to others; `empty...` does the contrary; any other gives all the same. Eac
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,12 +22,13 @@ from metapo.meta.step import Senses
 from metapo.reward import Screen, screen_nothing
 from metapo.rollout import Rollout
 from metapo.rubric import Criterion
+from metapo.rubric_text import render_criterion
 from metapo.run import CHECKPOINTS, METRICS, Run
 from metapo.scorer import Scorer
 from metapo.settings import MetaSchedule, Settings
 from tests.helpers import criterion, rubric
 from tests.reviewer import Reviewer
-from tests.servers import keys_by_criterion, offered
+from tests.servers import Answer, Ask, keys_by_criterion, offered, says
 
 SOUND, EMPTY = criterion("sound", (0, 10)), criterion("empty", (0, 10))
 PLAIN = criterion("plain", (0, 10))
@@ -68,6 +70,23 @@ def marks(prompt: str) -> str:
         for name, given in points.items()
     }
     return json.dumps(entries) if entries else "yes"
+
+
+def judge_and_meta(ask: Ask) -> Answer:
+    """Judge and meta model at one address."""
+    match stage_of(ask):
+        case "":
+            return says(marks(ask.prompt))(ask)
+        case "analysis":
+            return says("The score is inflated.")(ask)
+        case stage:
+            return says("1" if stage.endswith("number of criteria") else render_criterion(SOUND))(ask)
+
+
+def stage_of(ask: Ask) -> str:
+    """The stage of a meta step; "" where the judge is asked."""
+    found = re.search(r"^Stage: (.+)$", ask.prompt, re.MULTILINE)
+    return found[1] if found else ""
 
 
 class Held:
