@@ -27,7 +27,7 @@ KEPT = {
     "per_device_eval_batch_size": "engine.batch_size and engine.micro_batch_size",
     "gradient_accumulation_steps": "engine.batch_size and engine.micro_batch_size",
     "num_generations": "engine.num_generations",
-    "num_generations_eval": "the command",
+    "num_generations_eval": "the command: metapo train evaluates one completion per prompt",
     "max_completion_length": "engine.max_completion_tokens",
     "learning_rate": "engine.learning_rate",
     "lr_scheduler_type": "engine.schedule",
