@@ -27,7 +27,7 @@ def test_what_the_project_and_its_development_need_is_pinned(lock: str, name: st
     needs = [Requirement("setuptools>=77"), *map(Requirement, PROJECT["dependencies"]), *extra(name)]
     unpinned = {str(need) for need in needs if pins.get(canonicalize_name(need.name), "") not in need.specifier}
     beside_torch = {need for need in unpinned if Requirement(need).name != "torch"}
-    assert not beside_torch, f"`make {command}`, for requirements.lock after you installed them in .venv"
+    assert not beside_torch, f"`{command}`; the first lock wants them installed in .venv before"
 
 
 def test_the_latest_trl_is_newer() -> None:
