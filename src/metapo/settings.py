@@ -210,6 +210,8 @@ class EngineSettings(Frozen):
     KL is on by default: without it a policy that has collapsed can't follow a new rubric. A checkpoint is written
     every `save_every` steps, the last `keep_checkpoints` are kept; `eval_every` 0 evaluates at the end
     only; an evaluation writes one completion to each prompt.
+
+    `trainer` holds further arguments of TRL's GRPOConfig or RLOOConfig, such as `use_vllm: true`.
     """
 
     algorithm: Literal["grpo", "rloo"] = "grpo"
@@ -228,6 +230,7 @@ class EngineSettings(Frozen):
     keep_checkpoints: int = Field(default=2, ge=1)
     eval_every: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu"] = "auto"
+    trainer: dict[str, Any] = Field(default={})
 
 
 class LoraSettings(Frozen):

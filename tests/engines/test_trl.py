@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from trl import GRPOConfig, GRPOTrainer
 
-from metapo.card import Origin, render_card
+from metapo.card import Origin, origin_of, render_card
 from metapo.cli.common import train_settings
+from metapo.engines.arguments import trainer_config
 from metapo.engines.prompts import dataset
-from metapo.engines.trl import EvolvingReward, _config, train
+from metapo.engines.trl import EvolvingReward, _save_policy, train
 from metapo.errors import (
     ChatMisconfigured,
     ChatTimeout,
@@ -291,12 +292,28 @@ def test_a_batch_that_can_not_be_split_into_groups_is_told(tmp_path: Path, polic
     assert not (tmp_path / "run").exists()
 
 
+def test_a_trainers_argument_that_can_not_be_is_told_before_the_run_begins(tmp_path: Path, policy: Path) -> None:
+    with pytest.raises(SettingsError, match=r"engine\.trainer\.use_vlm: "):
+        run(small_world(trainer={"use_vlm": True}), tmp_path / "run", policy)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_policy_without_weights_is_told(tmp_path: Path) -> None:
+    """Under FSDP TRL writes none where they are not gathered, and says nothing."""
+    accelerator = SimpleNamespace(is_main_process=True)
+    trainer = SimpleNamespace(accelerator=accelerator, save_model=lambda folder: None)
+    settings = small_world()
+    with pytest.raises(RunError, match=r"wrote no weights for .*policy; .* FULL_STATE_DICT, .* resume the run"):
+        _save_policy(trainer, tmp_path / "policy", origin_of(settings, 1, 0))
+    assert not (tmp_path / "policy").exists()
+
+
 @pytest.mark.parametrize("eval_every", [0, 50])
 @pytest.mark.parametrize("name", shipped_presets())
 def test_a_trainer_takes_each_shipped_preset(tmp_path: Path, name: str, eval_every: int) -> None:
     settings = train_settings(None, shipped_preset(name)[1])
     engine = settings.engine.model_copy(update={"eval_every": eval_every})
-    config = _config(settings.model_copy(update={"engine": engine}), tmp_path)
+    config = trainer_config(settings.model_copy(update={"engine": engine}), tmp_path, n_ranks=1)
     assert config.num_generations == engine.num_generations
     assert config.num_generations_eval == 1
 

@@ -1,4 +1,5 @@
-"""Two gloo ranks: the same revision at every step on both, nothing lost, and both stop when one fails."""
+"""Two gloo ranks, under torchrun and under accelerate: the same revision at every step on both, nothing lost, and both
+stop when one fails."""
 
 import json
 import os
@@ -16,10 +17,18 @@ from tests.engines.parts import small_world
 from tests.servers import Answer, Ask, ChatServer, status, verdicts
 
 HERE = Path(__file__).parent
+TORCHRUN = ("torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0")
+DDP_CPU = HERE.parents[1] / "examples" / "accelerate" / "ddp_cpu.yaml"
+ACCELERATE = ("accelerate.commands.launch", f"--config_file={DDP_CPU}", "--main_process_port=0")
 
 
 def launch(
-    tmp_path: Path, *more: str, url: str = "", staleness: int = 0, **engine: Any
+    tmp_path: Path,
+    *more: str,
+    launcher: tuple[str, ...] = TORCHRUN,
+    url: str = "",
+    staleness: int = 0,
+    **engine: Any,
 ) -> subprocess.CompletedProcess[str]:
     settings, world = tmp_path / "settings.yaml", small_world(steps=7, **engine)
     world = world.model_copy(update={"meta": world.meta.model_copy(update={"staleness": staleness})})
@@ -28,10 +37,9 @@ def launch(
         world = world.model_copy(update={"judge": endpoint})
     settings.write_text(world.to_yaml())
     write_policy(tmp_path / "policy")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
     arguments = [str(HERE / "two_ranks.py"), str(settings), str(tmp_path / "policy"), str(tmp_path / "run"), *more]
     return subprocess.run(
-        [*launcher, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *arguments],
+        [sys.executable, "-m", *launcher, *arguments],
         capture_output=True,
         text=True,
         timeout=300,
@@ -44,9 +52,11 @@ def notes(tmp_path: Path, rank: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / f"rank-{rank}.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("staleness", [0, 2])
-def test_both_ranks_score_every_step_under_the_same_revision(tmp_path: Path, staleness: int) -> None:
-    done = launch(tmp_path, staleness=staleness)
+@pytest.mark.parametrize(("launcher", "staleness"), [(TORCHRUN, 0), (ACCELERATE, 2)], ids=["torchrun", "accelerate"])
+def test_both_ranks_score_every_step_under_the_same_revision(
+    tmp_path: Path, launcher: tuple[str, ...], staleness: int
+) -> None:
+    done = launch(tmp_path, launcher=launcher, staleness=staleness)
     assert done.returncode == 0, done.stdout + done.stderr
     first, second = notes(tmp_path, 0), notes(tmp_path, 1)
     assert first == second

@@ -21,7 +21,7 @@ from metapo.engines.bridge import Bridge
 from metapo.engines.connect import connect
 from metapo.engines.prompts import dataset, fit, reading_order
 from metapo.engines.tools import tool_loop
-from metapo.errors import MetapoError, MissingExtra, RunError, SettingsError
+from metapo.errors import MetapoError, MissingExtra, RunError
 from metapo.files import whole_folder, write_whole
 from metapo.judge.transport import Transport
 from metapo.meta.pairs import Pair
@@ -30,20 +30,20 @@ from metapo.records import records_of, take_records
 from metapo.reward import Observe, Scored, Screen, observe_nothing, screen_nothing
 from metapo.rollout import Prompt, Rollout, Split, as_text, completion_text
 from metapo.rubric import Revision
-from metapo.run import CHECKPOINTS, MARKER, POLICY, STORE, Run
+from metapo.run import MARKER, POLICY, STORE, Run
 from metapo.scorer import ByCluster, Connections, Scorer
 from metapo.settings import Settings, TrainSettings
 from metapo.store import CallRecord, KnownAnswers
 from metapo.tasks.own import check_task, keep_task
 
 try:
-    import torch
     from accelerate.utils import broadcast_object_list, gather_object
     from safetensors import SafetensorError
     from transformers import PrinterCallback, TrainerCallback, set_seed
     from transformers.utils.logging import disable_progress_bar
-    from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+    from trl import GRPOTrainer, RLOOTrainer
 
+    from metapo.engines.arguments import trainer_config
     from metapo.engines.models import load_tokenizer, lora
 except ImportError as e:
     raise MissingExtra("trl", "training with TRL") from e
@@ -324,7 +324,7 @@ def train(
         check_task(settings.task, folder)
     model = model or settings.policy.model
     tokenizer = tokenizer or load_tokenizer(model)
-    config = _config(settings, folder, eval_generations)
+    config = trainer_config(settings, folder, _world_size(), eval_generations)
     with_tools = tool_loop(tools, settings, tokenizer)
     fitting = fit(prompts, tokenizer, settings.engine.max_prompt_tokens, "training")
     eval_prompts = fit(eval_prompts, tokenizer, settings.engine.max_prompt_tokens, "evaluation")
@@ -384,54 +384,21 @@ def _disk_watched(folder: Path) -> Iterator[None]:
 
 
 def _save_policy(trainer: Any, folder: Path, origin: Origin) -> None:
-    """Write the model, and what went into it, on the first rank; the others take part where it is sharded."""
+    """Write the model, and what went into it, on the first rank; the others take part where it is sharded. Raises
+    RunError where TRL wrote no weights."""
     if trainer.accelerator.is_main_process:
         with whole_folder(folder) as draft:
             trainer.save_model(str(draft))
+            if not any(draft.glob("*.safetensors")):
+                raise RunError(
+                    f"TRL wrote no weights for {folder}; the last checkpoint has them. Under FSDP they are gathered "
+                    "with fsdp_state_dict_type: FULL_STATE_DICT, under DeepSpeed ZeRO-3 with "
+                    "zero3_save_16bit_model: true. Set that, then resume the run."
+                )
             write_whole(draft / MARKER, origin.model_dump_json(indent=1))
     else:
         trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()
-
-
-def _config(settings: TrainSettings, folder: Path, eval_generations: int = 1) -> Any:
-    engine = settings.engine
-    n_ranks = _world_size()
-    per_device = min(engine.micro_batch_size or engine.batch_size // n_ranks, engine.batch_size // n_ranks)
-    if engine.batch_size % engine.num_generations or engine.batch_size % (n_ranks * max(1, per_device)):
-        raise SettingsError(
-            f"engine.batch_size {engine.batch_size} must be a multiple of engine.num_generations "
-            f"{engine.num_generations} and of {n_ranks} ranks x micro_batch_size {per_device}"
-        )
-    on_gpu = engine.device == "auto" and torch.cuda.is_available()
-    config_class = GRPOConfig if engine.algorithm == "grpo" else RLOOConfig
-    return config_class(
-        output_dir=str(folder / CHECKPOINTS),
-        max_steps=engine.steps,
-        per_device_train_batch_size=per_device,
-        per_device_eval_batch_size=per_device,
-        gradient_accumulation_steps=engine.batch_size // (n_ranks * per_device),
-        num_generations=engine.num_generations,
-        num_generations_eval=eval_generations,
-        max_completion_length=engine.max_completion_tokens,
-        learning_rate=engine.learning_rate,
-        lr_scheduler_type="constant_with_warmup" if engine.schedule == "constant" else engine.schedule,
-        warmup_steps=engine.warmup,
-        beta=engine.kl,
-        temperature=engine.temperature,
-        seed=settings.seed,
-        shuffle_dataset=False,
-        use_cpu=not on_gpu,
-        bf16=on_gpu,
-        gradient_checkpointing=on_gpu,
-        save_steps=engine.save_every,
-        save_total_limit=engine.keep_checkpoints,
-        eval_strategy="steps" if engine.eval_every else "no",
-        eval_steps=engine.eval_every or None,
-        logging_steps=1,
-        report_to=[],
-        disable_tqdm=True,
-    )
 
 
 def _log(log_metric: Callable[[str, float], None], scored: Sequence[Scored], in_force: ByCluster) -> None:
