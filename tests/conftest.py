@@ -1,10 +1,13 @@
 """Settings that every test shares."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.postgres import Server, running
 
 # Before torch is imported anywhere: two threads on a busy machine are several times slower than one.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -49,3 +52,22 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """One server for all tests of a process; each takes a schema of its own."""
+    try:
+        with running() as server:
+            yield server
+    except LookupError as e:
+        pytest.skip(str(e))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a new store may be opened: in a file, then on a server."""
+    if request.param == "sqlite":
+        return tmp_path / "store.db"
+    server: Server = request.getfixturevalue("postgres")
+    return server.new_schema()

@@ -16,8 +16,9 @@ from metapo.rubric import Criterion, digest
 from metapo.rubric_text import render_criterion
 from metapo.run import Run
 from metapo.settings import Settings
-from metapo.store import ActKind, ActRecord
+from metapo.store import ActKind, ActRecord, Store
 from tests.helpers import criterion, rubric
+from tests.postgres import Server
 from tests.reviewer import Reviewer
 from tests.trainer import EMPTY, GATED, PLAIN, SOUND, Trainer, anchor, settings, write
 
@@ -142,3 +143,11 @@ async def walk(folder: Path, seed: int) -> None:
 def test_no_sequence_of_events_breaks_a_lineage_or_adopts_what_the_gate_refused(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(walk(Path(folder), seed))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_nor_does_one_on_a_server(seed: int, postgres: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A run that goes on in another folder goes on with the same store: a server is not killed with the run."""
+    url = postgres.new_schema()
+    monkeypatch.setattr("metapo.run.Store", lambda _: Store(url))
+    asyncio.run(walk(tmp_path, seed))

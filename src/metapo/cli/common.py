@@ -22,6 +22,18 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 SEED = click.IntRange(0, 2**32 - 1)  # what Settings.seed takes
 
 
+class Place(click.ParamType[Path | str]):
+    """A run folder, or the URL of a database."""
+
+    name = "run"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        return value if isinstance(value, str) and "://" in value else Path(FOLDER.convert(value, param, ctx))
+
+
+PLACE = Place()
+
+
 class NumberRange(click.FloatRange):
     """A float within bounds, and no NaN: that lies outside of none."""
 
@@ -81,9 +93,12 @@ def load_rubric(source: str, *, strict: bool = False) -> "Rubric":
         store.close()
 
 
-def open_store(run: Path) -> "Store":
+def open_store(run: Path | str) -> "Store":
+    """The store in a run folder, or at a URL. Raises RubricError, StoreError."""
     from metapo.store import Store
 
+    if isinstance(run, str):
+        return Store(run)
     if not (run / "store.db").is_file():
         inside = sorted(path.parent for path in run.glob("*/store.db"))
         hint = f". It holds runs, such as {inside[0]}" if inside else ""

@@ -355,7 +355,7 @@ def _foreseen(store: "Store", act: "ActRecord", cluster: str) -> "Ruling":
 
     lineage = store.lineage(cluster)
     if not lineage:
-        raise ActRefused(f"{store.path.parent} has no revision yet: it stopped before its first step. Resume it.")
+        raise ActRefused(f"{store.name} has no revision yet: it stopped before its first step. Resume it.")
     return foresee(act, lineage[-1][1], store.open_acts(cluster), store.meta_steps(cluster))
 
 

@@ -1,6 +1,6 @@
-"""The store of one run: append-only, readable without us, SQLite by default."""
+"""The store of one run: append-only, readable without us, SQLite by default, PostgreSQL by URL."""
 
-from metapo.store.database import Claimed
+from metapo.store.claims import Claimed
 from metapo.store.known import KnownAnswers
 from metapo.store.records import (
     ActKind,

@@ -1,77 +1,112 @@
-"""A store's database: opened with the newest schema, used in transactions, its errors told as ours."""
+"""A store's database, in a file or on a server: opened with the newest schema, used in transactions, its errors told as
+ours."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
+from uuid import uuid4
 
-import filelock
 import sqlalchemy as sa
 
 from metapo.errors import StoreError
-from metapo.rubric import digest
+from metapo.store.claims import Claimed
 from metapo.store.migrations import migrate
+from metapo.store.postgres import PostgreSQL, check, take_turns
+from metapo.store.sqlite import SQLite
 
-
-class Claimed(Protocol):
-    """What was claimed."""
-
-    def release(self) -> None: ...
+PATIENCE_S = 30.0
+RETRY_S = 0.2
+T = TypeVar("T")
 
 
 class Database:
-    """Each transaction happens wholly or, with a StoreError, not at all."""
+    """Each transaction happens wholly or, with a StoreError, not at all.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}")
-        sa.event.listen(self._engine, "connect", _set_up)
-        sa.event.listen(self._engine, "begin", _begin)
-        with self._transaction(writes=True) as db:
-            migrate(db)
+    `path` is the file of a SQLite database, None of one on a server; `name` is what messages call it.
+    """
+
+    def __init__(self, place: Path | str, *, patience_s: float = PATIENCE_S) -> None:
+        """A path, or the URL of a PostgreSQL database. `patience_s` is how long a transaction waits to begin: for
+        another writer of the file, or for a server that answered before and is gone. Raises StoreError, MissingExtra.
+        """
+        is_url = isinstance(place, str) and "://" in place
+        self._backend = PostgreSQL(str(place)) if is_url else SQLite(Path(place))
+        self.name = self._backend.place
+        self.path: Path | None = self._backend.path
+        self.writer = uuid4().hex
+        self._patience_s = 0.0
+        self._engine = self._backend.engine(patience_s)
+        try:
+            with self._transaction(writes=True) as db:
+                self._open(db)
+        except BaseException:
+            self.close()
+            raise
+        self._patience_s = patience_s
 
     def close(self) -> None:
         self._engine.dispose()
 
     def claim(self, name: str, timeout_s: float = 0.0) -> Claimed | None:
         """Keep others that claim the same name, also in other processes, out until it is released or its holder ends;
-        None where another still has it after `timeout_s` seconds (below 0: as long as it takes)."""
-        lock = filelock.FileLock(self.path.with_name(f".{self.path.name}.{digest(name)[:12]}.lock"), thread_local=False)
+        None where another still has it after `timeout_s` seconds (below 0: as long as it takes). Raises StoreError."""
         try:
-            lock.acquire(timeout=timeout_s)
-        except filelock.Timeout:
-            return None
-        return lock
+            return self._patiently(lambda: self._backend.claim(name, timeout_s))
+        except sa.exc.DBAPIError as e:
+            raise StoreError(f"{self.name}: {self._backend.explain(e, committing=False)}") from e
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """Reads of one state of the store, whatever is written meanwhile. Raises StoreError."""
+        with self._transaction() as db:
+            yield db
+
+    def shrink(self) -> None:
+        """Give the space of removed rows back; a server does that by itself, for new rows. Raises StoreError."""
+        try:
+            self._backend.shrink(self._engine)
+        except sa.exc.DBAPIError as e:
+            raise StoreError(f"{self.name}: {self._backend.explain(e, committing=False)}") from e
+
+    def _open(self, db: sa.Connection) -> None:
+        try:
+            if self.path is None:
+                check(db)
+            take_turns(db, "migrate")
+            migrate(db)
+        except StoreError as e:
+            raise StoreError(f"{self.name}: {e}") from e
 
     @contextmanager
     def _transaction(self, *, writes: bool = False) -> Iterator[sa.Connection]:
+        committing = False
         try:
-            with self._engine.connect().execution_options(writes=writes) as db, db.begin():
+            with self._connect(writes) as db, db.begin():
                 yield db
+                committing = True
         except sa.exc.DBAPIError as e:
-            raise StoreError(f"{self.path}: {_explain(e)}") from e
+            raise StoreError(f"{self.name}: {self._backend.explain(e, committing=committing)}") from e
 
-    def _alone(self, db: sa.Connection, what: str) -> None:
-        """Until the transaction ends, no other that asks for the same gets beyond this point: in SQLite none that
-        writes does."""
+    def _connect(self, writes: bool) -> sa.Connection:
+        """A connection that works."""
+        options: dict[str, Any] = self._backend.options(writes=writes)
+        return self._patiently(lambda: self._engine.connect().execution_options(**options))
+
+    def _patiently(self, begin: Callable[[], T]) -> T:
+        """Try again while a server is away: nothing has begun yet, so that is safe."""
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return begin()
+            except sa.exc.OperationalError:
+                if self.path is not None or time.monotonic() >= until:
+                    raise
+                time.sleep(RETRY_S)
 
 
-def _set_up(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # else Python's driver begins no transaction before CREATE, ALTER or DROP
-    # the time to wait for a lock comes first: whoever turns on WAL needs the lock, too
-    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(db: sa.Connection) -> None:
-    """Who is going to write takes the lock first: to wait for it after having read is an error in SQLite."""
-    db.exec_driver_sql("BEGIN IMMEDIATE" if db.get_execution_options().get("writes") else "BEGIN")
-
-
-def _explain(error: sa.exc.DBAPIError) -> str:
-    text = str(error.orig)
-    if "disk is full" in text or "disk I/O" in text:
-        return f"{text}. Nothing of this step was written. Free some space, then resume the run."
-    if "not a database" in text or "malformed" in text:
-        return f"{text}. The file is damaged or is no store; restore it from a backup."
-    return f"the store refused: {text}"
+def next_number(db: sa.Connection, column: sa.Column[int]) -> int:
+    """One more than the highest; nobody else gets it before this transaction ends."""
+    take_turns(db, column.table.name)
+    return (db.scalar(sa.select(sa.func.max(column))) or 0) + 1

@@ -11,26 +11,22 @@ MAX_UNWRITTEN = 64
 
 
 class KnownAnswers:
-    """Texts by key, kept in a store file that is opened when first used; several processes may share it.
+    """Texts by key, kept in a store that is opened when first used; several processes may share it.
 
     What is saved is written once a second, or when `MAX_UNWRITTEN` texts wait, or with `flush`; a process that is
-    killed loses no more than that. What another process writes after this one has begun is not seen.
+    killed loses no more than that.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
+    def __init__(self, place: Path | str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._place = place
         self._clock = clock
         self._store: Store | None = None
-        self._keys: set[str] = set()
         self._unwritten: dict[str, str] = {}
         self._flushed_at = clock()
 
     def load(self, key: str) -> str | None:
         """The text under a key, or None. Raises StoreError."""
-        store = self._open()
-        if key in self._unwritten:
-            return self._unwritten[key]
-        return store.known_answer(key) if key in self._keys else None
+        return self._unwritten[key] if key in self._unwritten else self._open().known_answer(key)
 
     def save(self, key: str, body: str) -> None:
         """Keep a text. Raises StoreError."""
@@ -42,7 +38,6 @@ class KnownAnswers:
         """Write what waits. Raises StoreError."""
         if self._unwritten:
             self._open().remember(self._unwritten)
-            self._keys.update(self._unwritten)
             self._unwritten = {}
         self._flushed_at = self._clock()
 
@@ -54,7 +49,7 @@ class KnownAnswers:
 
     def _open(self) -> Store:
         if self._store is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._store = Store(self._path)
-            self._keys = self._store.known_keys()
+            if isinstance(self._place, Path):
+                self._place.parent.mkdir(parents=True, exist_ok=True)
+            self._store = Store(self._place)
         return self._store

@@ -12,7 +12,9 @@ from metapo.errors import LineageError, StoreError
 from metapo.rollout import Split
 from metapo.rubric import Revision, Rubric, describe
 from metapo.store import schema as t
-from metapo.store.database import Database
+from metapo.store.calls import append_calls, count_calls
+from metapo.store.database import Database, next_number
+from metapo.store.postgres import take_turns
 from metapo.store.records import (
     ActKind,
     ActRecord,
@@ -28,20 +30,16 @@ from metapo.store.records import (
     SampleRecord,
 )
 from metapo.store.rows import insert, read_rollout
+from metapo.store.views import live
 
-
-def _live(table: sa.Table) -> sa.TableClause:
-    return sa.table(f"live_{table.name}", *(sa.column(c.name) for c in table.columns))
-
-
-live_rollout = _live(t.rollout)
+live_rollout = live(t.rollout)
 trained = sa.and_(live_rollout.c.split == Split.TRAIN.value, live_rollout.c.screened == "")
 """What evolution goes by: live training rollouts, but for those that a task's own rule scored."""
-_live_adoption = _live(t.adoption)
-_live_begun = _live(t.meta_begun)
-_live_meta_step = _live(t.meta_step)
-_live_anchor = _live(t.anchor)
-_live_taken = _live(t.act_taken)
+_live_adoption = live(t.adoption)
+_live_begun = live(t.meta_begun)
+_live_meta_step = live(t.meta_step)
+_live_anchor = live(t.anchor)
+_live_taken = live(t.act_taken)
 
 
 class Lineages(Database):
@@ -99,6 +97,7 @@ class Lineages(Database):
                 insert(db, t.gate_finding, [{**key, "number": number, **vars(f)} for f in proposal.findings])
             _append_anchors(db, attempt, record.step, record.cluster, record.evidence)
             append_calls(db, attempt, record.step, calls)
+            count_calls(db, self.writer, [*calls, *(_call(e) for e in record.exchanges)])
 
     def append_anchors(self, anchors: Sequence[AnchorRecord]) -> None:
         """Pin pairs of known order; they hold in every attempt, for every cluster."""
@@ -108,7 +107,7 @@ class Lineages(Database):
     def append_act(self, act: ActRecord) -> int:
         """Note what a person decided, for the run to take at its next step's beginning; returns the act's number."""
         with self._transaction(writes=True) as db:
-            number: int = (db.scalar(sa.select(sa.func.max(t.act.c.id))) or 0) + 1
+            number = next_number(db, t.act.c.id)
             if act.rubric is not None:
                 _write_rubric(db, act.rubric)
             row = {name: value for name, value in vars(act).items() if name not in ("id", "rubric")}
@@ -136,14 +135,19 @@ class Lineages(Database):
                 sa.select(t.revision.c.id).where(t.revision.c.id.startswith(prefix, autoescape=True))
             ).all()
             if len(ids) != 1:
-                raise StoreError(f"{self.path}: {len(ids)} revisions start with {prefix!r}; give an id that one has")
+                raise StoreError(f"{self.name}: {len(ids)} revisions start with {prefix!r}; give an id that one has")
             return _read_revision(db, ids[0])
 
     def clusters(self) -> list[str]:
         """The clusters that have training rollouts which no task's rule scored, in order."""
-        named = sa.select(live_rollout.c.cluster).where(trained)
-        with self._transaction() as db:
-            return list(db.scalars(named.distinct().order_by(live_rollout.c.cluster)))
+        found: list[str] = []
+        named = sa.select(live_rollout.c.cluster).where(trained).order_by(live_rollout.c.cluster).limit(1)
+        with self._transaction() as db:  # from each to the next one: DISTINCT would read all rollouts
+            while (
+                next_one := db.scalar(named.where(live_rollout.c.cluster > found[-1]) if found else named)
+            ) is not None:
+                found.append(next_one)
+        return sorted(found)
 
     def adoptions(self, cluster: str = "") -> list[AdoptionRecord]:
         """The live adoptions of a cluster in order, the run's first one before them."""
@@ -242,7 +246,7 @@ class Lineages(Database):
             in_force = [a.revision_id for a in chains[row.cluster] if a.step <= row.step]
             if not in_force or in_force[-1] != row.revision_id:
                 raise LineageError(
-                    f"{self.path}: rollouts of step {row.step} were scored by {row.revision_id[:10]}, "
+                    f"{self.name}: rollouts of step {row.step} were scored by {row.revision_id[:10]}, "
                     f"which was not in force at that step"
                 )
         return len(known)
@@ -251,23 +255,23 @@ class Lineages(Database):
         for adoption in chain:
             if adoption.revision_id not in known:
                 raise LineageError(
-                    f"{self.path}: revision {adoption.revision_id[:10]}, adopted at step {adoption.step}, is not there"
+                    f"{self.name}: revision {adoption.revision_id[:10]}, adopted at step {adoption.step}, is not there"
                 )
         if chain and known[chain[0].revision_id].parents:
             raise LineageError(
-                f"{self.path}: the lineage begins with {chain[0].revision_id[:10]}, which has parents: what was "
+                f"{self.name}: the lineage begins with {chain[0].revision_id[:10]}, which has parents: what was "
                 "in force before is missing"
             )
         for before, after in pairwise(chain):
             if before.revision_id not in known[after.revision_id].parents:
                 raise LineageError(
-                    f"{self.path}: revision {after.revision_id[:10]}, adopted at step {after.step}, is no child of "
+                    f"{self.name}: revision {after.revision_id[:10]}, adopted at step {after.step}, is no child of "
                     f"{before.revision_id[:10]}, which was in force"
                 )
         for adoption in chain:
             if adoption.revision_id in refused:
                 raise LineageError(
-                    f"{self.path}: revision {adoption.revision_id[:10]}, adopted at step {adoption.step}, was refused "
+                    f"{self.name}: revision {adoption.revision_id[:10]}, adopted at step {adoption.step}, was refused "
                     "by the gate"
                 )
 
@@ -297,15 +301,11 @@ def _refused(db: sa.Connection) -> set[str]:
 def _append_anchors(
     db: sa.Connection, attempt: int | None, step: int, cluster: str, anchors: Sequence[AnchorRecord]
 ) -> None:
-    first = (db.scalar(sa.select(sa.func.max(t.anchor.c.number))) or 0) + 1
+    if not anchors:
+        return
+    first = next_number(db, t.anchor.c.number)
     key = {"attempt_id": attempt, "step": step, "cluster": cluster}
     insert(db, t.anchor, [{"number": number, **key, **vars(a)} for number, a in enumerate(anchors, first)])
-
-
-def append_calls(db: sa.Connection, attempt: int | None, step: int, calls: Sequence[CallRecord]) -> None:
-    first = (db.scalar(sa.select(sa.func.max(t.other_call.c.number))) or 0) + 1
-    key = {"attempt_id": attempt, "step": step}
-    insert(db, t.other_call, [{"number": number, **key, **vars(call)} for number, call in enumerate(calls, first)])
 
 
 def _sample_row(position: int, sample: SampleRecord) -> dict[str, Any]:
@@ -316,6 +316,12 @@ def _sample_row(position: int, sample: SampleRecord) -> dict[str, Any]:
         "why": sample.why,
         "flags": " ".join(sample.flags),
     }
+
+
+def _call(exchange: ExchangeRecord) -> CallRecord:
+    """What an exchange is among the calls that are counted."""
+    counted = ("reply", "error", "model", "prompt_tokens", "completion_tokens", "cost_usd", "latency_s")
+    return CallRecord(role="meta", **{name: getattr(exchange, name) for name in counted})
 
 
 def _proposal_row(number: int, proposal: ProposalRecord) -> dict[str, Any]:
@@ -329,11 +335,13 @@ def _proposal_row(number: int, proposal: ProposalRecord) -> dict[str, Any]:
 
 
 def _write_rubric(db: sa.Connection, rubric: Rubric) -> None:
+    take_turns(db, t.rubric.name)
     if not db.scalar(sa.select(t.rubric.c.digest).where(t.rubric.c.digest == rubric.digest)):
         db.execute(t.rubric.insert(), {"digest": rubric.digest, "body": rubric.model_dump_json()})
 
 
 def _write_revision(db: sa.Connection, revision: Revision) -> None:
+    take_turns(db, t.rubric.name)
     if db.scalar(sa.select(t.revision.c.id).where(t.revision.c.id == revision.id)):
         return
     _write_rubric(db, revision.rubric)

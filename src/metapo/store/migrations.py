@@ -17,9 +17,9 @@ def migration(function: Migration) -> Migration:
 
 
 def migrate(db: sa.Connection) -> int:
-    """Bring a store to the newest schema; returns how many migrations ran. Raises StoreError for a newer store."""
-    db.execute(sa.text("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"))
-    done: int = db.scalar(sa.text("SELECT COALESCE(MAX(number), 0) FROM migration")) or 0
+    """Bring a store to the newest schema; returns how many migrations ran. Raises StoreError for a newer store, or a
+    database that holds something else."""
+    done = _begun(db)
     if done > len(MIGRATIONS):
         raise StoreError(
             f"the store has schema {done}, this version of metapo knows up to {len(MIGRATIONS)}: "
@@ -32,6 +32,22 @@ def migrate(db: sa.Connection) -> int:
             {"number": number, "name": function.__name__},
         )
     return len(MIGRATIONS) - done
+
+
+def _begun(db: sa.Connection) -> int:
+    """The number of the newest migration that was done; in an empty database none was."""
+    tables = set(sa.inspect(db).get_table_names())
+    if not tables:
+        db.execute(sa.text("CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"))
+    elif "migration" not in tables or {c["name"] for c in sa.inspect(db).get_columns("migration")} != {
+        "number",
+        "name",
+    }:
+        raise StoreError(
+            f"this database is no store: it holds the tables {', '.join(sorted(tables)[:3])}. Give the store an empty "
+            "one, or on a server an empty schema"
+        )
+    return db.scalar(sa.text("SELECT COALESCE(MAX(number), 0) FROM migration")) or 0
 
 
 def _run(db: sa.Connection, script: str) -> None:
@@ -360,4 +376,32 @@ CREATE TABLE metric (
 CREATE VIEW live_metric AS SELECT m.* FROM metric m WHERE NOT EXISTS (
     SELECT 1 FROM attempt a WHERE a.id > m.attempt_id AND (
         a.resumed_step < m.step OR a.resumed_step = 0 OR (a.resumed_step = m.step AND m.kind = 'train')))
+"""
+
+
+@migration
+def m007_growth(db: sa.Connection) -> None:
+    """What a step asks costs the same in a store of any size; and what was removed from it, if anything was."""
+    _run(db, _M007)
+
+
+# Each process that writes calls counts them in rows of its own, so that none waits for another.
+_M007 = """
+CREATE INDEX rollout_by_cluster ON rollout (screened, split, cluster, step, attempt_id);
+CREATE INDEX rollout_key_by_rollout ON rollout_key (rollout_id);
+ALTER TABLE known_answer ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE pruned (
+    number INTEGER PRIMARY KEY, pruned_at TEXT NOT NULL, before_step INTEGER NOT NULL, what TEXT NOT NULL,
+    n_rows BIGINT NOT NULL);
+CREATE TABLE spent_by (
+    writer TEXT NOT NULL, role TEXT NOT NULL, model TEXT NOT NULL, n_calls BIGINT NOT NULL, n_failed BIGINT NOT NULL,
+    prompt_tokens BIGINT NOT NULL, completion_tokens BIGINT NOT NULL, cost_usd DOUBLE PRECISION NOT NULL,
+    latency_s DOUBLE PRECISION NOT NULL, PRIMARY KEY (writer, role, model));
+INSERT INTO spent_by SELECT '', role, model, n_calls, n_failed, prompt_tokens, completion_tokens, cost_usd, latency_s
+    FROM spending;
+DROP VIEW spending;
+CREATE VIEW spending AS SELECT role, model, SUM(n_calls) AS n_calls, SUM(n_failed) AS n_failed,
+    SUM(prompt_tokens) AS prompt_tokens, SUM(completion_tokens) AS completion_tokens, SUM(cost_usd) AS cost_usd,
+    SUM(latency_s) AS latency_s
+    FROM spent_by GROUP BY role, model
 """

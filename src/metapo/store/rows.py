@@ -94,7 +94,8 @@ def read_outcome(row: Any) -> Outcome:
     )
 
 
-def read_rollout(row: Any, outcomes: list[Outcome]) -> RolloutRecord:
+def read_rollout(row: Any, outcomes: Sequence[Outcome]) -> RolloutRecord:
+    """With the outcomes by criterion, in whatever order they were read."""
     rollout = Rollout(
         prompt=row.prompt,
         completion=row.completion,
@@ -110,7 +111,7 @@ def read_rollout(row: Any, outcomes: list[Outcome]) -> RolloutRecord:
         row.value,
         row.normalized,
         row.raw,
-        tuple(outcomes),
+        tuple(sorted(outcomes, key=lambda outcome: outcome.criterion_id)),
         n_reused=row.n_reused,
         n_left_out=row.n_left_out,
         monitor=row.monitor,

@@ -15,7 +15,10 @@ import sqlalchemy as sa
 from metapo.rollout import Split
 from metapo.rubric import Outcome
 from metapo.store import schema as t
+from metapo.store.calls import count_calls
+from metapo.store.database import next_number
 from metapo.store.lineages import Lineages
+from metapo.store.postgres import take_turns
 from metapo.store.records import RolloutRecord
 from metapo.store.rows import (
     insert_rollouts,
@@ -25,8 +28,9 @@ from metapo.store.rows import (
     read_rollout,
     rollout_id,
 )
+from metapo.store.views import live
 
-_live_metric = sa.table("live_metric", *(sa.column(c.name) for c in t.metric.columns))
+_live_metric = live(t.metric)
 
 
 class Standing(NamedTuple):
@@ -59,7 +63,7 @@ class Serving(Lineages):
     def serve(self, settings: str) -> str | None:
         """The settings that this store serves under already; None where it does under those given from now on."""
         with self._transaction(writes=True) as db:
-            self._alone(db, "served")
+            take_turns(db, "served")
             known: str | None = db.scalar(sa.select(t.served.c.settings))
             if known is None:
                 db.execute(t.served.insert(), {"id": 1, "settings": settings})
@@ -88,7 +92,7 @@ class Serving(Lineages):
         if not any(m.group and (_is_counted(m, counting) or (m.split, m.group) not in known) for m in members):
             return standing, [known.get((m.split, m.group), _asked(m, standing)) for m in members]
         with self._transaction(writes=True) as db:
-            self._alone(db, "group_member")
+            take_turns(db, "group_member")
             standing = _standing(db)
             return standing, [_place(db, standing, member, counting) for member in members]
 
@@ -96,7 +100,7 @@ class Serving(Lineages):
         """Write rollouts in this order, each in the next free place of its step, and return them so. What is on record
         under one of the `keys` ("" is none) already is returned as it is, and not written again."""
         with self._transaction(writes=True) as db:
-            self._alone(db, "rollout")
+            take_turns(db, "rollout")
             known = _recorded(db, attempt, keys)
             first = {key: i for i, key in reversed(list(enumerate(keys)))}
             new = [i for i, key in enumerate(keys) if not key or (key not in known and first[key] == i)]
@@ -110,6 +114,7 @@ class Serving(Lineages):
             if named:
                 db.execute(t.rollout_key.insert(), named)
             by_key = known | {keys[i]: r for i, r in written.items()}
+            count_calls(db, self.writer, [call for r in written.values() for call in r.calls])
         return [written[i] if i in written else by_key[key] for i, key in enumerate(keys)]
 
     def recorded(self, attempt: int, keys: Sequence[str]) -> dict[str, RolloutRecord]:
@@ -133,7 +138,7 @@ class Serving(Lineages):
             replace(
                 read_rollout(row, [read_outcome(o) for o in outcomes.get(row.id, [])]),
                 calls=tuple(map(read_call, sorted(calls.get(row.id, []), key=lambda c: c.number))),
-                opinions=tuple(map(read_opinion, opinions.get(row.id, []))),
+                opinions=tuple(map(read_opinion, sorted(opinions.get(row.id, []), key=_of_whom))),
             )
             for row in rows
         ]
@@ -147,8 +152,7 @@ class Serving(Lineages):
     def append_metric(self, attempt: int, row: Mapping[str, Any]) -> None:
         """Keep a row of the run's metrics, which has a `kind` and a `step`."""
         with self._transaction(writes=True) as db:
-            self._alone(db, "metric")
-            number = (db.scalar(sa.select(sa.func.max(t.metric.c.number))) or 0) + 1
+            number = next_number(db, t.metric.c.number)
             named = {"attempt_id": attempt, "step": row["step"], "kind": row["kind"]}
             db.execute(t.metric.insert(), {"number": number, **named, "body": json.dumps(row)})
 
@@ -240,6 +244,10 @@ def _recorded(db: sa.Connection, attempt: int, keys: Sequence[str]) -> dict[str,
         for verdict in db.execute(sa.select(t.verdict).where(t.verdict.c.rollout_id.in_(list(outcomes)))):
             outcomes[verdict.rollout_id].append(read_outcome(verdict))
     return {row.key: read_rollout(row, outcomes[row.id]) for row in rows}
+
+
+def _of_whom(opinion: Any) -> tuple[str, str, str]:
+    return opinion.role, opinion.judge, opinion.criterion_id
 
 
 def _by_rollout(db: sa.Connection, table: sa.Table, where: Sequence[Any]) -> dict[str, list[Any]]:

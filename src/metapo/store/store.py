@@ -9,7 +9,10 @@ import sqlalchemy as sa
 from metapo.rollout import Split
 from metapo.rubric import Outcome
 from metapo.store import schema as t
-from metapo.store.lineages import append_calls, live_rollout, trained
+from metapo.store.calls import append_calls, count_calls, insert_into
+from metapo.store.database import next_number
+from metapo.store.lineages import live_rollout, trained
+from metapo.store.pruning import prune
 from metapo.store.records import CallRecord, RolloutRecord, Spent
 from metapo.store.rows import insert_rollouts, read_call, read_outcome, read_rollout
 from metapo.store.serving import Serving
@@ -24,7 +27,7 @@ class Store(Serving):
         """Open an attempt that goes on after `resumed_step` steps; what older ones wrote beyond is superseded.
         `answered_by` says, by role, who answers in it."""
         with self._transaction(writes=True) as db:
-            number: int = (db.scalar(sa.select(sa.func.max(t.attempt.c.id))) or 0) + 1
+            number = next_number(db, t.attempt.c.id)
             db.execute(
                 t.attempt.insert(),
                 {"id": number, "resumed_step": resumed_step, "started_at": now.isoformat(timespec="seconds")},
@@ -38,28 +41,37 @@ class Store(Serving):
 
     def append_rollouts(self, attempt: int, records: Sequence[RolloutRecord]) -> None:
         """Write rollouts with their verdicts, calls and opinions."""
-        with self._transaction(writes=True) as db:
-            insert_rollouts(db, attempt, records)
+        if records:
+            with self._transaction(writes=True) as db:
+                insert_rollouts(db, attempt, records)
+                count_calls(db, self.writer, [call for record in records for call in record.calls])
 
     def append_other_calls(self, attempt: int | None, step: int, calls: Sequence[CallRecord]) -> None:
         """Write calls that belong to no rollout and are no exchange, made when `step` steps were done; `attempt` is
         None before the first has begun."""
-        with self._transaction(writes=True) as db:
-            append_calls(db, attempt, step, calls)
+        if calls:
+            with self._transaction(writes=True) as db:
+                append_calls(db, attempt, step, calls)
+                count_calls(db, self.writer, calls)
 
     def remember(self, answers: Mapping[str, str]) -> None:
         """Keep known answers by key; one that is known already stays as it is."""
         if answers:
-            insert = sa.text("INSERT INTO known_answer (key, body) VALUES (:key, :body) ON CONFLICT (key) DO NOTHING")
             with self._transaction(writes=True) as db:
-                db.execute(insert, [{"key": key, "body": body} for key, body in answers.items()])
+                newest = db.scalar(sa.select(sa.func.max(t.rollout.c.step))) or 0
+                rows = [{"key": key, "body": body, "step": newest} for key, body in sorted(answers.items())]
+                db.execute(insert_into(db, t.known_answer).on_conflict_do_nothing(), rows)
+
+    def prune(self, keep_steps: int, now: datetime, *, dry_run: bool = False) -> dict[str, int]:
+        """Remove, of all but the newest `keep_steps` steps, the calls to judges word for word, known answers, and what
+        later attempts superseded; lineage, verdicts and all that a meta step left stay. Returns how many rows by table,
+        which goes on record, unless it is a `dry_run`, which removes nothing."""
+        newest = sa.select(live_rollout.c.step).where(live_rollout.c.split == Split.TRAIN.value)
+        with self._transaction(writes=not dry_run) as db:
+            step = db.scalar(newest.order_by(live_rollout.c.step.desc()).limit(1))
+            return prune(db, 0 if step is None else step + 1 - keep_steps, now, dry_run=dry_run)
 
     # reads
-
-    def known_keys(self) -> set[str]:
-        """The keys of all known answers."""
-        with self._transaction() as db:
-            return set(db.scalars(sa.select(t.known_answer.c.key)))
 
     def known_answer(self, key: str) -> str | None:
         with self._transaction() as db:
@@ -68,13 +80,11 @@ class Store(Serving):
 
     def spent(self, roles: Sequence[str] = ()) -> Spent:
         """What the run's calls cost so far; in certain roles alone where these are given."""
-        view = sa.table(
-            "spending", *map(sa.column, ("role", "n_calls", "prompt_tokens", "completion_tokens", "cost_usd"))
-        )
-        tokens = view.c.prompt_tokens + view.c.completion_tokens
-        asked = sa.select(*map(sa.func.sum, (view.c.n_calls, tokens, view.c.cost_usd)))
+        total = t.spent_by.c
+        tokens = total.prompt_tokens + total.completion_tokens
+        asked = sa.select(*map(sa.func.sum, (total.n_calls, tokens, total.cost_usd)))
         with self._transaction() as db:
-            n_calls, n_tokens, cost_usd = db.execute(asked.where(view.c.role.in_(roles)) if roles else asked).one()
+            n_calls, n_tokens, cost_usd = db.execute(asked.where(total.role.in_(roles)) if roles else asked).one()
         return Spent(int(n_calls or 0), int(n_tokens or 0), float(cost_usd or 0.0))
 
     def answered_by(self) -> dict[str, str]:
@@ -86,15 +96,16 @@ class Store(Serving):
 
     def first_step(self, cluster: str) -> int | None:
         """The first step with live training rollouts of a cluster that no task's rule scored, or None."""
-        return self._step_of(cluster, sa.func.min(live_rollout.c.step))
+        return self._step_of(cluster, live_rollout.c.step)
 
     def last_step(self, to_step: int, cluster: str) -> int | None:
         """The same of the newest step below `to_step`."""
-        return self._step_of(cluster, sa.func.max(live_rollout.c.step), live_rollout.c.step < to_step)
+        return self._step_of(cluster, live_rollout.c.step.desc(), live_rollout.c.step < to_step)
 
-    def _step_of(self, cluster: str, which: sa.ColumnElement[int], *limits: sa.ColumnElement[bool]) -> int | None:
+    def _step_of(self, cluster: str, order: sa.ColumnElement[int], *limits: sa.ColumnElement[bool]) -> int | None:
+        of = sa.select(live_rollout.c.step).where(trained, live_rollout.c.cluster == cluster, *limits)
         with self._transaction() as db:
-            found: int | None = db.scalar(sa.select(which).where(trained, live_rollout.c.cluster == cluster, *limits))
+            found: int | None = db.scalar(of.order_by(order).limit(1))  # min and max would read all steps
         return found
 
     def rollouts(
@@ -124,8 +135,11 @@ class Store(Serving):
 
     def calls(self) -> Iterable[dict[str, Any]]:
         """Every judge call, raw replies included, oldest first."""
+        of, by_age = t.rollout.c, ("attempt_id", "step", "split", "position")
+        joined = sa.select(t.judge_call).join(t.rollout, of.id == t.judge_call.c.rollout_id)
         with self._transaction() as db:
-            yield from (dict(r._mapping) for r in db.execute(sa.select(t.judge_call)))
+            rows = db.execute(joined.order_by(*(of[name] for name in by_age), t.judge_call.c.number))
+            yield from (dict(r._mapping) for r in rows)
 
     def other_calls(self) -> list[CallRecord]:
         """Every call that belongs to no rollout and is no exchange, oldest first."""

@@ -1,0 +1,68 @@
+"""A store in a file: SQLite."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import filelock
+import sqlalchemy as sa
+
+from metapo.errors import StoreError
+from metapo.store.claims import Claimed
+
+
+class SQLite:
+    """One writer at a time, who keeps the others waiting."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.place = str(path)
+
+    def engine(self, patience_s: float) -> sa.Engine:
+        """Whoever waits longer than `patience_s` for another writer gets an error."""
+        engine = sa.create_engine(f"sqlite:///{self.path}")
+
+        def set_up(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # else Python's driver begins no transaction before CREATE, ALTER or DROP
+            # the time to wait for a lock comes first: whoever turns on WAL needs the lock, too
+            patience = f"busy_timeout={round(1000 * patience_s)}"
+            for pragma in (patience, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        sa.event.listen(engine, "connect", set_up)
+        sa.event.listen(engine, "begin", _begin)
+        return engine
+
+    def options(self, *, writes: bool) -> dict[str, Any]:
+        """What a connection is to know before its transaction begins."""
+        return {"writes": writes}
+
+    def explain(self, error: sa.exc.DBAPIError, *, committing: bool) -> str:
+        text = str(error.orig)
+        if "disk is full" in text or "disk I/O" in text:
+            return f"{text}. Nothing of this step was written. Free some space, then resume the run."
+        if "not a database" in text or "malformed" in text:
+            return f"{text}. The file is damaged or is no store; restore it from a backup."
+        return f"the store refused: {text}"
+
+    def shrink(self, engine: sa.Engine) -> None:
+        outside = sa.create_engine(engine.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")  # of transactions
+        with outside.connect() as db:
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                db.exec_driver_sql(statement)
+
+    def claim(self, name: str, timeout_s: float) -> Claimed | None:
+        digest = sha256(name.encode()).hexdigest()[:16]
+        lock = filelock.FileLock(self.path.with_name(f".{self.path.name}.{digest}.lock"), thread_local=False)
+        try:
+            lock.acquire(timeout=timeout_s)
+        except filelock.Timeout:
+            return None
+        except OSError as e:
+            raise StoreError(f"{self.place}: can't lock {lock.lock_file}: {e.strerror or e}") from e
+        return Claimed(name, lambda: lock.is_locked, lock.release)
+
+
+def _begin(db: sa.Connection) -> None:
+    """Who is going to write takes the lock first: to wait for it after having read is an error in SQLite."""
+    db.exec_driver_sql("BEGIN IMMEDIATE" if db.get_execution_options().get("writes") else "BEGIN")
