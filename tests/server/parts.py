@@ -16,6 +16,7 @@ import httpx2
 from metapo.engines.connect import connect
 from metapo.judge.endpoint import EndpointSettings
 from metapo.judge.judge import JudgeSettings
+from metapo.reward import Screen, screen_nothing
 from metapo.server.options import Limits, ServeOptions, Unscored
 from metapo.server.running import Running, Served, listen, serve
 from metapo.service import Counting
@@ -61,13 +62,14 @@ def running(
     limits: Limits | None = None,
     counting: Counting | None = None,
     told: Mapping[str, Any] | None = None,
+    screen: Screen = screen_nothing,
     **options: Any,
 ) -> Iterator[Up]:
     """A server until the block ends; what stops it from beginning is raised here. `told` is for the settings."""
     limits = limits or Limits(grace_s=5)
     chosen = ServeOptions(port=0, limits=limits, **{"host": "127.0.0.1", **options})
     under = settings(judge.url, **(told or {}))
-    served = Served(under, folder, counting=counting)
+    served = Served(under, folder, counting=counting, screen=screen)
     begun = threading.Event()
     found: list[Running | BaseException] = []
 

@@ -105,9 +105,13 @@ Shared = Annotated[Server, Depends(_server)]
 Cluster = Annotated[Name, Query(description="Prompts that share a rubric; all those without a cluster by default.")]
 
 
-class _StrictRequest(Request):
+class _Read(Request):
+    """A request whose JSON has been read."""
+
+    value: Any = None
+
     async def json(self) -> Any:
-        return read_json(await self.body())
+        return self.value
 
 
 class _StrictRoute(APIRoute):
@@ -117,11 +121,13 @@ class _StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
+            read = _Read(request.scope, request.receive)
             if self.body_field is not None:
                 kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind != "application/json":
                     raise Refused(415, "not_json", f"give Content-Type: application/json; got {kind[:80]!r}")
-            return await handle(_StrictRequest(request.scope, request.receive))
+                read.value = read_json(await read.body())
+            return await handle(read)
 
         return strict
 
