@@ -33,9 +33,9 @@ Step = Annotated[int, Field(ge=0, le=MAX_STEP)]
 
 class AskedRollout(Frozen):
     """One prompt and one completion to be scored. `step` is the number of optimizer steps done when the completion was
-    written (0-based); without one the server counts, if it was told how many completions a step has. `group` names the
-    completions of one prompt; "" is prompt and step. A `key` makes a repeat safe: what was scored under it once is
-    answered from the record."""
+    written (0-based); without one the server counts, if it was told how many groups a step has, or takes the step that
+    is open. `group` is the engine's name for the completions of one prompt, which belong to one step. A `key` makes a
+    repeat safe: what was scored under it once is answered from the record."""
 
     prompt: Content
     completion: Content

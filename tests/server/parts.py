@@ -19,8 +19,8 @@ from metapo.judge.judge import JudgeSettings
 from metapo.reward import Screen, screen_nothing
 from metapo.server.options import Limits, ServeOptions, Unscored
 from metapo.server.running import Running, Served, listen, serve
-from metapo.service import Counting
 from metapo.settings import MetaSchedule, Settings
+from metapo.store import Counting
 from tests.helpers import rubric
 from tests.servers import ChatServer, verdicts
 
@@ -104,7 +104,7 @@ def running(
 @contextmanager
 def served(folder: Path, **more: Any) -> Iterator[Up]:
     """With a judge that gives each criterion its best level, for engines too."""
-    engines = {"counting": Counting(completions_per_step=4, group_size=2), "unscored": Unscored.RAISE}
+    engines = {"counting": Counting(groups=2, group_size=2), "unscored": Unscored.RAISE}
     with ChatServer(verdicts()) as judge, running(folder, judge, **{**engines, **more}) as up:
         yield up
 

@@ -70,7 +70,7 @@ def test_hostile_json(up: Up, body: bytes, said: str) -> None:
         (SCORE, one(key="k" * 300), "rollouts.0.key"),
         (SCORE, one(cluster="a\nb"), "rollouts.0.cluster"),
         (SCORE, {"rollouts": [*one(key="k")["rollouts"], *one("b", key="k")["rollouts"]]}, "have the key 'k'"),
-        (SCORE, {"rollouts": [{"prompt": "p"}] * 1025}, "1024"),
+        (SCORE, {"rollouts": one()["rollouts"] * 1025}, "at most 1024"),
         ("/v1/evolve", {"who": "", "why": "x"}, "who: "),
         ("/v1/feedback", {"who": "me", "pairs": []}, "pairs: "),
         ("/get_reward", {"query": [], "prompts": [], "labels": []}, "query: "),
@@ -194,13 +194,16 @@ async def broken_screen(rollout: Rollout) -> Screened | None:
 
 
 def test_what_nobody_foresaw_is_logged_and_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with ChatServer(verdicts()) as judge, running(tmp_path / "run", judge, screen=broken_screen) as up:
-        with caplog.at_level(logging.ERROR, "metapo"):
-            message = check_error(up.post(SCORE, one("secret words")), 500, "internal")
+    with (
+        caplog.at_level(logging.ERROR, "metapo"),
+        ChatServer(verdicts()) as judge,
+        running(tmp_path / "run", judge, screen=broken_screen) as up,
+    ):
+        message = check_error(up.post(SCORE, one("secret words")), 500, "internal")
         assert "secret words" not in message
-        [record] = [r for r in caplog.records if r.name == "metapo.server.guard"]
-        assert record.getMessage().split()[1].rstrip(":") in message
         assert up.get("/v1/rubric").status_code == 200
+    [record] = [r for r in caplog.records if r.name == "metapo.server.guard"]
+    assert record.getMessage().split()[1].rstrip(":") in message
 
 
 def test_every_error_of_ours_has_a_code() -> None:

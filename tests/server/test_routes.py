@@ -10,10 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from metapo.rubric import Revision
 from metapo.server.options import Limits, Unscored
-from metapo.service import Counting
+from metapo.store import Counting
 from tests.helpers import rubric
 from tests.server.parts import Up, check_error, one, running, served
-from tests.servers import ChatServer, in_turn, says, verdicts
+from tests.servers import Answer, Ask, ChatServer, says, verdicts
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,10 @@ def test_steps_evolve_and_feedback(up: Up) -> None:
     asked = up.post("/v1/evolve", {"who": "ada", "why": "too long"})
     assert asked.status_code == 202
     assert asked.json()["act"] >= 1
-    pairs = [{"prompt": "p", "better": "good", "worse": "bad"}, {"prompt": "q", "better": "x", "worse": "y", "why": "z"}]
+    pairs = [
+        {"prompt": "p", "better": "good", "worse": "bad"},
+        {"prompt": "q", "better": "x", "worse": "y", "why": "z"},
+    ]
     assert up.post("/v1/feedback", {"who": "ada", "pairs": pairs}).json() == {"pinned": 2}
 
 
@@ -103,14 +106,13 @@ def test_openrlhf_as_it_asks(up: Up) -> None:
     info = answer.json()
     assert info["rewards"] == info["scores"] == [1.0]
     assert info["extra_logs"]["unscored"] == [0.0]
-    assert "~ completion\nYes.< |im_end| >\n~" in up.judge.asks[-1].prompt
+    assert any("~ completion\nYes.< |im_end| >\n~" in ask.prompt for ask in up.judge.asks)
 
 
 def test_openrlhf_several_queries_and_labels(up: Up) -> None:
     payload = {"query": ["p1a", "p2b"], "prompts": ["p1", "p2"], "labels": ["forty-two", ""]}
     assert up.post("/get_reward", payload).json()["rewards"] == [1.0, 1.0]
-    prompts = [ask.prompt for ask in up.judge.asks[-2:]]
-    assert sum("forty-two" in prompt for prompt in prompts) == 1
+    assert sum("forty-two" in ask.prompt for ask in up.judge.asks) == 1
 
 
 def test_openrlhf_query_without_its_prompt_is_told(up: Up) -> None:
@@ -181,11 +183,17 @@ def test_unscored_raise_is_an_error_for_engines(tmp_path: Path) -> None:
         check_error(up.post("/score", {"prompt": "p", "response": "b"}), 503, "unscored")
 
 
+def by_completion(ask: Ask) -> Answer:
+    """Likes what is good, dislikes what is bad, and can't judge the rest."""
+    said = ask.prompt.partition("~ completion")[2]
+    behaviour = verdicts(max) if "good" in said else verdicts(min) if "bad" in said else says("no")
+    return behaviour(ask)
+
+
 def test_unscored_neutral_is_the_mean_of_the_step_so_far(tmp_path: Path) -> None:
-    behaviour = in_turn(says("no"), says("no"), verdicts(max), verdicts(min), says("no"))
-    counting = Counting(completions_per_step=4)
+    counting = Counting(groups=1, group_size=4)
     with (
-        ChatServer(behaviour) as judge,
+        ChatServer(by_completion) as judge,
         running(tmp_path / "run", judge, counting=counting, unscored=Unscored.NEUTRAL) as up,
     ):
 
@@ -201,9 +209,9 @@ def test_unscored_neutral_is_the_mean_of_the_step_so_far(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "missing"),
     [
-        ({"unscored": None, "counting": None}, "--completions-per-step N, as they tell no step, and --unscored"),
+        ({"unscored": None, "counting": None}, "--groups-per-step N, as they tell no step, and --unscored"),
         ({"unscored": None}, "start with --unscored raise or neutral"),
-        ({"counting": None}, "start with --completions-per-step N"),
+        ({"counting": None}, "start with --groups-per-step N"),
     ],
 )
 def test_engines_need_to_be_set_up(tmp_path: Path, options: dict[str, object], missing: str) -> None:
@@ -213,9 +221,10 @@ def test_engines_need_to_be_set_up(tmp_path: Path, options: dict[str, object], m
         assert missing in check_error(up.post("/get_reward", payload), 409, "not_set_up")
 
 
-def test_a_rollout_without_a_step_needs_counting(tmp_path: Path) -> None:
+def test_without_counting_a_rollout_without_a_step_belongs_to_the_open_one(tmp_path: Path) -> None:
     with served(tmp_path / "run", counting=None) as up:
-        check_error(up.post("/v1/score", one(step=None)), 422, "no_step")
+        assert up.post("/v1/step", {"step": 7}).json() == {"step": 7}
+        assert up.post("/v1/score", one(step=None)).json()["rollouts"][0]["step"] == 7
 
 
 def test_end_marks_are_cut_off(tmp_path: Path) -> None:
@@ -259,8 +268,8 @@ def events_until(lines: Iterator[str], number: int) -> dict[str, object]:
 
 
 def test_listeners_are_bounded(tmp_path: Path) -> None:
-    with served(tmp_path / "run", limits=Limits(max_listeners=1, poll_s=0.02, grace_s=5)) as up:
-        with httpx2.stream("GET", f"{up.url}/v1/events", timeout=10) as response:
-            lines = response.iter_lines()
-            assert next(lines) == "retry: 2000"
-            check_error(up.get("/v1/events"), 503, "overloaded")
+    limits = Limits(max_listeners=1, poll_s=0.02, grace_s=5)
+    with served(tmp_path / "run", limits=limits) as up, httpx2.stream("GET", f"{up.url}/v1/events") as response:
+        lines = response.iter_lines()
+        assert next(lines) == "retry: 2000"
+        check_error(up.get("/v1/events"), 503, "overloaded")

@@ -27,9 +27,9 @@ from metapo.cli.common import FILE, FOLDER, NumberRange, scoring_settings
 @click.option("--token-file", type=FILE, help="File with that token, and nothing else.")
 @click.option("--allow-host", multiple=True, help="Another name for this machine that requests may use; repeatable.")
 @click.option(
-    "--completions-per-step",
+    "--groups-per-step",
     type=click.IntRange(1),
-    help="Count steps by completions, for engines that tell no step (OpenRLHF, slime).",
+    help="Prompts of a step, to count steps for engines that tell none (OpenRLHF, slime).",
 )
 @click.option(
     "--group-size",
@@ -69,7 +69,7 @@ def serve(
     token_env: str | None,
     token_file: Path | None,
     allow_host: tuple[str, ...],
-    completions_per_step: int | None,
+    groups_per_step: int | None,
     group_size: int,
     unscored: str | None,
     end_mark: tuple[str, ...],
@@ -87,12 +87,12 @@ def serve(
 
     check_exposed(host, has_token=token_env is not None or token_file is not None)
     token = read_token(token_env, token_file)
-    if completions_per_step is None and group_size != 1:
-        raise click.UsageError("--group-size belongs to --completions-per-step")
+    if groups_per_step is None and group_size != 1:
+        raise click.UsageError("--group-size belongs to --groups-per-step")
     _load_extra()
     from metapo.engines.connect import connect
     from metapo.server import running
-    from metapo.service import Counting
+    from metapo.store import Counting
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("metapo").setLevel(logging.INFO)
@@ -106,8 +106,8 @@ def serve(
         limits=Limits(max_body=max_body * 2**20, max_in_flight=max_in_flight, rate=rate, grace_s=grace),
     )
     counting = None
-    if completions_per_step is not None:
-        counting = Counting(completions_per_step=completions_per_step, group_size=group_size)
+    if groups_per_step is not None:
+        counting = Counting(groups=groups_per_step, group_size=group_size)
     served = running.Served(scoring_settings(settings), out, store, counting)
     taken = running.listen(host, port)
 

@@ -89,7 +89,7 @@ class Server:
 
     def policy(self) -> Unscored:
         """What engines get that know no step and no null. Raises Refused where nobody said so."""
-        lacks = [] if self.counts_steps else ["--completions-per-step N, as they tell no step"]
+        lacks = [] if self.counts_steps else ["--groups-per-step N, as they tell no step"]
         lacks += [] if self.options.unscored else ["--unscored raise or neutral, as they know no null"]
         if lacks or self.options.unscored is None:
             raise Refused(409, "not_set_up", f"to serve OpenRLHF and slime, start with {', and '.join(lacks)}")
@@ -142,8 +142,6 @@ async def score(request: Request, server: Shared, body: Annotated[ScoreRequest, 
     A rollout that could not be judged has the reward null: leave it out of its group. Give each rollout a `key`, and a
     request whose answer was lost can be sent again without being scored again.
     """
-    if not server.counts_steps and any(r.step is None for r in body.rollouts):
-        raise Refused(422, "no_step", "a rollout has no step: give it one, or start with --completions-per-step N")
     records = await server.scoring.score(request, [asked_of(r) for r in body.rollouts])
     keys = [r.key for r in body.rollouts]
     return ScoreAnswer(rollouts=tuple(shown(r, key) for r, key in zip(records, keys, strict=True)))
@@ -180,7 +178,7 @@ async def slime(
 @api.get("/v1/rubric", tags=["rubric"], openapi_extra=examples.of("rubric"))
 async def rubric(server: Shared, cluster: Cluster = "") -> InForceAnswer:
     """The revision in force."""
-    found = await server.service.in_force(cluster)
+    found = server.service.in_force(cluster)
     return InForceAnswer(
         cluster=cluster, step=server.service.step, id=found.revision.id, revision=found.revision, scale=found.scale
     )
@@ -219,10 +217,10 @@ async def revision(
 async def step(server: Shared, body: Annotated[StepRequest, Body()]) -> StepAnswer:
     """Announce how many optimizer steps are done. Trainers that tell each rollout's step need this only after going
     back to a checkpoint, with `resumed`."""
-    done = await server.service.begin_step(body.step, resumed=body.resumed)
+    await server.service.begin_step(body.step, resumed=body.resumed)
     if body.resumed:
         server.scoring.forget()
-    return StepAnswer(step=done)
+    return StepAnswer(step=server.service.step)
 
 
 @api.post("/v1/evolve", tags=["run"], status_code=202, openapi_extra=examples.of("evolve"))

@@ -51,6 +51,7 @@ CODES: Mapping[type[errors.MetapoError], Code] = {
     errors.DataError: Code(422, "unreadable"),
     errors.RubricError: Code(422, "rubric"),
     errors.ActRefused: Code(409, "act_refused"),
+    errors.Stopped: Code(409, "run_stopped"),
     errors.RunError: Code(503, "run_folder", RETRY_S),
     errors.StoreError: Code(503, "store", RETRY_S),
     errors.LineageError: Code(500, "lineage"),

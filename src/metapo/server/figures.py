@@ -21,9 +21,7 @@ class Figures:
         self.n_unscored = 0
         into = self.registry
         self._requests = Counted("metapo_requests", "Requests answered.", ("route", "status"), registry=into)
-        self._refused = Counted(
-            "metapo_errors", "Errors answered, by code.", ("code",), registry=into
-        )
+        self._refused = Counted("metapo_errors", "Errors answered, by code.", ("code",), registry=into)
         self._seconds = Histogram(
             "metapo_request_seconds",
             "Seconds from a request's head to its answer.",
@@ -32,15 +30,11 @@ class Figures:
             buckets=LATENCIES_S,
         )
         self._rollouts = Counted("metapo_rollouts", "Rollouts scored, or not.", ("split", "outcome"), registry=into)
-        self._reasons = Counted(
-            "metapo_unscored_criteria", "Criteria without a verdict.", ("reason",), registry=into
-        )
+        self._reasons = Counted("metapo_unscored_criteria", "Criteria without a verdict.", ("reason",), registry=into)
         self._in_flight = Gauge("metapo_in_flight", "Requests under way.", registry=into)
         self._step = Gauge("metapo_step", "Optimizer steps done.", registry=into)
         self._stopped = Gauge("metapo_stopped", "1 where the run was stopped by an error.", registry=into)
-        self._tokens = Gauge(
-            "metapo_spent_tokens", "Tokens of the run's calls, in all processes.", registry=into
-        )
+        self._tokens = Gauge("metapo_spent_tokens", "Tokens of the run's calls, in all processes.", registry=into)
         self._usd = Gauge("metapo_spent_usd", "US dollars that the run's calls cost, in all processes.", registry=into)
 
     def answered(self, route: str, status: int, code: str, seconds: float) -> None:

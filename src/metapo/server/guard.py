@@ -29,8 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Wraps the application. `in_flight` is how many requests are under way, health checks left out; `stopping` is set
-    when the server is about to end."""
+    """Wraps the application. `in_flight` is how many requests are under way, health checks left out."""
 
     def __init__(self, app: ASGIApp, options: ServeOptions, figures: Figures) -> None:
         self.in_flight = 0
@@ -52,6 +51,8 @@ class Guard:
             await self._admit(scope, receive, answer)
         except (Refused, MetapoError) as e:
             await answer.refuse(e if isinstance(e, Refused) else refused(e))
+        except asyncio.CancelledError:  # the time for what is under way is over
+            await answer.refuse(Refused(503, "stopping", "the server ended before the judge answered; ask again", 5))
         except Exception:
             log.exception("request %s: %s %s failed", answer.request, scope["method"], scope["path"])
             await answer.refuse(internal(answer.request))

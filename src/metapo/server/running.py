@@ -1,5 +1,6 @@
 """A reward server's life: what it opens, in which order, and how it ends."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -22,10 +23,11 @@ from metapo.server.app import Server, make_app
 from metapo.server.guard import Guard
 from metapo.server.options import ServeOptions
 from metapo.server.protocol import protocol
-from metapo.service import Counting, RewardService
+from metapo.service import RewardService
 from metapo.settings import Settings
-from metapo.store import Store
+from metapo.store import Counting, Store
 
+CLOSE_S = 3.0
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +45,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Running:
-    """A server that takes requests; `stop` is what a signal does, from any thread."""
+    """A server that takes requests; `stop` is what the first signal does, from any thread."""
 
     url: str
     stop: Callable[[], None]
@@ -84,18 +86,30 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def _opened(served: Served, options: ServeOptions, connections: Connections) -> AsyncIterator[Server]:
-    """The service on its store; closed in the opposite order."""
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(connections.aclose)
+    async with contextlib.AsyncExitStack() as begun:
+        begun.push_async_callback(connections.aclose)
         store = open_store(served)
-        stack.callback(store.close)
+        begun.callback(store.close)
         service = await RewardService.open(
             store, served.settings, connections, screen=served.screen, counting=served.counting
         )
-        stack.push_async_callback(service.aclose)
-        server = Server(service, store, options, counts_steps=served.counting is not None)
-        stack.push_async_callback(server.scoring.finish)
+        begun.pop_all()  # the service closes both
+    server = Server(service, store, options, counts_steps=served.counting is not None)
+    try:
         yield server
+    finally:
+        await server.scoring.finish()
+        await _close(service)
+
+
+async def _close(service: RewardService) -> None:
+    """What the judge still hasn't answered is given up after a while: nobody waits for it any more."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await service.aclose()
+    except TimeoutError:
+        log.warning("gave up what the judge had not answered; whoever asks again has it judged anew")
+        await service.aclose()
 
 
 def open_store(served: Served) -> Store:
@@ -143,7 +157,7 @@ class _Uvicorn(uvicorn.Server):
         for taken in sockets or ():
             host, port = taken.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            self._ready(Running(url, lambda: self.handle_exit(signal.SIGTERM, None)))
+            self._ready(Running(url, self.stop))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -160,6 +174,9 @@ class _Uvicorn(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
             os._exit(128 + sig)  # what is written is whole: each write is one transaction
+        self.stop()
+
+    def stop(self) -> None:
         self.should_exit = True
         self._server.stopping = True
 
