@@ -37,7 +37,8 @@ class Guard:
         self._limits = options.limits
         self._hosts = options.hosts
         self._token = options.token
-        self._rate = AsyncLimiter(options.limits.rate, 1.0) if options.limits.rate else None
+        rate = options.limits.rate
+        self._rate = AsyncLimiter(max(1.0, rate), max(1.0, 1 / rate)) if rate else None
         self._figures = figures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
