@@ -205,8 +205,8 @@ class FeedbackAnswer(Answer):
 
 
 class StatusAnswer(Answer):
-    """How the run stands. `stopped` is the error that stopped it, if any; `rollouts` and `unscored` are what this
-    process scored since it began."""
+    """How the run stands. `stopped` is the error that stopped it, if any. `rollouts` is how many this process answered
+    since it began, repeats too, `unscored` how many of them without a reward."""
 
     version: str
     step: int

@@ -38,10 +38,15 @@ class Relay:
             except OSError:
                 return
             self.n_connections += 1
-            server = socket.create_connection((self._to.hostname, self._to.port))
             limit = self._after if self.n_connections <= self._cuts else None
-            threading.Thread(target=_pump, args=(client, server, None), daemon=True).start()
-            threading.Thread(target=_pump, args=(server, client, limit), daemon=True).start()
+            threading.Thread(target=self._serve, args=(client, limit), daemon=True).start()
+
+    def _serve(self, client: socket.socket, limit: int | None) -> None:
+        with client, socket.create_connection((self._to.hostname, self._to.port)) as server:
+            there = threading.Thread(target=_pump, args=(client, server, None), daemon=True)
+            there.start()
+            _pump(server, client, limit)
+            there.join()
 
 
 def _pump(source: socket.socket, target: socket.socket, limit: int | None) -> None:

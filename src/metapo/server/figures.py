@@ -29,7 +29,7 @@ class Figures:
             registry=into,
             buckets=LATENCIES_S,
         )
-        self._rollouts = Counted("metapo_rollouts", "Rollouts scored, or not.", ("split", "outcome"), registry=into)
+        self._rollouts = Counted("metapo_rollouts", "Rollouts answered.", ("split", "outcome"), registry=into)
         self._reasons = Counted("metapo_unscored_criteria", "Criteria without a verdict.", ("reason",), registry=into)
         self._in_flight = Gauge("metapo_in_flight", "Requests under way.", registry=into)
         self._step = Gauge("metapo_step", "Optimizer steps done.", registry=into)
