@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from importlib.metadata import version as version_of
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Request, Response
@@ -11,7 +12,6 @@ from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from metapo import __version__
 from metapo.anchors import pair_of
 from metapo.api import (
     Adopted,
@@ -246,7 +246,7 @@ async def status(server: Shared) -> StatusAnswer:
     """How the run stands: the first thing to ask when rewards stop coming."""
     error = server.service.error
     return StatusAnswer(
-        version=__version__,
+        version=version_of("metapo"),
         step=server.service.step,
         stopped=str(error) if error else None,
         rollouts=server.figures.n_rollouts,
@@ -308,7 +308,7 @@ def make_app(server: Server) -> FastAPI:
     """The application, without its guard."""
     app = FastAPI(
         title="metapo reward server",
-        version=__version__,
+        version=version_of("metapo"),
         description="Rewards from an LLM judge under a rubric that evolves. Every error has the shape of ErrorAnswer.",
         docs_url=None,
         redoc_url=None,
