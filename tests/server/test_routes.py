@@ -227,6 +227,22 @@ def test_without_counting_a_rollout_without_a_step_belongs_to_the_open_one(tmp_p
         assert up.post("/v1/score", one(step=None)).json()["rollouts"][0]["step"] == 7
 
 
+def test_a_run_that_stopped_says_so_everywhere(tmp_path: Path) -> None:
+    with (
+        ChatServer(by_completion) as judge,
+        running(tmp_path / "run", judge, told={"max_unscored": 0.1}) as up,
+    ):
+        assert up.post("/v1/score", one("no verdict")).json()["rollouts"][0]["reward"] is None
+        message = check_error(up.post("/v1/score", one("good", step=1)), 409, "too_many_unscored")
+        assert "more than max_unscored" in message
+        check_error(up.post("/v1/score", one("good", step=1)), 409, "too_many_unscored")
+        assert "max_unscored" not in check_error(up.get("/readyz"), 503, "run_stopped")
+        assert up.get("/healthz").status_code == 200
+        assert "more than max_unscored" in up.get("/v1/status").json()["stopped"]
+        assert "metapo_stopped 1.0" in up.get("/metrics").text
+        assert up.get("/v1/rubric").status_code == 200
+
+
 def test_end_marks_are_cut_off(tmp_path: Path) -> None:
     with served(tmp_path / "run", end_marks=("<|im_end|>",)) as up:
         up.post("/get_reward", {"query": ["pYes.<|im_end|>"], "prompts": ["p"], "labels": [""]})

@@ -137,6 +137,30 @@ def test_two_servers_share_a_run(tmp_path: Path) -> None:
             assert httpx2.get(f"{second}/v1/status").json()["step"] == 2
 
 
+OWN_TASK = """
+from metapo.reward import Screened
+from metapo.tasks.generic import read
+from metapo.tasks.task import Task
+
+async def screen(rollout):
+    return Screened("too short", 0.0, 0.0) if len(rollout.completion) < 5 else None
+
+TASK = Task("own", read, screen=lambda settings: screen)
+"""
+
+
+def test_a_tasks_own_rule_scores_as_in_training(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN_TASK)
+    with ChatServer(verdicts()) as judge:
+        file = settings_file(tmp_path, judge)
+        file.write_text(f"{file.read_text()}task: own.py\ndata: {{train: p.jsonl}}\npolicy: {{model: none}}\n")
+        with process(file, "--out", tmp_path / "run") as (_, url):
+            [short] = httpx2.post(f"{url}/v1/score", json=one("no"), timeout=30).json()["rollouts"]
+            [long] = httpx2.post(f"{url}/v1/score", json=one("long enough"), timeout=30).json()["rollouts"]
+    assert (short["reward"], short["screened"]) == (0.0, "too short")
+    assert (long["reward"], long["screened"]) == (1.0, "")
+
+
 # --- what it doesn't begin with
 
 

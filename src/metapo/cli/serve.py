@@ -3,10 +3,15 @@
 import asyncio
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from metapo.cli.common import FILE, FOLDER, NumberRange, scoring_settings
+from metapo.cli.common import FILE, FOLDER, NumberRange, scoring_settings, task_of, train_settings
+
+if TYPE_CHECKING:
+    from metapo.reward import Screen
+    from metapo.settings import Settings
 
 
 @click.command()
@@ -108,7 +113,8 @@ def serve(
     counting = None
     if groups_per_step is not None:
         counting = Counting(groups=groups_per_step, group_size=group_size)
-    served = running.Served(scoring_settings(settings), out, store, counting)
+    scoring, screen = _scoring(settings)
+    served = running.Served(scoring, out, store, counting, screen)
     taken = running.listen(host, port)
 
     def ready(server: running.Running) -> None:
@@ -116,6 +122,18 @@ def serve(
 
     asyncio.run(running.serve(served, options, taken, connect(served.settings), ready))
     click.echo("Stopped. The same command goes on with the run.")
+
+
+def _scoring(path: Path) -> "tuple[Settings, Screen]":
+    """What a settings file says about scoring; with a task's own rule where it names a task, and then all that training
+    needs. Raises SettingsError."""
+    from metapo.reward import screen_nothing
+    from metapo.tasks.loading import find_task
+
+    if task_of(path) == "generic":
+        return scoring_settings(path), screen_nothing
+    settings = train_settings(path)
+    return settings, find_task(settings.task).screen(settings)
 
 
 def _load_extra() -> None:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Requ
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 from metapo.anchors import pair_of
@@ -51,6 +52,7 @@ from metapo.server.scoring import Scoring, asked_of, number, shown
 from metapo.service import RewardService
 from metapo.store import Store
 
+_BEARER = HTTPBearer(auto_error=False, description="The server's token. The guard checks it; this describes it.")
 METRICS_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 _MEANINGS: dict[int | str, str] = {
     400: "No JSON, or JSON that two readers could read differently.",
@@ -316,7 +318,7 @@ def make_app(server: Server) -> FastAPI:
     )
     app.router.redirect_slashes = False
     app.state.server = server
-    app.include_router(api)
+    app.include_router(api, dependencies=[Depends(_BEARER)] if server.options.token else [])
     for kind in (Refused, MetapoError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _told)
     return app

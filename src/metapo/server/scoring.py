@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from starlette.requests import Request
 
 from metapo.api import AskedRollout, GivenVerdict, MissingVerdict, ScoredRollout
+from metapo.rollout import Split
 from metapo.rubric import Unscored, Verdict
 from metapo.server.failures import RETRY_S, Refused
 from metapo.server.figures import Figures
@@ -82,7 +83,7 @@ class Scoring:
         records = await self._service.score(asked)
         self._figures.scored(records)
         for record in records:
-            if record.value is not None:
+            if record.value is not None and record.rollout.split is Split.TRAIN:
                 total, n = self._means.get(record.rollout.step, (0.0, 0))
                 self._means[record.rollout.step] = (total + record.value, n + 1)
         while len(self._means) > MAX_STEPS:
