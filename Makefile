@@ -19,7 +19,7 @@ LATEST_TESTS := tests/test_lock.py tests/test_examples.py tests/engines --ignore
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: help env demo test test-latest check bench bench-judge llama-server vllm lock lock-latest clean
+.PHONY: help env demo test test-latest check bench bench-judge bench-server llama-server vllm lock lock-latest clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.* ## ' Makefile | sed -E 's/^([a-z-]+):.* ## /\1\t/' | awk -F'\t' '{printf "  make %-13s%s\n", $$1, $$2}'
@@ -45,11 +45,14 @@ check: $(STAMP) ## format, lint, types, the order of the modules, and the docs e
 
 bench: $(STAMP) ## every measurement in bench/; that on vLLM only where `make vllm` has been
 	@set -e; for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script"; done
-	@$(MAKE) --no-print-directory bench-judge
+	@$(MAKE) --no-print-directory bench-judge bench-server
 
 bench-judge: $(STAMP) ## what judging costs: in this process, and on vLLM; ARGS="--essays 8 --criteria 1" goes to the latter
 	@echo "== bench/judge/client.py"; .venv/bin/python -m bench.judge.client
 	@echo "== bench/judge/bench.py"; .venv/bin/python -m bench.judge.bench $(ARGS)
+
+bench-server: $(STAMP) ## rewards a second over HTTP, and their latency; ARGS="--clients 1,16 --servers 1" chooses
+	@echo "== bench/server"; .venv/bin/python -m bench.server $(ARGS)
 
 llama-server: $(STAMP) ## the server that tests/real asks, built once (9 minutes of CPU time) into ~/.cache/metapo
 	@.venv/bin/python -m tests.real.build_llama_server

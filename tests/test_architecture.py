@@ -55,6 +55,8 @@ ORDER = (
     "service",
     "card",
     "engines",
+    "api",
+    "client",
     "world",
     "evals",
     "offline",

@@ -13,6 +13,7 @@
         Stopped                 it was stopped, and scores nothing until somebody mends what stopped it
       StoreError              the store can't be read or written
         LineageError            the lineage doesn't verify
+        UnknownRevision         no revision has this id, or several begin with it
       ChatError               one call to a chat endpoint failed
         ChatUnreachable         refused, reset, DNS, TLS          (retryable)
         ChatTimeout             no answer in time, 408            (retryable)
@@ -23,6 +24,7 @@
         ChatTooLong             the request doesn't fit into the model's context
         ChatMisconfigured       wrong key, address or model (401, 403, 404, 405, 3xx): no request will ever succeed
       JudgeFailureLimit       too many rollouts went unscored; the run stops
+      RewardServerError       a reward server refused a request, or can't be reached
       BudgetSpent             the tokens or the money that the settings allow are used up; the run stops
 
 A message says what came, what was allowed and what to do.
@@ -88,6 +90,10 @@ class LineageError(StoreError):
     """The lineage doesn't verify: a revision is missing or its content is not what its id says."""
 
 
+class UnknownRevision(StoreError):
+    """No revision has this id, or several begin with it."""
+
+
 class ChatError(MetapoError):
     """One call to a chat endpoint failed. `tries` holds each HTTP request that was made for it."""
 
@@ -139,6 +145,20 @@ class ChatMisconfigured(ChatError):
 class JudgeFailureLimit(MetapoError):
     """More than the allowed share of rollouts went unscored: in a step, and the run stopped with a checkpoint, or in a
     file."""
+
+
+class RewardServerError(MetapoError):
+    """A reward server refused a request, or can't be reached. `code` is the server's own, "unreachable" where there is
+    none; `status` is that of the HTTP answer, 0 without one; `request` is the id of the request in the server's log."""
+
+    retry_after_s: float | None = None
+    """How long the server asks to wait before the next try, if it says."""
+
+    def __init__(self, message: str, *, code: str = "unreachable", status: int = 0, request: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.request = request
 
 
 class BudgetSpent(MetapoError):

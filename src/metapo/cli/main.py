@@ -14,6 +14,7 @@ from metapo.cli.offline import autoprompt, optimize
 from metapo.cli.people import PEOPLE
 from metapo.cli.rubric import rubric
 from metapo.cli.score import score
+from metapo.cli.serve import serve
 from metapo.cli.storing import export, prune
 from metapo.cli.train import train
 from metapo.cli.world import world
@@ -36,7 +37,8 @@ def main() -> None:
     """Train language models on an LLM judge whose rubric evolves (Meta Policy Optimization)."""
 
 
-for _command in (train, card, data, score, judge, audit, evals, rubric, autoprompt, optimize, world, export, prune):
+_COMMANDS = (train, serve, card, data, score, judge, audit, evals, rubric, autoprompt, optimize, world, export, prune)
+for _command in _COMMANDS:
     main.add_command(_command)
 for _command in (*PEOPLE, evolution):
     rubric.add_command(_command)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from metapo.errors import LineageError, StoreError
+from metapo.errors import LineageError, UnknownRevision
 from metapo.rollout import Split
 from metapo.rubric import Revision, Rubric, describe
 from metapo.store import schema as t
@@ -129,13 +129,15 @@ class Lineages(Database):
             return _read_revision(db, revision_id)
 
     def find_revision(self, prefix: str) -> Revision:
-        """The revision whose id starts with `prefix`. Raises StoreError for none or several."""
+        """The revision whose id starts with `prefix`. Raises UnknownRevision for none or several."""
         with self._transaction() as db:
             ids = db.scalars(
                 sa.select(t.revision.c.id).where(t.revision.c.id.startswith(prefix, autoescape=True))
             ).all()
             if len(ids) != 1:
-                raise StoreError(f"{self.name}: {len(ids)} revisions start with {prefix!r}; give an id that one has")
+                raise UnknownRevision(
+                    f"{self.name}: {len(ids)} revisions start with {prefix!r}; give an id that one has"
+                )
             return _read_revision(db, ids[0])
 
     def clusters(self) -> list[str]:

@@ -1,0 +1,66 @@
+"""One reward server whose judge sits in its own process and answers at once.
+
+`python -m bench.server.serving OUT STORE`, where STORE is a database's URL, or "" for a file in OUT.
+"""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+from bench.judge.material import TASK, rubric
+
+from metapo.judge.endpoint import EndpointSettings
+from metapo.judge.judge import JudgeSettings
+from metapo.judge.transport import ChatReply, ChatRequest, JsonForm
+from metapo.scorer import Connections
+from metapo.server.options import ServeOptions
+from metapo.server.running import Served, listen, serve
+from metapo.settings import MetaSchedule, Settings
+
+N_CRITERIA = 5
+
+
+class Instant:
+    """Gives every criterion the best level, and takes no time."""
+
+    def __init__(self) -> None:
+        self._replies: dict[tuple[str, ...], str] = {}
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        assert isinstance(request.form, JsonForm)
+        keys = tuple(request.form.spec["required"])
+        if keys not in self._replies:
+            points = {k: request.form.spec["properties"][k] for k in keys}
+            chosen = ", ".join(
+                f'"{k}": {max(map(int, re.findall(r"-?[0-9]+", str(p["enum"]))))}' for k, p in points.items()
+            )
+            self._replies[keys] = f"{{{chosen}}}"
+        return ChatReply(text=self._replies[keys], model="instant", prompt_tokens=1000, completion_tokens=20)
+
+    async def identify(self) -> str:
+        return "instant"
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def main(out: Path, store: str) -> None:
+    endpoint = EndpointSettings(url="http://127.0.0.1:9/v1", model="instant", max_in_flight=1024)
+    judging = JudgeSettings(mode="joint", rationales="never", warm_up=False, cache=False)
+    settings = Settings(
+        rubric=rubric(N_CRITERIA),
+        judge=endpoint,
+        judging=judging,
+        task_description=TASK,
+        meta=MetaSchedule(every=0),
+    )
+    judge = Instant()
+    options = ServeOptions(port=0)
+    served = Served(settings, out, store or None)
+    taken = listen(options.host, options.port)
+    await serve(served, options, taken, Connections(judge, judge), lambda up: print(up.url, flush=True))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

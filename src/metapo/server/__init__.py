@@ -1,0 +1,1 @@
+"""The reward server: a thin shell of HTTP over `metapo.service`. Needs the extra `server`."""

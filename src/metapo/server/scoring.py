@@ -1,0 +1,162 @@
+"""From requests to the service and back: scoring that outlives its client, and what the answers say."""
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from starlette.requests import Request
+
+from metapo.api import AskedRollout, GivenVerdict, MissingVerdict, ScoredRollout
+from metapo.rollout import Split
+from metapo.rubric import Unscored, Verdict
+from metapo.server.failures import RETRY_S, Refused
+from metapo.server.figures import Figures
+from metapo.server.options import Unscored as Policy
+from metapo.service import Asked, RewardService
+from metapo.store import RolloutRecord
+
+UNHEARD_S = 600.0  # how long an answer waits for a client that comes again: engines give up sooner
+MAX_STEPS = 64  # whose means are kept
+Work = asyncio.Task[list[RolloutRecord]]
+
+
+class Scoring:
+    """Scores requests to their end, whether or not the client waits: what was paid for is on record.
+
+    A request whose client went away before the answer was there is kept; when the same request comes again, from a
+    client that retries, it gets that answer and is not scored a second time. Engines that send no key need this.
+    """
+
+    def __init__(self, service: RewardService, figures: Figures) -> None:
+        self._service = service
+        self._figures = figures
+        self._under_way: set[Work] = set()
+        self._unheard: dict[str, list[tuple[float, Work]]] = {}
+        self._means: OrderedDict[int, tuple[float, int]] = OrderedDict()
+
+    async def score(self, request: Request, asked: Sequence[Asked]) -> list[RolloutRecord]:
+        """Raises MetapoError."""
+        print_ = hashlib.sha256(request.url.path.encode() + b"\n" + await request.body()).hexdigest()
+        work = self._take(print_) or self._begin(asked)
+        gone = asyncio.create_task(_gone(request))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                self._keep(print_, work)
+                raise Refused(499, "gone", "the client went away")
+        except asyncio.CancelledError:
+            self._keep(print_, work)
+            raise
+        finally:
+            gone.cancel()
+        return work.result()
+
+    def forget(self) -> None:
+        """Keep no answers for clients that come again: the trainer went back, and asks anew."""
+        self._unheard.clear()
+
+    async def finish(self) -> None:
+        """End what is still under way; nothing of it is on record."""
+        for work in self._under_way:
+            work.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def neutral(self, record: RolloutRecord) -> float | None:
+        """The mean of the rewards given in a rollout's step so far; None where there is none."""
+        total, n = self._means.get(record.rollout.step, (0.0, 0))
+        return total / n if n else None
+
+    def _begin(self, asked: Sequence[Asked]) -> Work:
+        work = asyncio.create_task(self._work(asked))
+        self._under_way.add(work)
+        work.add_done_callback(self._done)
+        return work
+
+    def _done(self, work: Work) -> None:
+        self._under_way.discard(work)
+        if not work.cancelled():
+            work.exception()  # seen, also where nobody waits for it
+
+    async def _work(self, asked: Sequence[Asked]) -> list[RolloutRecord]:
+        records = await self._service.score(asked)
+        self._figures.scored(records)
+        for record in records:
+            if record.value is not None and record.rollout.split is Split.TRAIN:
+                total, n = self._means.get(record.rollout.step, (0.0, 0))
+                self._means[record.rollout.step] = (total + record.value, n + 1)
+        while len(self._means) > MAX_STEPS:
+            self._means.popitem(last=False)
+        return records
+
+    def _keep(self, print_: str, work: Work) -> None:
+        now = time.monotonic()
+        while self._unheard and (oldest := next(iter(self._unheard))):
+            if self._unheard[oldest][-1][0] > now - UNHEARD_S:
+                break
+            del self._unheard[oldest]
+        self._unheard.setdefault(print_, []).append((now, work))
+
+    def _take(self, print_: str) -> Work | None:
+        """The work on an equal request that nobody waits for any more; None where there is none, or it failed."""
+        kept = self._unheard.pop(print_, [])
+        if not kept:
+            return None
+        (at, work), *others = kept
+        if others:
+            self._unheard[print_] = others
+        failed = work.done() and (work.cancelled() or work.exception() is not None)
+        return None if failed or at < time.monotonic() - UNHEARD_S else work
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def asked_of(rollout: AskedRollout) -> Asked:
+    return Asked(**{name: getattr(rollout, name) for name in AskedRollout.model_fields})
+
+
+def shown(record: RolloutRecord, key: str = "") -> ScoredRollout:
+    return ScoredRollout(
+        reward=record.value,
+        normalized=record.normalized,
+        raw=record.raw,
+        step=record.rollout.step,
+        split=record.rollout.split,
+        revision=record.revision_id,
+        key=key,
+        verdicts=tuple(_verdict(o) for o in record.outcomes if isinstance(o, Verdict)),
+        unscored=tuple(
+            MissingVerdict(criterion=o.criterion_id, reason=o.reason.value, detail=o.detail)
+            for o in record.outcomes
+            if isinstance(o, Unscored)
+        ),
+        screened=record.screened,
+    )
+
+
+def _verdict(verdict: Verdict) -> GivenVerdict:
+    return GivenVerdict(
+        criterion=verdict.criterion_id,
+        points=verdict.points,
+        value=verdict.value,
+        rationale=verdict.rationale,
+        quote=verdict.quote,
+        uncertainty=verdict.uncertainty,
+    )
+
+
+def number(record: RolloutRecord, policy: Policy, scoring: Scoring) -> float:
+    """The reward for an engine that knows no null. Raises Refused where there is none to give."""
+    if record.value is not None:
+        return record.value
+    neutral = scoring.neutral(record) if policy is Policy.NEUTRAL else None
+    if neutral is not None:
+        return neutral
+    reasons = sorted({f"{o.criterion_id}: {o.reason.value}" for o in record.outcomes if isinstance(o, Unscored)})
+    none_yet = " and no other rollout of its step has a reward yet" if policy is Policy.NEUTRAL else ""
+    raise Refused(503, "unscored", f"a rollout could not be judged ({'; '.join(reasons[:5])}){none_yet}", RETRY_S)
