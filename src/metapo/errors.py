@@ -25,6 +25,7 @@
         ChatMisconfigured       wrong key, address or model (401, 403, 404, 405, 3xx): no request will ever succeed
       JudgeFailureLimit       too many rollouts went unscored; the run stops
       RewardServerError       a reward server refused a request, or can't be reached
+      RolloutUnscored         one rollout has no reward, and the engine can leave none out
       BudgetSpent             the tokens or the money that the settings allow are used up; the run stops
 
 A message says what came, what was allowed and what to do.
@@ -159,6 +160,10 @@ class RewardServerError(MetapoError):
         self.code = code
         self.status = status
         self.request = request
+
+
+class RolloutUnscored(MetapoError):
+    """A rollout has no reward, and the engine that wants one can't leave it out."""
 
 
 class BudgetSpent(MetapoError):

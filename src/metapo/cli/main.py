@@ -15,6 +15,7 @@ from metapo.cli.people import PEOPLE
 from metapo.cli.rubric import rubric
 from metapo.cli.score import score
 from metapo.cli.serve import serve
+from metapo.cli.slots import slots
 from metapo.cli.storing import export, prune
 from metapo.cli.train import train
 from metapo.cli.world import world
@@ -40,5 +41,5 @@ def main() -> None:
 _COMMANDS = (train, serve, card, data, score, judge, audit, evals, rubric, autoprompt, optimize, world, export, prune)
 for _command in _COMMANDS:
     main.add_command(_command)
-for _command in (*PEOPLE, evolution):
+for _command in (*PEOPLE, evolution, slots):
     rubric.add_command(_command)
