@@ -133,6 +133,7 @@ def test_what_the_variants_are() -> None:
         "strict": {"strict": True},
         "weak-strict": {"start": "weak", "strict": True},
         "late": {"tires_after": 9},
+        "ppo": {"engine.algorithm": "ppo"},
         "no-gate": {"meta.gate": None},
         "no-anchors": {"meta.gate.anchors": False},
         "no-attack": {"meta.gate.attack": False},

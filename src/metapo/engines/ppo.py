@@ -1,19 +1,15 @@
 """TRL's PPOTrainer with a value head: the judge stands where its reward model would, no trainer subclassed.
 
-TRL has PPO up to version 1.12. Its trainer asks a reward model for the score of token ids; here that is a module which
-knows the prompts of the batch, decodes the completions and asks the reward. The trainer reads prompts in an order of its
-own, evaluates nothing and can't resume, so batches, evaluation and checkpoints are made here.
+TRL has PPO up to version 1.12. Its trainer reads prompts in an order of its own, evaluates nothing and can't resume, so
+batches, evaluation and checkpoints are made here; `metapo.engines.ppo_judge` is what it takes for a reward model.
 """
 
+import gc
 import shutil
-import time
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 from metapo.engines.prompts import token_ids
@@ -37,6 +33,7 @@ try:
     )
 
     from metapo.engines.models import load_model, lora
+    from metapo.engines.ppo_judge import Judge
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that PPO is experimental is why its extra pins TRL
@@ -46,7 +43,6 @@ except ImportError as e:
 
 STATE = "ppo.pt"
 MIN_WHITENED = 8
-LEAST_VARIANCE = 1e-9
 
 
 class Reward(Protocol):
@@ -67,8 +63,8 @@ def config(settings: TrainSettings, folder: Path) -> PPOConfig:
     micro = min(at_once, mini)
     if local % ppo.mini_batches or mini % max(1, micro):
         raise SettingsError(
-            f"engine.ppo.mini_batches {ppo.mini_batches} must divide the {local} completions of a rank into mini batches "
-            f"that micro_batch_size {at_once} divides"
+            f"engine.ppo.mini_batches {ppo.mini_batches} must divide the {local} completions of a rank, and "
+            f"micro_batch_size {at_once} each mini batch"
         )
     if ppo.whiten_rewards and mini < MIN_WHITENED:
         raise SettingsError(
@@ -130,8 +126,8 @@ class PPO:
         """Raises ModelError, MissingExtra, SettingsError."""
         if tokenizer.pad_token_id == tokenizer.eos_token_id:
             raise ModelError(
-                f"the tokenizer of {model} pads with its end token {tokenizer.eos_token!r}, so PPO could not teach when "
-                "to end. Give it a pad token of its own, and save it there."
+                f"the tokenizer in {model} pads with its end token {tokenizer.eos_token!r}, so PPO can't teach when to "
+                "end. Give it a pad token of its own, and save it there."
             )
         self.engine = settings.engine
         self._settings = settings
@@ -146,7 +142,7 @@ class PPO:
             eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
         )  # a repetition penalty and the like would bend the probabilities that PPO compares
         adapter = lora(settings.policy.lora) if settings.policy.lora else None
-        self._judge = _Judge(self)
+        self._judge = Judge(self.score, self.check_batch)
         self._trainer = PPOTrainer(
             args=args,
             processing_class=tokenizer,
@@ -160,7 +156,9 @@ class PPO:
             peft_config=adapter,
         )
         if self._trainer.is_deepspeed_enabled or self._trainer.is_fsdp_enabled:
-            raise SettingsError("engine.algorithm ppo trains on one process or several alike ones: no DeepSpeed or FSDP")
+            raise SettingsError(
+                "engine.algorithm ppo trains on one process or several alike ones: no DeepSpeed or FSDP"
+            )
         self._trainer.remove_callback(PrinterCallback)
         self._trainer.dataloader = self._batches()
         # the trainer would step once per epoch, however many mini batches it has
@@ -182,7 +180,11 @@ class PPO:
 
     def train(self, resume_from_checkpoint: str | None = None) -> None:
         self._resume_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
-        self._trainer.train()
+        gc.freeze()  # the trainer collects garbage twice a step, each time through all that was ever imported
+        try:
+            self._trainer.train()
+        finally:
+            gc.unfreeze()
 
     def evaluate(self) -> None:
         """Complete the evaluation prompts and score them, each rank its share; training goes on as if nothing were."""
@@ -302,72 +304,6 @@ class PPO:
             shutil.rmtree(folder)
 
 
-class _Judge(torch.nn.Module):  # type: ignore[misc]
-    """What the trainer takes for its reward model: `backbone` gets token ids, and `score` what that gave.
-
-    The trainer shows a batch in parts, in order, each first to the value model.
-    """
-
-    base_model_prefix = "backbone"
-
-    def __init__(self, ppo: PPO) -> None:
-        super().__init__()
-        self._ppo = ppo
-        self._mean = 0.0
-        self.expect([], 0)
-
-    def expect(self, rows: Sequence[Prompt], width: int) -> None:
-        """A batch begins: its prompts in order, `width` tokens each, padding included."""
-        if rows and self._known:
-            self._mean = fmean(self._known)
-        self._waiting, self._width = list(rows), width
-        self._values: Any = None
-        self._known: list[float] = []
-        self._n_neutral = 0
-        self._fits: list[dict[str, float]] = []
-        self._began = time.monotonic()
-
-    def see_values(self, head: Any, inputs: Any, values: Any) -> None:
-        """The value head's hook: keep what it says of completions before they are trained on."""
-        if not torch.is_grad_enabled():
-            self._values = values.detach()
-
-    def backbone(self, input_ids: Any, attention_mask: Any, **_: Any) -> Any:
-        """The scores of a part of the batch, at every token, where a model would have its hidden states."""
-        n = len(input_ids)
-        rows, self._waiting = self._waiting[:n], self._waiting[n:]
-        written = attention_mask[:, self._width :].bool()
-        completions = [ids[mask] for ids, mask in zip(input_ids[:, self._width :], written, strict=True)]
-        scores = torch.tensor(self._filled(self._ppo.score(rows, completions)), device=input_ids.device)
-        self._fits.append(_fit(self._values[:, self._width - 1 : -1, 0], scores, written))
-        if not self._waiting:
-            self._ppo.check_batch()
-        return SimpleNamespace(hidden_states=(scores.view(-1, 1, 1).expand(*input_ids.shape, 1),))
-
-    def score(self, scores: Any) -> Any:
-        return scores
-
-    def figures(self) -> dict[str, float]:
-        """Of the last batch, over all ranks."""
-        fits, neutral = zip(*gather_object([(self._fits, self._n_neutral)]), strict=True)
-        merged = [fit for part in fits for fit in part]
-        n = sum(fit["completions"] for fit in merged)
-        return {
-            "step_time": time.monotonic() - self._began,
-            "tokens": sum(fit["tokens"] for fit in merged) / n,
-            "neutral": sum(neutral) / n,
-            **_explained(merged),
-        }
-
-    def _filled(self, scores: Sequence[float | None]) -> list[float]:
-        """Without gaps: the mean of the step's scores so far stands for one that is missing, on this rank; before there
-        are any that of the step before, at the very first 0."""
-        self._known += [score for score in scores if score is not None]
-        self._n_neutral += sum(score is None for score in scores)
-        neutral = fmean(self._known) if self._known else self._mean
-        return [neutral if score is None else score for score in scores]
-
-
 class _Callback(TrainerCallback):  # type: ignore[misc]
     """Resumes, evaluates and saves where the trainer would not, around what the reward's own callback does."""
 
@@ -425,29 +361,6 @@ def _trained(model: Any) -> Iterator[tuple[str, Any]]:
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
 
 
-def _fit(values: Any, scores: Any, written: Any) -> dict[str, float]:
-    """Sums over the tokens of completions, of their scores and of how far the values before each token lie above."""
-    score = scores.unsqueeze(1).expand_as(values)[written]
-    error = values[written] - score
-    sums = {"score": score, "score_squared": score**2, "error": error, "error_squared": error**2}
-    return {"completions": len(scores), "tokens": len(score), **{name: x.sum().item() for name, x in sums.items()}}
-
-
-def _explained(fits: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """How well the values foretell the scores: `value/bias` is their mean less the scores', in units of the reward;
-    `value/explained` the share of the scores' variance that is not in the error too, 1 at best, below 0 where a constant
-    would do better; left out where all scores are equal. `value/score_sd` is the scores' standard deviation. Each token
-    counts."""
-    total: Counter[str] = Counter()
-    for fit in fits:
-        total.update(fit)
-    mean = {name: total[name] / total["tokens"] for name in ("score", "score_squared", "error", "error_squared")}
-    of_score = max(0.0, mean["score_squared"] - mean["score"] ** 2)
-    of_error = mean["error_squared"] - mean["error"] ** 2
-    found = {"value/bias": mean["error"], "value/score_sd": of_score**0.5}
-    return found | ({"value/explained": 1 - of_error / of_score} if of_score > LEAST_VARIANCE else {})
-
-
 @contextmanager
 def _random_state_kept(seed: int) -> Iterator[None]:
     """Draw from `seed` for a while, and go on as if nothing had been drawn."""
@@ -461,14 +374,14 @@ def _random_state_kept(seed: int) -> Iterator[None]:
 
 def _random() -> dict[str, Any]:
     """The state of all that PPO draws from: tokens by torch, mini batches by NumPy."""
-    _, keys, *place = numpy.random.get_state()
+    shuffles = numpy.random.get_state(legacy=False)
+    shuffles["state"]["key"] = shuffles["state"]["key"].tolist()  # a checkpoint is read back without pickled objects
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-    return {"torch": torch.get_rng_state(), "cuda": cuda, "numpy": (keys.tolist(), place)}
+    return {"torch": torch.get_rng_state(), "cuda": cuda, "numpy": shuffles}
 
 
 def _set_random(state: Mapping[str, Any]) -> None:
-    keys, place = state["numpy"]
-    numpy.random.set_state(("MT19937", keys, *place))
+    numpy.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())

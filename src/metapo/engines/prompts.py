@@ -53,10 +53,9 @@ def fit(prompts: Sequence[Prompt], tokenizer: Any, max_tokens: int | None, purpo
 def token_ids(prompt: Prompt, tokenizer: Any) -> list[int]:
     """The prompt as the model reads it: in the chat template, where there is one, with its tools."""
     asked = _asked(prompt, tokenizer)
-    if isinstance(asked, str) and not prompt.tools:
-        ids: list[int] = tokenizer(asked)["input_ids"]
-        return ids
-    ids = tokenizer(_rendered(prompt, tokenizer), add_special_tokens=False)["input_ids"]
+    plain = isinstance(asked, str) and not prompt.tools
+    read = tokenizer(asked) if plain else tokenizer(_rendered(prompt, tokenizer), add_special_tokens=False)
+    ids: list[int] = read["input_ids"]
     return ids
 
 

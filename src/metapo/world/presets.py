@@ -121,6 +121,7 @@ VARIANTS = {
     "conjunctive": Variant("failure clauses multiply", {"reward": "conjunctive"}),
     "additive": Variant("deductions are added up with the rest", {"reward": "normalized"}),
     "dropout": Variant("half of the criteria masked per group", {"dropout": 0.5}),
+    "ppo": Variant("trained by PPO with a value head", {"engine.algorithm": "ppo"}),
     "late": Variant("the judge tires after 9 sentences, which few essays have at first", {"tires_after": 9}),
 }
 _EVOLVING = {"meta.every": META_EVERY, "meta.method": "mpo"}
@@ -171,6 +172,7 @@ PARTS = (
 )
 _ADDED = ("dropout",)
 SWAYS = ("sway-0", "sway-1")
+PPO = ("iter0", "mpo", "metapo", "iter0-raw", "mpo-raw", "metapo-raw")
 WORLDS = ("weak", "strict", "weak-strict", "late")
 ARMS: dict[str, Preset] = {
     **_BASE,
@@ -189,6 +191,12 @@ ARMS: dict[str, Preset] = {
     **varied("final-from-start", _FINAL, WORLDS),
     **varied("halfway-from-start", _HALFWAY, WORLDS),
 }
+ARMS |= {arm: preset for name in PPO for arm, preset in varied(name, ARMS[name], ("ppo",)).items()}
+
+
+def under(algorithm: str, arms: Iterable[str]) -> list[str]:
+    """The arms' names where they are trained by `algorithm`, grpo or ppo; not each has one."""
+    return [arm if algorithm == "grpo" or arm.endswith("-ppo") else f"{arm}-{algorithm}" for arm in arms]
 
 
 def preset_rubric(name: str) -> Rubric:
