@@ -32,7 +32,7 @@ class ArmRun:
     result: dict[str, Any]
     steps: tuple[dict[str, Any], ...]
     meta_steps: tuple[dict[str, Any], ...]
-    trainer: tuple[dict[str, Any], ...]
+    trainer: tuple[dict[str, Any], ...] = ()
 
     @property
     def seed(self) -> int:
