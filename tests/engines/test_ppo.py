@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from metapo.engines.ppo import STATE
 from metapo.engines.ppo_judge import explained, fit
 from metapo.engines.trl import train
-from metapo.errors import ChatTimeout, JudgeFailureLimit, MissingExtra, ModelError, SettingsError
+from metapo.errors import ChatTimeout, JudgeFailureLimit, MissingExtra, ModelError, RunError, SettingsError
 from metapo.files import read_rows
 from metapo.reward import Scored, Screened
 from metapo.rollout import Prompt, Rollout
@@ -181,6 +181,11 @@ def test_an_interrupted_run_equals_one_left_alone(tmp_path: Path, tiny_model: Pa
     go(tmp_path / "whole")
     with pytest.raises(PowerCut):
         go(tmp_path / "broken", observe=cut)
+    of_another = tmp_path / "broken" / "checkpoints" / "checkpoint-4" / "random-1.pt"
+    of_another.touch()
+    with pytest.raises(RunError, match=r"was written by 2 processes.* not 1"):
+        go(tmp_path / "broken", resume=True)
+    of_another.unlink()
     go(tmp_path / "broken", resume=True)
     assert story(tmp_path / "broken") == story(tmp_path / "whole")
     assert trained(tmp_path / "broken") == trained(tmp_path / "whole")
@@ -218,8 +223,9 @@ def test_batches_that_can_not_be_split_are_told_before_anything_is_written(
 def test_a_tokenizer_that_pads_with_its_end_token_is_refused(tmp_path: Path, policy: Path) -> None:
     tokenizer = build_tokenizer()
     tokenizer.pad_token = tokenizer.eos_token
-    with pytest.raises(ModelError, match=r"pads with its end token '<eos>'.*Give it a pad token of its own"):
+    with pytest.raises(ModelError, match=r"pads with its end token '<eos>'.*one there that has a pad token"):
         train(small_ppo(), tmp_path / "run", rows(), model=str(policy), tokenizer=tokenizer, judge=WorldJudge(seed=1))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_newer_trl_is_told_before_anything_is_written(

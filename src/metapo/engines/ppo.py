@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from metapo.engines.prompts import token_ids
 from metapo.engines.ranks import micro_batch, rank, world_size
-from metapo.errors import MetapoError, MissingExtra, ModelError, SettingsError
+from metapo.errors import MetapoError, MissingExtra, ModelError, RunError, SettingsError
 from metapo.rollout import Prompt
 from metapo.run import CHECKPOINTS, MARKER
 from metapo.settings import TrainSettings
@@ -41,7 +41,7 @@ try:
 except ImportError as e:
     raise MissingExtra("ppo", "engine.algorithm ppo, which TRL has up to version 1.12 only,") from e
 
-STATE = "ppo.pt"
+STATE, RANDOM = "ppo.pt", "random-{}.pt"
 MIN_WHITENED = 8
 
 
@@ -124,11 +124,6 @@ class PPO:
         eval_generations: int = 1,
     ) -> None:
         """Raises ModelError, MissingExtra, SettingsError."""
-        if tokenizer.pad_token_id == tokenizer.eos_token_id:
-            raise ModelError(
-                f"the tokenizer in {model} pads with its end token {tokenizer.eos_token!r}, so PPO can't teach when to "
-                "end. Give it a pad token of its own, and save it there."
-            )
         self.engine = settings.engine
         self._settings = settings
         self._tokenizer = tokenizer
@@ -228,7 +223,7 @@ class PPO:
         folder = self._folder(self.step)
         if not gather_object([(folder / MARKER).exists()])[0]:  # what the first rank sees
             folder.mkdir(parents=True, exist_ok=True)
-            torch.save(self._random, folder / f"random-{rank()}.pt")
+            torch.save(self._random, folder / RANDOM.format(rank()))
             if rank() == 0:
                 parts = {"optimizer": self._trainer.optimizer, "schedule": self._trainer.lr_scheduler}
                 state = {name: part.state_dict() for name, part in parts.items()}
@@ -243,12 +238,16 @@ class PPO:
         """Go on from the checkpoint that training is to resume from, if any."""
         trainer = self._trainer
         if self._resume_from is not None:
-            done = int(self._resume_from.name.rpartition("-")[2])
-            state = torch.load(self._resume_from / STATE, map_location=self.accelerator.device, weights_only=True)
+            if (n_ranks := len([*self._resume_from.glob(RANDOM.format("*"))])) != world_size():
+                raise RunError(
+                    f"{self._resume_from} was written by {n_ranks} processes; go on with as many, not {world_size()}"
+                )
+            done = _step_of(self._resume_from)
+            state = torch.load(self._resume_from / STATE, map_location="cpu", weights_only=True)
             self._unwrapped.load_state_dict(state["weights"], strict=False)
             trainer.optimizer.load_state_dict(state["optimizer"])
             trainer.lr_scheduler.load_state_dict(state["schedule"])
-            _set_random(torch.load(self._resume_from / f"random-{rank()}.pt", weights_only=True))
+            _set_random(torch.load(self._resume_from / RANDOM.format(rank()), weights_only=True))
             trainer.state.global_step, trainer.state.episode = done, done * self.engine.batch_size
             trainer.args.num_total_batches -= done
         self.remember_random()
@@ -261,7 +260,7 @@ class PPO:
         """TRL's figures of a step, with those that other algorithms have too under their names."""
         loss = logs["loss/policy_avg"] + self.engine.ppo.value_coefficient * logs["loss/value_avg"]
         judged = self._judge.figures()
-        kl = logs["objective/kl"] / judged.pop("tokens")
+        kl = logs["objective/kl"] / (judged.pop("tokens") or 1)
         own = {"loss": loss, "kl": kl, "entropy": logs["policy/entropy_avg"], "learning_rate": logs["lr"]}
         return {**logs, **own, **judged}
 
@@ -277,7 +276,7 @@ class PPO:
 
     def _padded(self, rows: Sequence[Prompt]) -> Any:
         found = {"input_ids": [token_ids(row, self._tokenizer) for row in rows]}
-        return self._tokenizer.pad(found, padding_side="left", return_tensors="pt")
+        return self._tokenizer.pad(found, padding_side="left", return_attention_mask=True, return_tensors="pt")
 
     def _complete(self, rows: Sequence[Prompt]) -> Any:
         asked = self._padded(rows).to(self.accelerator.device)
@@ -298,9 +297,8 @@ class PPO:
         return Path(self._trainer.args.output_dir) / f"checkpoint-{step}"
 
     def _drop_old(self) -> None:
-        folders = Path(self._trainer.args.output_dir).glob("checkpoint-*")
-        by_step = sorted(folders, key=lambda folder: int(folder.name.rpartition("-")[2]))
-        for folder in by_step[: -self.engine.keep_checkpoints]:
+        complete = [marker.parent for marker in Path(self._trainer.args.output_dir).glob(f"*/{MARKER}")]
+        for folder in sorted(complete, key=_step_of)[: -self.engine.keep_checkpoints]:
             shutil.rmtree(folder)
 
 
@@ -330,6 +328,10 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
             self._ppo.save()
         if ends:  # the trainer would train on
             self._inner.on_train_end(args, state, control)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _policy(model: str, args: PPOConfig) -> Any:

@@ -101,6 +101,8 @@ def explained(fits: Sequence[Mapping[str, float]]) -> dict[str, float]:
     total: Counter[str] = Counter()
     for one in fits:
         total.update(one)
+    if not total["tokens"]:
+        return {}
     mean = {name: total[name] / total["tokens"] for name in ("score", "score_squared", "error", "error_squared")}
     of_score = max(0.0, mean["score_squared"] - mean["score"] ** 2)
     of_error = mean["error_squared"] - mean["error"] ** 2

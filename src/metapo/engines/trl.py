@@ -24,7 +24,7 @@ from metapo.engines.connect import connect
 from metapo.engines.prompts import dataset, fit, reading_order
 from metapo.engines.ranks import micro_batch, rank, world_size
 from metapo.engines.tools import tool_loop
-from metapo.errors import MetapoError, MissingExtra, RunError
+from metapo.errors import MetapoError, MissingExtra, ModelError, RunError
 from metapo.files import whole_folder, write_whole
 from metapo.judge.transport import Transport
 from metapo.meta.pairs import Pair
@@ -343,6 +343,11 @@ def train(
     model = model or settings.policy.model
     tokenizer = tokenizer or load_tokenizer(model)
     config = _config(settings, folder, eval_generations)
+    if settings.engine.algorithm == "ppo" and tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise ModelError(
+            f"the tokenizer in {model} pads with its end token {tokenizer.eos_token!r}, so PPO can't teach when to end. "
+            "Save one there that has a pad token of its own."
+        )
     with_tools = tool_loop(tools, settings, tokenizer)
     fitting = fit(prompts, tokenizer, settings.engine.max_prompt_tokens, "training")
     eval_prompts = fit(eval_prompts, tokenizer, settings.engine.max_prompt_tokens, "evaluation")
