@@ -135,7 +135,7 @@ def test_what_the_variants_are() -> None:
         "strict": {"strict": True},
         "weak-strict": {"start": "weak", "strict": True},
         "late": {"tires_after": 9},
-        "ppo": {"engine.algorithm": "ppo"},
+        "ppo": {"engine.algorithm": "ppo", "engine.learning_rate": 3e-4},
         "no-gate": {"meta.gate": None},
         "no-anchors": {"meta.gate.anchors": False},
         "no-attack": {"meta.gate.attack": False},

@@ -345,8 +345,8 @@ def train(
     config = _config(settings, folder, eval_generations)
     if settings.engine.algorithm == "ppo" and tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise ModelError(
-            f"the tokenizer in {model} pads with its end token {tokenizer.eos_token!r}, so PPO can't teach when to end. "
-            "Save one there that has a pad token of its own."
+            f"the tokenizer in {model} pads with its end token {tokenizer.eos_token!r}, so PPO can't teach when to "
+            "end. Save one there that has a pad token of its own."
         )
     with_tools = tool_loop(tools, settings, tokenizer)
     fitting = fit(prompts, tokenizer, settings.engine.max_prompt_tokens, "training")

@@ -22,6 +22,7 @@ TUNING_SEEDS = frozenset({0, 1, 3, 4, 11, 12, 21, 22, *range(31, 36), *range(100
 the loop: no report may rest on them."""
 META_EVERY = 10
 WARMUP = 0.3  # of the steps: a policy that learns fast from the start forgets what it writes rarely, for good
+PPO_LEARNING_RATE = 3e-4  # each batch is gone through four times
 MIN_WORDS = 20  # a title and a thesis are shorter
 MAX_COMPLETION_TOKENS = 104
 RESULT = "result.json"
@@ -121,7 +122,9 @@ VARIANTS = {
     "conjunctive": Variant("failure clauses multiply", {"reward": "conjunctive"}),
     "additive": Variant("deductions are added up with the rest", {"reward": "normalized"}),
     "dropout": Variant("half of the criteria masked per group", {"dropout": 0.5}),
-    "ppo": Variant("trained by PPO with a value head", {"engine.algorithm": "ppo"}),
+    "ppo": Variant(
+        "trained by PPO with a value head", {"engine.algorithm": "ppo", "engine.learning_rate": PPO_LEARNING_RATE}
+    ),
     "late": Variant("the judge tires after 9 sentences, which few essays have at first", {"tires_after": 9}),
 }
 _EVOLVING = {"meta.every": META_EVERY, "meta.method": "mpo"}
