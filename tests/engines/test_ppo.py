@@ -123,8 +123,16 @@ def test_an_unscored_completion_gets_the_mean_of_the_others(tmp_path: Path, poli
 @pytest.mark.parametrize(
     ("judge", "unscored", "message"),
     [
-        (Unreliable(16, ChatTimeout("60 s"), healthy=32), "raise", "1 of 16 rollouts have no reward, more than .* 0 "),
-        (Unreliable(2, ChatTimeout("60 s"), healthy=32), "neutral", "of 16 rollouts have no reward, more than .* 0.1 "),
+        (
+            Unreliable(16, ChatTimeout("60 s"), healthy=32),
+            "raise",
+            "1 of 16 rollouts have no reward, more than engine.unscored: raise",
+        ),
+        (
+            Unreliable(2, ChatTimeout("60 s"), healthy=32),
+            "neutral",
+            "of 16 rollouts have no reward, more than max_unscored = 0.1",
+        ),
     ],
 )
 def test_a_step_that_ends_the_run_is_not_trained_on(

@@ -211,7 +211,7 @@ class EvolvingReward:
         failed, unscored, n = zip(
             *gather_object([(self._error is not None, n_unscored, len(self._scored))]), strict=True
         )
-        if any(failed) or sum(unscored) > max_unscored * sum(n):
+        if any(failed) or sum(unscored) / sum(n) > max_unscored:
             return self.end_step(step, max_unscored)
         return None
 
