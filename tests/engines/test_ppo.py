@@ -189,7 +189,7 @@ def test_an_interrupted_run_equals_one_left_alone(tmp_path: Path, tiny_model: Pa
     go(tmp_path / "whole")
     with pytest.raises(PowerCut):
         go(tmp_path / "broken", observe=cut)
-    of_another = tmp_path / "broken" / "checkpoints" / "checkpoint-4" / "random-1.pt"
+    of_another = tmp_path / "broken" / "checkpoints" / "checkpoint-4" / "rank-1.pt"
     of_another.touch()
     with pytest.raises(RunError, match=r"was written by 2 processes.* not 1"):
         go(tmp_path / "broken", resume=True)

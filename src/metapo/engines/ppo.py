@@ -41,7 +41,7 @@ try:
 except ImportError as e:
     raise MissingExtra("ppo", "engine.algorithm ppo, which TRL has up to version 1.12 only,") from e
 
-STATE, RANDOM = "ppo.pt", "random-{}.pt"
+STATE, OF_RANK = "ppo.pt", "rank-{}.pt"
 MIN_WHITENED = 8
 
 
@@ -223,7 +223,7 @@ class PPO:
         folder = self._folder(self.step)
         if not gather_object([(folder / MARKER).exists()])[0]:  # what the first rank sees
             folder.mkdir(parents=True, exist_ok=True)
-            torch.save(self._random, folder / RANDOM.format(rank()))
+            torch.save(self._mine, folder / OF_RANK.format(rank()))
             if rank() == 0:
                 parts = {"optimizer": self._trainer.optimizer, "schedule": self._trainer.lr_scheduler}
                 state = {name: part.state_dict() for name, part in parts.items()}
@@ -238,7 +238,7 @@ class PPO:
         """Go on from the checkpoint that training is to resume from, if any."""
         trainer = self._trainer
         if self._resume_from is not None:
-            if (n_ranks := len([*self._resume_from.glob(RANDOM.format("*"))])) != world_size():
+            if (n_ranks := len([*self._resume_from.glob(OF_RANK.format("*"))])) != world_size():
                 raise RunError(
                     f"{self._resume_from} was written by {n_ranks} processes; go on with as many, not {world_size()}"
                 )
@@ -247,14 +247,16 @@ class PPO:
             self._unwrapped.load_state_dict(state["weights"], strict=False)
             trainer.optimizer.load_state_dict(state["optimizer"])
             trainer.lr_scheduler.load_state_dict(state["schedule"])
-            _set_random(torch.load(self._resume_from / RANDOM.format(rank()), weights_only=True))
+            mine = torch.load(self._resume_from / OF_RANK.format(rank()), weights_only=True)
+            _set_random(mine["random"])
+            self._judge.before = mine["mean"]
             trainer.state.global_step, trainer.state.episode = done, done * self.engine.batch_size
             trainer.args.num_total_batches -= done
-        self.remember_random()
+        self.remember()
 
-    def remember_random(self) -> None:
-        """A checkpoint goes on from the random state of now."""
-        self._random = _random()
+    def remember(self) -> None:
+        """A checkpoint goes on from here, whatever is drawn and judged until it is written."""
+        self._mine = {"random": _random(), "mean": self._judge.mean}
 
     def figures(self, logs: Mapping[str, float]) -> dict[str, float]:
         """TRL's figures of a step, with those that other algorithms have too under their names."""
@@ -321,7 +323,7 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
         self._inner.on_step_end(args, state, control, **kwargs)
         ends, control.should_save = control.should_save, False
         step, engine = state.global_step, self._ppo.engine
-        self._ppo.remember_random()
+        self._ppo.remember()
         if not ends and engine.eval_every and step % engine.eval_every == 0:
             self._ppo.evaluate()
         if ends or step % engine.save_every == 0 or step == engine.steps:

@@ -30,16 +30,22 @@ class Judge(torch.nn.Module):  # type: ignore[misc]
         super().__init__()
         self._ask = ask
         self._check_batch = check_batch
-        self._mean = 0.0
+        self.before = 0.0
+        self._known: list[float] = []
         self.expect([], 0)
+
+    @property
+    def mean(self) -> float:
+        """Of the step's scores so far, on this rank; before there are any that of the step before, at the very first
+        0."""
+        return fmean(self._known) if self._known else self.before
 
     def expect(self, rows: Sequence[Prompt], width: int) -> None:
         """A batch begins: its prompts in order, `width` tokens each, padding included."""
-        if rows and self._known:
-            self._mean = fmean(self._known)
+        self.before = self.mean
         self._waiting, self._width = list(rows), width
         self._values: Any = None
-        self._known: list[float] = []
+        self._known = []
         self._n_neutral = 0
         self._fits: list[dict[str, float]] = []
         self._began = time.monotonic()
@@ -77,12 +83,10 @@ class Judge(torch.nn.Module):  # type: ignore[misc]
         }
 
     def _filled(self, scores: Sequence[float | None]) -> list[float]:
-        """Without gaps: the mean of the step's scores so far stands for one that is missing, on this rank; before there
-        are any that of the step before, at the very first 0."""
+        """Without gaps: the mean stands for a score that is missing."""
         self._known += [score for score in scores if score is not None]
         self._n_neutral += sum(score is None for score in scores)
-        neutral = fmean(self._known) if self._known else self._mean
-        return [neutral if score is None else score for score in scores]
+        return [self.mean if score is None else score for score in scores]
 
 
 def fit(values: Any, scores: Any, written: Any) -> dict[str, float]:
