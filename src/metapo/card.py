@@ -109,7 +109,7 @@ def render_card(folder: Path, settings: TrainSettings) -> str:
         task=verbatim(settings.task_description),
         parts=_parts(settings, origin),
         answered_by=[(role, code(who)) for role, who in answered_by.items()],
-        engine=[(name, code(value)) for name, value in settings.engine.model_dump().items() if value not in (None, {})],
+        engine=_engine(settings),
         n_revisions=len({revision.id for lineage in lineages.values() for _, revision in lineage}),
         n_clusters=len(lineages),
         history=verbatim("\n".join(lines)),
@@ -144,6 +144,17 @@ def _metadata(settings: TrainSettings, origin: Origin | None) -> str:
         tags=["metapo", "trl", settings.engine.algorithm, "reinforcement-learning"],
     )
     return str(data.to_yaml())
+
+
+def _engine(settings: TrainSettings) -> Facts:
+    """What the algorithm reads of the engine's settings."""
+    fields = settings.engine.model_dump()
+    own = {f"ppo.{name}": value for name, value in fields.pop("ppo").items()}
+    if settings.engine.algorithm == "ppo":
+        fields |= own
+    else:
+        del fields["unscored"]
+    return [(name, code(value)) for name, value in fields.items() if value is not None]
 
 
 def _parts(settings: TrainSettings, origin: Origin | None) -> Facts:

@@ -160,16 +160,20 @@ class Course:
         """Write calls that belong to no rollout, and all that is left in this process's ledger."""
         self.store.append_other_calls(self._attempt or None, self._step, [*others, *take_records(self._ledger)])
 
-    def failure(self, step: int, scored: Sequence[Scored]) -> JudgeFailureLimit | None:
-        """The error where too many of a batch have no reward."""
+    def failure(
+        self, step: int, scored: Sequence[Scored], max_unscored: float | None = None
+    ) -> JudgeFailureLimit | None:
+        """The error where too many of a batch have no reward. `max_unscored` replaces that of the settings."""
+        allowed = self.settings.max_unscored if max_unscored is None else max_unscored
         failed = [s for s in scored if s.reward.value is None]
-        if not scored or len(failed) / len(scored) <= self.settings.max_unscored:
+        if not scored or len(failed) / len(scored) <= allowed:
             return None
+        rule = "engine.unscored: raise" if allowed < self.settings.max_unscored else f"max_unscored = {allowed:g}"
         reasons = [u for s in failed for u in s.assessment.unscored]
         details = sorted({f"{u.reason.value}: {u.detail[:200]}" for u in reasons})
         return JudgeFailureLimit(
-            f"step {step}: {len(failed)} of {len(scored)} rollouts have no reward, more than max_unscored = "
-            f"{self.settings.max_unscored:g} allows. Reasons: {'; '.join(details[:3])}. "
+            f"step {step}: {len(failed)} of {len(scored)} rollouts have no reward, more than {rule} "
+            f"allows. Reasons: {'; '.join(details[:3])}. "
             f"Mend the judge, then go on with: {self._advice}"
         )
 

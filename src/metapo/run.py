@@ -183,16 +183,19 @@ class Run(Course):
         *,
         others: Sequence[CallRecord] = (),
         senses: Senses,
+        max_unscored: float | None = None,
     ) -> Boundary:
         """Close an optimizer step: `step` are done, `scored` is what all ranks judged since the last call.
 
         Writes the rollouts, brings into force what meta steps and people decided, begins a meta step where one is due,
         and says how to go on. `error` is one that a rank met; `others` are the ranks' calls that belong to no rollout;
-        `senses` is how a meta step asks the judge.
+        `senses` is how a meta step asks the judge; `max_unscored` replaces that of the settings.
         """
         self._step = step
         self._record(scored)
         self.record_calls(others)
+        if max_unscored is not None:
+            error = error or self.failure(step, [s for s in scored if s.rollout.split is Split.TRAIN], max_unscored)
         return await self.close_step(step, scored, error, senses)
 
     def record_eval(self, scored: Sequence[Scored], others: Sequence[CallRecord] = ()) -> MetapoError | None:

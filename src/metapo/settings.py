@@ -200,6 +200,27 @@ class DataSettings(Frozen):
     hub_eval_split: str = "test"
 
 
+class PPOSettings(Frozen):
+    """How PPO updates policy and value head; the defaults are the MPO paper's.
+
+    Each batch is gone through `epochs` times, in `mini_batches` optimizer steps each. `clip` bounds the ratio of the
+    probabilities, `value_clip` how far a value may move from what it was when the batch was drawn, in units of the
+    reward. A completion without an end token loses `missing_eos_penalty`, in units of the reward too. `kl_estimator` is
+    k1 or k3 of Schulman's note on approximating KL.
+    """
+
+    epochs: int = Field(default=4, ge=1)
+    mini_batches: int = Field(default=1, ge=1)
+    clip: float = Field(default=0.2, gt=0)
+    value_clip: float = Field(default=0.2, gt=0)
+    value_coefficient: float = Field(default=0.1, ge=0)
+    gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    gamma: float = Field(default=1.0, ge=0, le=1)
+    missing_eos_penalty: float = Field(default=1.0, ge=0)
+    whiten_rewards: bool = False
+    kl_estimator: Literal["k1", "k3"] = "k1"
+
+
 class EngineSettings(Frozen):
     """One machine, TRL. `batch_size` counts completions per step over all ranks; `micro_batch_size` bounds how many a
     device holds at once. `kl` is the weight of the KL term. The learning rate rises to `learning_rate` over the share
@@ -211,14 +232,18 @@ class EngineSettings(Frozen):
     every `save_every` steps, the last `keep_checkpoints` are kept; `eval_every` 0 evaluates at the end
     only; an evaluation writes one completion to each prompt.
 
+    With `algorithm: ppo`, `num_generations` is 1 and `learning_rate` 3e-6 unless set, as in the MPO paper. PPO can't
+    leave out a completion that has no reward: `unscored` says whether it gets the mean of the others (`neutral`), or
+    the run stops (`raise`). GRPO and RLOO leave it out of its group in any case.
+
     `trainer` holds further arguments of TRL's GRPOConfig or RLOOConfig, such as `use_vllm: true`.
     """
 
-    algorithm: Literal["grpo", "rloo"] = "grpo"
+    algorithm: Literal["grpo", "rloo", "ppo"] = "grpo"
     steps: int = Field(default=200, ge=1)
     batch_size: int = Field(default=64, ge=2)
     micro_batch_size: int | None = Field(default=None, ge=1)
-    num_generations: int = Field(default=8, ge=2)
+    num_generations: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=1e-6, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: float = Field(default=0.0, ge=0, lt=1)
@@ -229,8 +254,30 @@ class EngineSettings(Frozen):
     save_every: int = Field(default=50, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
     eval_every: int = Field(default=0, ge=0)
+    unscored: Literal["neutral", "raise"] = "neutral"
+    ppo: PPOSettings = PPOSettings()
     device: Literal["auto", "cpu"] = "auto"
     trainer: dict[str, Any] = Field(default={})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_ppo(cls, data: Any) -> Any:
+        is_ppo = isinstance(data, Mapping) and data.get("algorithm") == "ppo"
+        return {"num_generations": 1, "learning_rate": 3e-6, **data} if is_ppo else data
+
+    @model_validator(mode="after")
+    def _fits_the_algorithm(self) -> Self:
+        if self.algorithm == "ppo":
+            if self.trainer:
+                raise ValueError(
+                    f"trainer is for algorithms grpo and rloo; with ppo leave it out: {sorted(self.trainer)}"
+                )
+            return self
+        if self.num_generations < 2:
+            raise ValueError(f"{self.algorithm} compares completions of one prompt: num_generations must be at least 2")
+        if self.ppo != PPOSettings() or self.unscored != "neutral":
+            raise ValueError(f"ppo and unscored are for algorithm ppo; with {self.algorithm} leave them out")
+        return self
 
 
 class LoraSettings(Frozen):

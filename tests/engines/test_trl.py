@@ -14,9 +14,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from metapo.card import Origin, origin_of, render_card
 from metapo.cli.common import train_settings
-from metapo.engines.arguments import trainer_config
 from metapo.engines.prompts import dataset
-from metapo.engines.trl import EvolvingReward, _save_policy, train
+from metapo.engines.trl import EvolvingReward, _config, _save_policy, train
 from metapo.errors import (
     ChatMisconfigured,
     ChatTimeout,
@@ -97,7 +96,7 @@ def run(
     return Store(folder / "store.db")
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo", "ppo"])
 def test_training_runs_evaluates_apart_and_writes_the_policy(tmp_path: Path, policy: Path, algorithm: str) -> None:
     settings = small_world(steps=5, algorithm=algorithm, eval_every=3, max_prompt_tokens=30)
     train_rows = [*rows(), Prompt(" ".join(["too"] * 30 + ["long"]))]
@@ -313,7 +312,10 @@ def test_a_policy_without_weights_is_told(tmp_path: Path) -> None:
 def test_a_trainer_takes_each_shipped_preset(tmp_path: Path, name: str, eval_every: int) -> None:
     settings = train_settings(None, shipped_preset(name)[1])
     engine = settings.engine.model_copy(update={"eval_every": eval_every})
-    config = trainer_config(settings.model_copy(update={"engine": engine}), tmp_path, n_ranks=1)
+    config = _config(settings.model_copy(update={"engine": engine}), tmp_path)
+    if engine.algorithm == "ppo":
+        assert (config.num_ppo_epochs, config.num_sample_generations) == (engine.ppo.epochs, 0)
+        return
     assert config.num_generations == engine.num_generations
     assert config.num_generations_eval == 1
 

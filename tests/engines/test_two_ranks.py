@@ -30,7 +30,7 @@ def launch(
     staleness: int = 0,
     **engine: Any,
 ) -> subprocess.CompletedProcess[str]:
-    settings, world = tmp_path / "settings.yaml", small_world(steps=7, **engine)
+    settings, world = tmp_path / "settings.yaml", small_world(**{"steps": 7, **engine})
     world = world.model_copy(update={"meta": world.meta.model_copy(update={"staleness": staleness})})
     if url:
         endpoint = EndpointSettings(url=url, model="m", max_in_flight=1)
@@ -75,6 +75,32 @@ def test_both_ranks_score_every_step_under_the_same_revision(
     ]
     assert all(len({r.rollout.prompt for r in rollouts if r.rollout.step == s}) == 2 for s in range(7))
     store.close()
+
+
+def test_under_ppo_too_and_both_go_on_where_a_judge_failed(tmp_path: Path) -> None:
+    """The rank that loses its judge sees it after the others have judged: none trains on the step."""
+    ppo = {"algorithm": "ppo", "steps": 5, "max_completion_tokens": 24}
+    done = launch(tmp_path, "1", **ppo)
+    assert done.returncode != 0
+    assert "401: the key is no longer valid" in done.stderr
+    assert (tmp_path / "run" / "checkpoints" / "checkpoint-0" / "metapo.json").exists(), "before the step it failed in"
+    for rank in (0, 1):
+        (tmp_path / f"rank-{rank}.jsonl").unlink()
+
+    done = launch(tmp_path, "", "resume", **ppo)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = notes(tmp_path, 0), notes(tmp_path, 1)
+    assert first == second
+    assert [(row["step"], row["n"]) for row in first] == [(step, 8) for step in range(5)]
+    store = Store(tmp_path / "run" / "store.db")
+    store.verify()
+    assert [at for at, _ in store.lineage()] == [0, 3]
+    assert len({row["revision"] for row in first}) == 2
+    by_step = [[r.rollout for r in store.rollouts() if r.rollout.step == step] for step in range(5)]
+    assert all(sorted(r.position for r in rollouts) == list(range(16)) for rollouts in by_step)
+    assert all(len({r.prompt for r in rollouts}) == 2 for rollouts in by_step), "groups of 8 as for GRPO"
+    store.close()
+    assert (tmp_path / "run" / "policy" / "model.safetensors").exists()
 
 
 def test_when_one_rank_loses_its_judge_both_stop_with_a_checkpoint(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from metapo.world.policy import build_tokenizer
 from metapo.world.presets import WorldSettings
 
 
-def main(settings_file: Path, policy: Path, out: Path, fail_rank: str) -> None:
+def main(settings_file: Path, policy: Path, out: Path, fail_rank: str = "", resume: str = "") -> None:
     """With a `fail_rank` of "server" judge and meta model are those of the settings."""
     rank = os.environ["RANK"]
     score = EvolvingReward.__call__
@@ -40,6 +40,7 @@ def main(settings_file: Path, policy: Path, out: Path, fail_rank: str) -> None:
         WorldSettings.load(settings_file),
         out,
         rows,
+        resume=bool(resume),
         model=str(policy),
         tokenizer=build_tokenizer(),
         judge=None if is_served else judge,
@@ -59,4 +60,4 @@ class Failing(WorldJudge):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4] if len(sys.argv) > 4 else "")
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])

@@ -11,18 +11,18 @@ from random import Random
 from typing import Any
 
 import sqlalchemy as sa
+
 from metapo.api import AskedRollout
 from metapo.client import RewardClient
+from metapo.engines.connect import connect
 from metapo.server.options import ServeOptions
 from metapo.server.running import Served, listen, serve
-from tests.servers import ChatServer
-from tests.trainer import judge_and_meta, settings, write
-
-from metapo.engines.connect import connect
 from metapo.service import Asked, RewardService
 from metapo.settings import Settings
 from metapo.store import Store
 from metapo.store import schema as t
+from tests.servers import ChatServer
+from tests.trainer import judge_and_meta, settings, write
 
 N_KILLS = 50
 PROCESSES = multiprocessing.get_context("forkserver")

@@ -40,15 +40,25 @@ def settings(arm: str, seed: int, steps: int = STEPS) -> WorldSettings:
     return arm_settings(arm, seed=seed, steps=steps, rubric=preset_rubric("oracle"))
 
 
-def make_run(out: Path, own: WorldSettings, gold: Sequence[float], meta: Sequence[dict[str, Any]] = ()) -> Path:
-    """A finished run with these gold qualities, two seconds per step; the judge's score is 0.5 throughout."""
+def make_run(
+    out: Path,
+    own: WorldSettings,
+    gold: Sequence[float],
+    meta: Sequence[dict[str, Any]] = (),
+    rewrite: int = STEPS,
+    values: Sequence[dict[str, float]] = (),
+) -> Path:
+    """A finished run with these gold qualities, two seconds per step, another revision from step `rewrite` on, and what
+    the trainer says of PPO's `values`; the judge's score is 0.5 throughout."""
     folder = out / f"{own.arm}-{own.seed}"
     write_whole(folder / SETTINGS_FILE, own.to_yaml())
     for step, value in enumerate(gold):
         rates = {f"hack/{kind}": 0.25 for kind in HACKS}
-        row = {"kind": "train", "step": step, "revision": "a", "normalized": 0.5, "gold": value, **rates}
+        revision = "a" if step < rewrite else "b"
+        row = {"kind": "train", "step": step, "revision": revision, "normalized": 0.5, "gold": value, **rates}
         append_row(folder / METRICS, row)
-        append_row(folder / METRICS, {"kind": "trainer", "step": step + 1, "step_time": 2.0})
+        said = values[step] if values else {}
+        append_row(folder / METRICS, {"kind": "trainer", "step": step + 1, "step_time": 2.0, **said})
     for i, row in enumerate(meta):
         append_row(folder / METRICS, {"kind": "meta", "step": 10 * i + 12, "reason": "", "revision": "a", **row})
     store = Store(folder / STORE)
@@ -223,6 +233,29 @@ def test_what_meta_steps_did_and_cost(runs: Path) -> None:
     assert lines(text, "Cost")["metapo",] == ("3.0", "1.0", "1.0", "100", "12.0", "3.00", "120.0", "2.44%")
     assert lines(text, "Cost")["mpo",][-1] == "0.00%"
     assert ("iter0",) not in lines(text, "Cost")
+
+
+def test_the_value_head_before_at_and_after_a_change_of_rubric(tmp_path: Path) -> None:
+    """Medians over both runs: at step 30 the rewards jump by 4, and then the values follow half way."""
+    fits = {"value/explained": 0.8, "value/bias": 0.1, "value/score_sd": 0.5, "loss/value_avg": 0.02}
+    jump = {"value/explained": -3.0, "value/bias": -4.0, "value/score_sd": 2.0, "loss/value_avg": 8.0}
+    half = {"value/explained": 0.2, "value/bias": -2.0, "value/score_sd": 2.0, "loss/value_avg": 2.0}
+    rows = [fits] * 30 + [jump] + [half] * 29
+    for seed in (1, 2):
+        make_run(tmp_path / "runs", settings("mpo-raw-ppo", seed), flat(0.5), rewrite=30, values=rows)
+    constant = {"value/bias": 0.0, "value/score_sd": 0.0, "loss/value_avg": 0.0}
+    make_run(tmp_path / "runs", settings("iter0-ppo", 1), flat(0.5), values=[constant] * STEPS)
+    make_run(tmp_path / "runs", settings("mpo", 1), flat(0.5))
+    found = lines(page(tmp_path / "runs"), "Under PPO: the value head")
+    assert found["mpo-raw-ppo",] == (
+        "2",
+        "2",
+        "0.50; 0.80 → -3.00 → 0.20",
+        "0.60; 0.20 → 2.00 → 1.00",
+        "1.01; 0.02 → 8 → 2",
+    )
+    assert found["iter0-ppo",] == ("one seed", "0", "none", "none", "0"), "nothing to explain where rewards are equal"
+    assert ("mpo",) not in found
 
 
 def test_onset_is_where_judge_and_gold_part(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The arms as settings: what is different about an arm is what its name says."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +23,7 @@ from metapo.world.presets import (
     WorldSettings,
     arm_settings,
     preset_rubric,
+    under,
     with_sources,
 )
 
@@ -133,6 +135,7 @@ def test_what_the_variants_are() -> None:
         "strict": {"strict": True},
         "weak-strict": {"start": "weak", "strict": True},
         "late": {"tires_after": 9},
+        "ppo": {"engine.algorithm": "ppo", "engine.learning_rate": 3e-4},
         "no-gate": {"meta.gate": None},
         "no-anchors": {"meta.gate.anchors": False},
         "no-attack": {"meta.gate.attack": False},
@@ -245,3 +248,12 @@ def test_the_command_line_has_the_same_defaults() -> None:
         defaults = {p.name: p.default for p in world.commands[name].params}
         assert defaults["steps"] == STEPS
         assert defaults.get("sway", SWAY) == SWAY
+
+
+def test_an_algorithm_is_part_of_the_name_so_that_runs_never_mix(tmp_path: Path) -> None:
+    assert under("grpo", ["iter0", "mpo-raw"]) == ["iter0", "mpo-raw"]
+    assert under("ppo", ["iter0", "mpo-raw", "metapo-ppo"]) == ["iter0-ppo", "mpo-raw-ppo", "metapo-ppo"]
+    command = ["world", "compare", "--arms", "expert", "--algorithm", "ppo", "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 1
+    assert "there is no arm expert-ppo; choose from iter0" in done.output

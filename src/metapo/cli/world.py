@@ -25,6 +25,13 @@ _sway = click.option(
     show_default=True,
     help="How often a remark to the grader sways a vague criterion; an arm that sets it keeps its own.",
 )
+_algorithm = click.option(
+    "--algorithm",
+    type=click.Choice(["grpo", "ppo"]),
+    default="grpo",
+    show_default=True,
+    help="What trains the policy; by PPO an arm's name ends in -ppo. (extra: ppo)",
+)
 _processes = click.option(
     "--processes",
     type=click.IntRange(min=1),
@@ -39,9 +46,10 @@ _processes = click.option(
     "--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Folder for the runs and the report."
 )
 @click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of both runs.")
+@_algorithm
 @_steps
 @_processes
-def demo(out: Path, seed: int, steps: int, processes: int) -> None:
+def demo(out: Path, seed: int, algorithm: str, steps: int, processes: int) -> None:
     """Train one policy twice, under a fixed vague rubric and under one that evolves, and show what happened."""
     click.echo(
         "A tiny language model learns to write essays from the scores of a judge, twice:\n"
@@ -50,7 +58,7 @@ def demo(out: Path, seed: int, steps: int, processes: int) -> None:
         "'judge' is the score that trains the model; 'real quality' is what the essays are worth: no part of training\n"
         "sees it.\n"
     )
-    _compare(["iter0", "mpo"], [seed], out, steps, 0.25, processes)
+    _compare(["iter0", "mpo"], algorithm, [seed], out, steps, 0.25, processes)
 
 
 @world.command()
@@ -65,10 +73,11 @@ def demo(out: Path, seed: int, steps: int, processes: int) -> None:
     "--seeds", default="41,42,43,44,45", show_default=True, help="Seeds, separated by commas; paired across arms."
 )
 @click.option("--out", type=FOLDER, required=True, help="Folder for the runs, summary.json and the report.")
+@_algorithm
 @_steps
 @_sway
 @_processes
-def compare(names: str, seeds: str, out: Path, steps: int, sway: float, processes: int) -> None:
+def compare(names: str, seeds: str, out: Path, algorithm: str, steps: int, sway: float, processes: int) -> None:
     """Run arms under several seeds in parallel, resume what was begun, and write one table and a report."""
     try:
         numbers = [SEED(seed) for seed in seeds.split(",")]
@@ -76,18 +85,28 @@ def compare(names: str, seeds: str, out: Path, steps: int, sway: float, processe
         raise click.BadParameter(
             f"expected whole numbers from 0 on, separated by commas; got {seeds!r}", param_hint="--seeds"
         ) from e
-    _compare([arm.strip() for arm in names.split(",")], list(dict.fromkeys(numbers)), out, steps, sway, processes)
+    arms = [arm.strip() for arm in names.split(",")]
+    _compare(arms, algorithm, list(dict.fromkeys(numbers)), out, steps, sway, processes)
 
 
-def _compare(arms: Sequence[str], seeds: Sequence[int], out: Path, steps: int, sway: float, processes: int) -> None:
+def _compare(
+    names: Sequence[str],
+    algorithm: str,
+    seeds: Sequence[int],
+    out: Path,
+    steps: int,
+    sway: float,
+    processes: int,
+) -> None:
     from rich.console import Console
 
     from metapo.world.compare import compare as run_arms
     from metapo.world.compare import known_arms, table
+    from metapo.world.presets import under
     from metapo.world.report import write_report
     from metapo.world.watch import print_table, watching
 
-    console = Console()
+    console, arms = Console(), under(algorithm, names)
     with watching(console, steps) as watch:
         summary = run_arms(known_arms(arms), seeds, out, steps=steps, sway=sway, n_processes=processes, watch=watch)
     print_table(console, table(summary))

@@ -9,9 +9,10 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from metapo.engines.ranks import micro_batch
 from metapo.errors import MissingExtra, SettingsError
 from metapo.run import CHECKPOINTS
-from metapo.settings import EngineSettings, TrainSettings
+from metapo.settings import TrainSettings
 
 try:
     import torch
@@ -73,7 +74,7 @@ def trainer_config(settings: TrainSettings, folder: Path, n_ranks: int, eval_gen
 
 def _own(settings: TrainSettings, folder: Path, n_ranks: int, eval_generations: int) -> dict[str, Any]:
     engine = settings.engine
-    per_device = _per_device(engine, n_ranks)
+    per_device = micro_batch(engine, n_ranks)
     on_gpu = engine.device == "auto" and torch.cuda.is_available()
     return {
         "output_dir": str(folder / CHECKPOINTS),
@@ -102,17 +103,6 @@ def _own(settings: TrainSettings, folder: Path, n_ranks: int, eval_generations: 
         "report_to": [],
         "disable_tqdm": True,
     }
-
-
-def _per_device(engine: EngineSettings, n_ranks: int) -> int:
-    """Completions that a rank holds at once. Raises SettingsError where the batch can't be split."""
-    per_device = min(engine.micro_batch_size or engine.batch_size // n_ranks, engine.batch_size // n_ranks)
-    if engine.batch_size % engine.num_generations or engine.batch_size % (n_ranks * max(1, per_device)):
-        raise SettingsError(
-            f"engine.batch_size {engine.batch_size} must be a multiple of engine.num_generations "
-            f"{engine.num_generations} and of {n_ranks} ranks x micro_batch_size {per_device}"
-        )
-    return per_device
 
 
 def _added(trainer: Mapping[str, Any], config_class: Any) -> dict[str, Any]:

@@ -48,15 +48,15 @@ def load_model(model: str, *, device: str, dtype: str) -> Any:
     return loaded.to(device).eval()
 
 
-def lora(settings: LoraSettings) -> Any:
-    """The configuration of an adapter for a causal language model. Raises MissingExtra."""
+def lora(settings: LoraSettings, task: str = "CAUSAL_LM") -> Any:
+    """The configuration of an adapter for a causal language model, or for peft's `task`. Raises MissingExtra."""
     try:
         from peft import LoraConfig
     except ImportError as e:
         raise MissingExtra("lora", "training an adapter (policy.lora)") from e
     targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
     return LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task,
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,

@@ -39,7 +39,7 @@ def fit(prompts: Sequence[Prompt], tokenizer: Any, max_tokens: int | None, purpo
     DataError where none is left."""
     if max_tokens is None:
         return list(prompts)
-    kept = [prompt for prompt in prompts if _n_tokens(prompt, tokenizer) <= max_tokens]
+    kept = [prompt for prompt in prompts if len(token_ids(prompt, tokenizer)) <= max_tokens]
     if prompts and not kept:
         raise DataError(
             f"none of {len(prompts)} {purpose} prompts has at most engine.max_prompt_tokens = {max_tokens} tokens"
@@ -48,6 +48,15 @@ def fit(prompts: Sequence[Prompt], tokenizer: Any, max_tokens: int | None, purpo
         left_out = len(prompts) - len(kept)
         log.info("%d of %d %s prompts have more than %d tokens: left out", left_out, len(prompts), purpose, max_tokens)
     return kept
+
+
+def token_ids(prompt: Prompt, tokenizer: Any) -> list[int]:
+    """The prompt as the model reads it: in the chat template, where there is one, with its tools."""
+    asked = _asked(prompt, tokenizer)
+    plain = isinstance(asked, str) and not prompt.tools
+    read = tokenizer(asked) if plain else tokenizer(_rendered(prompt, tokenizer), add_special_tokens=False)
+    ids: list[int] = read["input_ids"]
+    return ids
 
 
 def reading_order(settings: TrainSettings, n_rows: int) -> list[int]:
@@ -90,10 +99,3 @@ def _rendered(prompt: Prompt, tokenizer: Any) -> str:
     tools = list(prompt.tools) or None  # some templates write their preface for an empty list, too
     text: str = tokenizer.apply_chat_template(asked, tools=tools, tokenize=False, add_generation_prompt=True)
     return text
-
-
-def _n_tokens(prompt: Prompt, tokenizer: Any) -> int:
-    asked = _asked(prompt, tokenizer)
-    if isinstance(asked, str):
-        return len(tokenizer(asked)["input_ids"])
-    return len(tokenizer(_rendered(prompt, tokenizer), add_special_tokens=False)["input_ids"])

@@ -1,4 +1,6 @@
-"""TRL's GRPOTrainer and RLOOTrainer: an evolving rubric as one reward function and one callback, no trainer subclassed.
+"""TRL's trainers: an evolving rubric as one reward function and one callback, no trainer subclassed.
+
+GRPOTrainer and RLOOTrainer take both as they are; what PPOTrainer needs besides is in `metapo.engines.ppo`.
 
 Every rank judges its own completions. When an optimizer step ends, the rows of all ranks are gathered, the first
 rank writes them and runs the meta step when it is due, and its answer (revision in force, error) is broadcast: all
@@ -20,8 +22,9 @@ from metapo.course import Boundary
 from metapo.engines.bridge import Bridge
 from metapo.engines.connect import connect
 from metapo.engines.prompts import dataset, fit, reading_order
+from metapo.engines.ranks import rank, world_size
 from metapo.engines.tools import tool_loop
-from metapo.errors import MetapoError, MissingExtra, RunError
+from metapo.errors import MetapoError, MissingExtra, ModelError, RunError
 from metapo.files import whole_folder, write_whole
 from metapo.judge.transport import Transport
 from metapo.meta.pairs import Pair
@@ -107,7 +110,7 @@ class EvolvingReward:
         """
         connections = connect(settings, judge=judge, meta=meta)
         bridge, run = Bridge(), None
-        if _rank() == 0:
+        if rank() == 0:
             try:
                 log.info("asking who answers at %s", settings.judge.where)
                 answered_by = bridge.run(connections.identify())
@@ -151,7 +154,7 @@ class EvolvingReward:
                 reference=None if reference is None else str(reference),
                 split=split,
                 step=step,
-                position=(first + i) * _world_size() + _rank(),
+                position=(first + i) * world_size() + rank(),
                 cluster=cluster,
             )
             for i, (prompt, answer, reference, cluster) in enumerate(
@@ -200,14 +203,29 @@ class EvolvingReward:
         self._error = None
         self.scorer.in_force = self.on_main(go_on)
 
-    def end_step(self, step: int) -> MetapoError | None:
-        """An optimizer step is over on all ranks; returns the error that ends the run, the same on every rank."""
+    def refuse(self, step: int, max_unscored: float) -> MetapoError | None:
+        """May the step after `step` steps be trained on? For engines that can leave no completion out, once each rank
+        has judged its part of the batch. Where a rank met an error, or more than the share `max_unscored` (0 to 1) has
+        no reward, the batch goes on record and the error that ends the run is returned, the same on every rank."""
+        n_unscored = sum(s.reward.value is None for s in self._scored)
+        failed, unscored, n = zip(
+            *gather_object([(self._error is not None, n_unscored, len(self._scored))]), strict=True
+        )
+        if any(failed) or sum(unscored) / sum(n) > max_unscored:
+            return self.end_step(step, max_unscored)
+        return None
+
+    def end_step(self, step: int, max_unscored: float | None = None) -> MetapoError | None:
+        """An optimizer step is over on all ranks; returns the error that ends the run, the same on every rank.
+        `max_unscored` replaces that of the settings."""
         errors = [e for e in gather_object([self._error]) if e is not None]
         scored, others = self._take()
         error = errors[0] if errors else None
         senses = Senses(self.scorer.appraise, self.scorer.explain, self.scorer.aggregate)
         boundary: Boundary = self.on_main(
-            lambda run: self._bridge.run(run.end_step(step, scored, error, others=others, senses=senses))
+            lambda run: self._bridge.run(
+                run.end_step(step, scored, error, others=others, senses=senses, max_unscored=max_unscored)
+            )
         )
         self.scorer.in_force = boundary.in_force
         return boundary.error
@@ -238,7 +256,7 @@ class EvolvingReward:
                 outcome[0] = work(self._run)
             except MetapoError as e:
                 outcome[1] = e
-        if _world_size() > 1:
+        if world_size() > 1:
             broadcast_object_list(outcome)
         if outcome[1] is not None:
             raise outcome[1]
@@ -324,7 +342,12 @@ def train(
         check_task(settings.task, folder)
     model = model or settings.policy.model
     tokenizer = tokenizer or load_tokenizer(model)
-    config = trainer_config(settings, folder, _world_size(), eval_generations)
+    config = _config(settings, folder, eval_generations)
+    if settings.engine.algorithm == "ppo" and tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise ModelError(
+            f"the tokenizer in {model} pads with its end token {tokenizer.eos_token!r}, so PPO can't teach when to "
+            "end. Save one there that has a pad token of its own."
+        )
     with_tools = tool_loop(tools, settings, tokenizer)
     fitting = fit(prompts, tokenizer, settings.engine.max_prompt_tokens, "training")
     eval_prompts = fit(eval_prompts, tokenizer, settings.engine.max_prompt_tokens, "evaluation")
@@ -336,25 +359,29 @@ def train(
     with closing(reward), _disk_watched(folder):
         if not resume:
             reward.on_main(lambda run: keep_task(settings.task, run.folder))
-        trainer_class = GRPOTrainer if settings.engine.algorithm == "grpo" else RLOOTrainer
-        trainer = trainer_class(
-            model=model,
-            args=config,
-            processing_class=tokenizer,
-            train_dataset=rows([fitting[i] for i in reading_order(settings, len(fitting))]),
-            eval_dataset=rows(eval_prompts) if eval_prompts else None,
-            reward_funcs=reward,
-            callbacks=[reward.callback],
-            peft_config=lora(settings.policy.lora) if settings.policy.lora else None,
-            **with_tools,
-        )
-        trainer.remove_callback(PrinterCallback)
+        ordered = [fitting[i] for i in reading_order(settings, len(fitting))]
+        if settings.engine.algorithm == "ppo":
+            trainer = _ppo(settings, config, model, tokenizer, ordered, eval_prompts, reward, eval_generations)
+        else:
+            trainer_class = GRPOTrainer if settings.engine.algorithm == "grpo" else RLOOTrainer
+            trainer = trainer_class(
+                model=model,
+                args=config,
+                processing_class=tokenizer,
+                train_dataset=rows(ordered),
+                eval_dataset=rows(eval_prompts) if eval_prompts else None,
+                reward_funcs=reward,
+                callbacks=[reward.callback],
+                peft_config=lora(settings.policy.lora) if settings.policy.lora else None,
+                **with_tools,
+            )
+            trainer.remove_callback(PrinterCallback)
         checkpoint = reward.on_main(lambda run: run.latest_checkpoint()) if resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
         if eval_prompts:
             _evaluate(trainer, reward, settings)
         _save_policy(trainer, folder / POLICY, origin_of(settings, len(fitting), len(eval_prompts)))
-    if _rank() == 0:
+    if rank() == 0:
         write_card(folder, settings)  # now that every call is on record
 
 
@@ -401,6 +428,21 @@ def _save_policy(trainer: Any, folder: Path, origin: Origin) -> None:
     trainer.accelerator.wait_for_everyone()
 
 
+def _ppo(settings: TrainSettings, *parts: Any) -> Any:
+    """A trainer whose every batch is one of PPO's. Raises MissingExtra, ModelError, SettingsError."""
+    from metapo.engines.ppo import PPO
+
+    return PPO(settings, *parts)
+
+
+def _config(settings: TrainSettings, folder: Path, eval_generations: int = 1) -> Any:
+    if settings.engine.algorithm != "ppo":
+        return trainer_config(settings, folder, world_size(), eval_generations)
+    from metapo.engines.ppo import config
+
+    return config(settings, folder)
+
+
 def _log(log_metric: Callable[[str, float], None], scored: Sequence[Scored], in_force: ByCluster) -> None:
     """Show a batch in the trainer's own log; criteria only where all clusters have the same ones. Every rank logs the
     same names, since TRL gathers name by name: they follow from what is in force, not from the batch."""
@@ -427,12 +469,3 @@ def _known_answers(folder: Path) -> KnownAnswers | None:
     verdicts for as long as they live."""
     on_first_machine = os.environ.get("LOCAL_RANK", "0") == os.environ.get("RANK", "0")
     return KnownAnswers(folder / STORE) if on_first_machine else None
-
-
-def _rank() -> int:
-    """This process's rank, as the launcher set it; known before the process group is up."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def _world_size() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))

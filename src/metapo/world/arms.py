@@ -1,4 +1,4 @@
-"""One run of one arm in the offline world: real GRPO on a real (tiny) policy, with gold quality as an observer."""
+"""One run of one arm in the offline world: real RL on a real (tiny) policy, with gold quality as an observer."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -24,6 +24,7 @@ from metapo.world.questions import QUESTIONS
 from metapo.world.report import commands
 from metapo.world.runs import Arm, ArmRun, Figure, Unfinished, group_arms, read_runs
 from metapo.world.tally import DIP_AFTER, DIP_SMOOTH, Tally, tally
+from metapo.world.values import AROUND, Around, value_head
 
 PAGE = "evidence.md"
 REFERENCES = ("mpo", "metapo")
@@ -75,6 +76,8 @@ def render(folders: Sequence[Path], out: Path) -> str:
         accepted=accepted_flaws(tallies.get("flawed-gate", ())),
         asked=asked,
         n_compared=sum(bool(row.comparison) for view in asked for row in view.rows),
+        values=[value_row(arm) for arm in arms if arm.first.settings.engine.algorithm == "ppo"],
+        around=AROUND,
         costs=[cost_row(arm, tallies[arm.name]) for arm in arms if arm.evolves],
         resamples=RESAMPLES,
         level=f"{LEVEL:.0%}",
@@ -254,6 +257,26 @@ def accepted_flaws(tallies: Sequence[Tally]) -> list[str]:
         for p in t.flawed
         if p.accepted
     ]
+
+
+def value_row(arm: Arm) -> Row:
+    """Of PPO's value head: changes of rubric in all, each figure over whole runs, before, at and after one."""
+    found = value_head(arm.runs)
+    return (
+        arm.name,
+        _n(arm),
+        str(found.n_changes),
+        _around(found.explained, "{:.2f}"),
+        _around(found.bias, "{:.2f}"),
+        _around(found.loss, "{:.3g}"),
+    )
+
+
+def _around(figure: Around, form: str) -> str:
+    whole, *parts = (
+        "none" if x is None else form.format(x) for x in (figure.whole, figure.before, figure.at, figure.after)
+    )
+    return whole if figure.at is None else f"{whole}; {parts[0]} → {parts[1]} → {parts[2]}"
 
 
 def cost_row(arm: Arm, tallies: Sequence[Tally]) -> Row:

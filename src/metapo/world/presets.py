@@ -22,6 +22,7 @@ TUNING_SEEDS = frozenset({0, 1, 3, 4, 11, 12, 21, 22, *range(31, 36), *range(100
 the loop: no report may rest on them."""
 META_EVERY = 10
 WARMUP = 0.3  # of the steps: a policy that learns fast from the start forgets what it writes rarely, for good
+PPO_LEARNING_RATE = 3e-4  # each batch is gone through four times
 MIN_WORDS = 20  # a title and a thesis are shorter
 MAX_COMPLETION_TOKENS = 104
 RESULT = "result.json"
@@ -121,6 +122,9 @@ VARIANTS = {
     "conjunctive": Variant("failure clauses multiply", {"reward": "conjunctive"}),
     "additive": Variant("deductions are added up with the rest", {"reward": "normalized"}),
     "dropout": Variant("half of the criteria masked per group", {"dropout": 0.5}),
+    "ppo": Variant(
+        "trained by PPO with a value head", {"engine.algorithm": "ppo", "engine.learning_rate": PPO_LEARNING_RATE}
+    ),
     "late": Variant("the judge tires after 9 sentences, which few essays have at first", {"tires_after": 9}),
 }
 _EVOLVING = {"meta.every": META_EVERY, "meta.method": "mpo"}
@@ -171,6 +175,7 @@ PARTS = (
 )
 _ADDED = ("dropout",)
 SWAYS = ("sway-0", "sway-1")
+PPO = ("iter0", "mpo", "metapo", "iter0-raw", "mpo-raw", "metapo-raw")
 WORLDS = ("weak", "strict", "weak-strict", "late")
 ARMS: dict[str, Preset] = {
     **_BASE,
@@ -189,6 +194,12 @@ ARMS: dict[str, Preset] = {
     **varied("final-from-start", _FINAL, WORLDS),
     **varied("halfway-from-start", _HALFWAY, WORLDS),
 }
+ARMS |= {arm: preset for name in PPO for arm, preset in varied(name, ARMS[name], ("ppo",)).items()}
+
+
+def under(algorithm: str, arms: Iterable[str]) -> list[str]:
+    """The arms' names where they are trained by `algorithm`, grpo or ppo; not each has one."""
+    return [arm if algorithm == "grpo" or arm.endswith("-ppo") else f"{arm}-{algorithm}" for arm in arms]
 
 
 def preset_rubric(name: str) -> Rubric:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from metapo.world.presets import PARTS, SWAYS, WORLDS
+from metapo.world.presets import PARTS, PPO, SWAYS, WORLDS
 
 Pairs = tuple[tuple[str, str], ...]
 """(arm, the arm that it is held against)"""
@@ -110,6 +110,17 @@ QUESTIONS = (
         (
             *((f"metapo-{world}", f"mpo-{world}") for world in WORLDS),
             *((f"mpo-{world}", f"{fixed}-{world}") for world in ("weak", "late") for fixed in ("iter0", "oracle")),
+        ),
+    ),
+    Question(
+        "Under PPO",
+        "Arms trained by PPO, with a value head, against each other, then each against the same one under GRPO.",
+        (
+            ("mpo-ppo", "iter0-ppo"),
+            ("metapo-ppo", "iter0-ppo"),
+            ("metapo-ppo", "mpo-ppo"),
+            *((f"{name}-raw-ppo", f"{name}-ppo") for name in ("iter0", "mpo", "metapo")),
+            *_variants(PPO, ("ppo",)),
         ),
     ),
 )

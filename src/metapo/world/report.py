@@ -133,6 +133,7 @@ def _peculiarities(settings: WorldSettings) -> list[str]:
         f"{settings.flaw:.0%} of the rubrics that the meta model writes are flawed.": flawed,
         "The policy is trained on the plain sum of points.": settings.reward == "raw_sum",
         f"A remark to the grader sways a vague criterion {settings.sway:.0%} of the time.": settings.sway != SWAY,
+        "It is trained by PPO, with a value head.": settings.engine.algorithm == "ppo",
         "The policy starts weak.": settings.start is Start.WEAK,
         "The meta model's criteria are passed or failed.": settings.strict,
         f"The judge tires after {settings.tires_after} sentences.": settings.tires_after is not None,

@@ -23,7 +23,8 @@ _FOLDER = re.compile(r"(?P<arm>.+)-(?P<seed>\d+)")
 
 @dataclass(frozen=True)
 class ArmRun:
-    """A finished run: its settings (as text, too), its figures, and the rows of its training and meta steps."""
+    """A finished run: its settings (as text, too), its figures, and the rows of its training and meta steps, and of the
+    trainer."""
 
     folder: Path
     settings: WorldSettings
@@ -31,6 +32,7 @@ class ArmRun:
     result: dict[str, Any]
     steps: tuple[dict[str, Any], ...]
     meta_steps: tuple[dict[str, Any], ...]
+    trainer: tuple[dict[str, Any], ...] = ()
 
     @property
     def seed(self) -> int:
@@ -121,6 +123,7 @@ def _read_run(folder: Path) -> ArmRun:
         result=json.loads((folder / RESULT).read_text(encoding="utf-8")),
         steps=tuple(row for row in rows if row["kind"] == "train"),
         meta_steps=tuple(row for row in rows if row["kind"] == "meta"),
+        trainer=tuple(row for row in rows if row["kind"] == "trainer"),
     )
 
 
