@@ -38,16 +38,16 @@ class Scoring:
 
     async def score(self, request: Request, asked: Sequence[Asked]) -> list[RolloutRecord]:
         """Raises MetapoError."""
-        print_ = hashlib.sha256(request.url.path.encode() + b"\n" + await request.body()).hexdigest()
-        work = self._take(print_) or self._begin(asked)
+        mark = hashlib.sha256(request.url.path.encode() + b"\n" + await request.body()).hexdigest()
+        work = self._take(mark) or self._begin(asked)
         gone = asyncio.create_task(_gone(request))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                self._keep(print_, work)
+                self._keep(mark, work)
                 raise Refused(499, "gone", "the client went away")
         except asyncio.CancelledError:
-            self._keep(print_, work)
+            self._keep(mark, work)
             raise
         finally:
             gone.cancel()
@@ -90,22 +90,22 @@ class Scoring:
             self._means.popitem(last=False)
         return records
 
-    def _keep(self, print_: str, work: Work) -> None:
+    def _keep(self, mark: str, work: Work) -> None:
         now = time.monotonic()
         while self._unheard and (oldest := next(iter(self._unheard))):
             if self._unheard[oldest][-1][0] > now - UNHEARD_S:
                 break
             del self._unheard[oldest]
-        self._unheard.setdefault(print_, []).append((now, work))
+        self._unheard.setdefault(mark, []).append((now, work))
 
-    def _take(self, print_: str) -> Work | None:
+    def _take(self, mark: str) -> Work | None:
         """The work on an equal request that nobody waits for any more; None where there is none, or it failed."""
-        kept = self._unheard.pop(print_, [])
+        kept = self._unheard.pop(mark, [])
         if not kept:
             return None
         (at, work), *others = kept
         if others:
-            self._unheard[print_] = others
+            self._unheard[mark] = others
         failed = work.done() and (work.cancelled() or work.exception() is not None)
         return None if failed or at < time.monotonic() - UNHEARD_S else work
 
