@@ -432,7 +432,7 @@ def test_a_run_without_a_revision_takes_no_decision() -> None:
     Path("new").mkdir()
     Store(Path("new") / STORE).close()
     message = error("pin", "new", "talk", *WHY)
-    assert message == "new has no revision yet: it stopped before its first step. Resume it."
+    assert message == "new/store.db has no revision yet: it stopped before its first step. Resume it."
     assert output("waiting", "new") == "nothing waits\n"
 
 
