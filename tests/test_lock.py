@@ -20,7 +20,7 @@ def test_each_line_is_a_plain_pin(lock: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "name", "command"), zip(LOCKS, ["dev", "latest"], ["lock", "lock-latest"], strict=True)
+    ("lock", "name", "command"), [(LOCKS[0], "dev", "make lock"), (LOCKS[1], "latest", "make lock-latest")]
 )
 def test_what_the_project_and_its_development_need_is_pinned(lock: str, name: str, command: str) -> None:
     pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines(lock))}
