@@ -23,6 +23,7 @@
         ChatTooLong             the request doesn't fit into the model's context
         ChatMisconfigured       wrong key, address or model (401, 403, 404, 405, 3xx): no request will ever succeed
       JudgeFailureLimit       too many rollouts went unscored; the run stops
+      RolloutUnscored         one rollout has no reward, and the engine can leave none out
       BudgetSpent             the tokens or the money that the settings allow are used up; the run stops
 
 A message says what came, what was allowed and what to do.
@@ -139,6 +140,10 @@ class ChatMisconfigured(ChatError):
 class JudgeFailureLimit(MetapoError):
     """More than the allowed share of rollouts went unscored: in a step, and the run stopped with a checkpoint, or in a
     file."""
+
+
+class RolloutUnscored(MetapoError):
+    """A rollout has no reward, and the engine that wants one can't leave it out."""
 
 
 class BudgetSpent(MetapoError):

@@ -1,0 +1,172 @@
+"""One Ray actor that holds the run: every reward worker of the cluster asks it.
+
+It begins and ends with the process that drives training. Ray starts it again where it was killed, and asks it once
+more what it owes; what it had answered is in the store and is not judged twice.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from metapo.engines.connect import connect
+from metapo.engines.verl.options import VerlOptions
+from metapo.engines.verl.slots import Given, given
+from metapo.errors import JudgeFailureLimit, LineageError, MetapoError, MissingExtra, RunError
+from metapo.rollout import Split
+from metapo.service import Asked, RewardService
+from metapo.settings import Settings
+from metapo.store import Store
+
+try:
+    import ray
+    from ray.exceptions import RayActorError, RayTaskError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ImportError as e:
+    raise MissingExtra("verl", "training with verl") from e
+
+NAMESPACE = "metapo"
+MAX_RESTARTS = 100
+AT_ONCE = 8192  # requests that wait in the keeper; how many the judge is asked at once is for its settings to say
+T = TypeVar("T")
+
+
+class Standing(NamedTuple):
+    """How many steps are over, and the id of the revision in force for prompts of no cluster."""
+
+    step: int
+    revision_id: str
+
+
+@ray.remote(concurrency_groups={"steps": 4})
+class Keeper:
+    """Opens the run when it is first asked. `settings` is the text of metapo's settings."""
+
+    def __init__(self, store: str, settings: str) -> None:
+        self._store = store if "://" in store else Path(store)
+        self._settings = Settings.from_yaml(settings)
+        self._service: RewardService | None = None
+        self._opening = asyncio.Lock()  # several ask at once when it is new
+        self._numbers: dict[tuple[str, int], int] = {}
+        self._unscored: Counter[int] = Counter()
+
+    async def score(self, asked: Asked) -> Given:
+        """Raises Stopped, DataError, StoreError, and what keeps the run from being opened."""
+        service = await self._run()
+        [record] = await service.score([asked])
+        if record.value is None and asked.split is Split.TRAIN:
+            self._unscored[record.rollout.step] += 1
+        return given(record, await self._number(service, record.rollout.cluster, record.rollout.step))
+
+    @ray.method(concurrency_group="steps")
+    async def begin(self, step: int, resumed: bool = False, written_under: str = "") -> Standing:
+        """`step` steps are done; with `resumed`, training goes on from a checkpoint there, which names the revision
+        that it was `written_under`. Raises LineageError where the run lacks it, and what ends the run."""
+        service = await self._run()
+        if written_under:
+            await asyncio.to_thread(_check_lineage, service.store, step, written_under)
+        if resumed:
+            self._numbers.clear()
+            self._unscored.clear()
+        await service.begin_step(step, resumed=resumed)
+        return await self.standing()
+
+    @ray.method(concurrency_group="steps")
+    async def check(self, step: int, n_rollouts: int) -> None:
+        """Raises what ends the run, if anything; also where a step of `n_rollouts` has lost too many of them already,
+        since a trainer that replaces what fails would never come to the step's end."""
+        service = await self._run()
+        if service.error is not None:
+            raise service.error
+        n, allowed = self._unscored[step], self._settings.max_unscored * n_rollouts
+        if n > allowed:
+            raise JudgeFailureLimit(
+                f"in step {step} {n} rollouts have no reward already, of {n_rollouts} that it trains on; max_unscored "
+                f"{self._settings.max_unscored} allows {int(allowed)}. See why in the store's verdicts, mend the judge, "
+                "and resume."
+            )
+
+    @ray.method(concurrency_group="steps")
+    async def standing(self) -> Standing:
+        service = await self._run()
+        return Standing(service.step, service.in_force().revision.id)
+
+    @ray.method(concurrency_group="steps")
+    async def finish(self) -> None:
+        """Training is over: note the figures of its last step."""
+        await (await self._run()).finish()
+
+    async def _run(self) -> RewardService:
+        async with self._opening:
+            if self._service is None:
+                store = await asyncio.to_thread(Store, self._store)
+                self._service = await RewardService.open(store, self._settings, connect(self._settings))
+        return self._service
+
+    async def _number(self, service: RewardService, cluster: str, step: int) -> int:
+        """How many revisions were in force for a cluster before the one that scores a step. What is adopted later
+        changes nothing about a step that has begun."""
+        if (cluster, step) not in self._numbers:
+            adoptions = await asyncio.to_thread(service.store.adoptions, cluster)
+            self._numbers[cluster, step] = max(0, sum(a.step <= step for a in adoptions) - 1)
+        return self._numbers[cluster, step]
+
+
+def _check_lineage(store: Store, step: int, revision_id: str) -> None:
+    if revision_id not in [revision.id for at, revision in store.lineage() if at <= step]:
+        raise LineageError(
+            f"the checkpoint after {step} steps was written under revision {revision_id[:10]}, which the run in the "
+            "store did not have by then. Give metapo.store as it was when the checkpoint was written."
+        )
+
+
+def start(options: VerlOptions) -> Any:
+    """A keeper for this process's training, in place of one that another training left behind. The settings file is
+    read here; the store, where it is a file, lies on this machine. Raises SettingsError."""
+    settings = options.load_settings().to_yaml()
+    end(options)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=options.is_url)
+    return Keeper.options(
+        name=options.store,
+        namespace=NAMESPACE,
+        num_cpus=0,
+        max_restarts=MAX_RESTARTS,
+        max_task_retries=-1,
+        max_concurrency=AT_ONCE,
+        scheduling_strategy=here,
+    ).remote(options.store, settings)
+
+
+def find(options: VerlOptions) -> Any:
+    """The keeper of the training that is under way. Raises RunError where there is none."""
+    try:
+        return ray.get_actor(options.store, namespace=NAMESPACE)
+    except ValueError as e:
+        raise RunError(
+            f"nobody keeps the run in {options.store}. Set actor_rollout_ref.rollout.agent.agent_loop_manager_class to "
+            "metapo.engines.verl.rollouts.RolloutManager, which starts its keeper."
+        ) from e
+
+
+def end(options: VerlOptions) -> None:
+    """End the keeper of a store, where there is one; nothing that it answered is lost."""
+    try:
+        old = ray.get_actor(options.store, namespace=NAMESPACE)
+    except ValueError:
+        return
+    ray.kill(old)
+
+
+def tell(ask: Callable[[], T]) -> T:
+    """What `ask` gets from a keeper; its own errors as they are, without Ray's around them."""
+    try:
+        return ask()
+    except RayTaskError as e:
+        raise own(e) from None
+    except RayActorError as e:
+        raise RunError(f"the keeper of the run is gone: {e}") from e
+
+
+def own(error: RayTaskError) -> BaseException:
+    return error.cause if isinstance(error.cause, MetapoError) else error
