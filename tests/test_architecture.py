@@ -27,6 +27,7 @@ ORDER = (
     "charts",
     "intervals",
     "rubric",
+    "presets",
     "shipped",
     "rubric_text",
     "rubric_diff",
@@ -63,7 +64,7 @@ ORDER = (
     "__init__",
     "__main__",
 )
-TRAINERS = {"torch", "trl", "transformers", "verl", "datasets", "accelerate"}
+TRAINERS = {"torch", "trl", "transformers", "verl", "ray", "datasets", "accelerate"}
 TRAINERS_LIVE_IN = {"engines", "world"}
 
 

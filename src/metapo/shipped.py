@@ -16,8 +16,8 @@ def shipped_rubrics() -> list[str]:
 
 
 def shipped_presets() -> list[str]:
-    """The names of the shipped presets, sorted."""
-    return _names("presets")
+    """The names of the shipped presets, sorted; those for verl are its own to read."""
+    return [name for name in _names("presets") if not name.startswith("verl/")]
 
 
 def shipped_rubric(name: str) -> Rubric | None:

@@ -1,57 +1,64 @@
-"""A small verl for tests: a local Ray cluster, a tokenizer of single characters, batches as verl's rollouts are, and a
-chat server that plays judge and meta model for all processes."""
+"""A small verl for tests: a local Ray cluster, verl's own workers, queue and configs, a tokenizer of single characters,
+and in the place of the policy a writer that says what it is told to."""
 
-import asyncio
-import json
 import os
+import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from metapo.judge.transport import ChatRequest
-from metapo.rollout import Message, Rollout, Split
+from metapo.rollout import Rollout, Split
 from metapo.settings import Settings
-from tests.reviewer import Reviewer
-from tests.servers import Ask, Behaviour, says
-from tests.trainer import marks
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    pytest.importorskip("verl", reason="verl is not installed: see docs/verl.md")
+    for _package in ("ray", "verl", "transfer_queue"):
+        pytest.importorskip(_package, reason=f"{_package} is not installed: see docs/verl.md")
     import numpy as np
     import ray
     import torch
+    import transfer_queue as queue
     from hydra import compose, initialize_config_module
     from tensordict import TensorDict
+    from transformers import AutoTokenizer
     from verl import DataProto
-    from verl.trainer.ppo.utils import need_critic
+    from verl.experimental.reward_loop import RewardLoopManager
+    from verl.trainer.ppo.reward import load_reward_manager
+    from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+    from verl.utils.tensordict_utils import assign_non_tensor_data, get_tensordict
+    from verl.workers.rollout.replica import TokenOutput
 
-    from metapo.engines.verl.manager import SPLIT
+    from metapo.engines.verl import keeper
+    from metapo.engines.verl.manager import SPLIT, RewardManager
+    from metapo.engines.verl.options import VerlOptions
+    from metapo.engines.verl.rollouts import RolloutManager
 
-N_PROMPT_TOKENS = 128
-
-
-def plays(reviewer: Reviewer) -> Behaviour:
-    """Answers judge's questions by the words of a completion, see tests/trainer.py, and a meta step's by `reviewer`."""
-
-    def behave(ask: Ask) -> Any:
-        if "\nStage: " not in f"\n{ask.prompt}":
-            return says(marks(ask.prompt))(ask)
-        request = ChatRequest(messages=[Message(**m) for m in ask.body["messages"]], max_tokens=1)
-        return says(asyncio.run(reviewer.complete(request)).text)(ask)
-
-    return behave
+HERE = Path(__file__).parents[2]
+SMALL = (
+    "actor_rollout_ref.rollout.name=vllm",
+    "actor_rollout_ref.rollout.agent.num_workers=1",
+    "actor_rollout_ref.rollout.n=4",
+    "data.train_batch_size=2",
+    "reward.num_workers=2",
+    "transfer_queue.enable=true",
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
+    "transfer_queue.backend.SimpleStorage.total_storage_size=1000",
+)
+"""Two groups of four a step. Nothing of vLLM is loaded."""
 
 
 @contextmanager
 def cluster() -> Iterator[None]:
     """A Ray cluster on this machine, whose processes see the same code as this one."""
-    paths = os.pathsep.join([str(Path(__file__).parents[2] / "src"), str(Path(__file__).parents[2])])
-    variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "0"}
+    paths = os.pathsep.join([str(HERE / "src"), str(HERE)])
+    variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
     ray.init(
         address="local",
         num_cpus=16,
@@ -80,7 +87,9 @@ def write_tokenizer(folder: Path) -> None:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>")
     fast.chat_template = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
     fast.save_pretrained(folder)
-    GPT2Config(vocab_size=len(characters), n_layer=1, n_embd=8, n_head=1).save_pretrained(folder)
+    ids = {"bos_token_id": 0, "eos_token_id": 0}
+    model = GPT2Config(vocab_size=len(characters), architectures=["GPT2LMHeadModel"], **ids)
+    model.save_pretrained(folder)
 
 
 def verl_config(*overrides: str, preset: str = "ppo") -> Any:
@@ -92,7 +101,7 @@ def verl_config(*overrides: str, preset: str = "ppo") -> Any:
 
 
 def config_for(folder: Path, settings: Settings, *overrides: str) -> Any:
-    """For a run in `folder`, with two reward workers."""
+    """For a run in `folder`."""
     write_tokenizer(folder / "policy")
     (folder / "settings.yaml").write_text(settings.to_yaml())
     return verl_config(
@@ -100,50 +109,184 @@ def config_for(folder: Path, settings: Settings, *overrides: str) -> Any:
         "+actor_rollout_ref.model.override_config.attn_implementation=eager",
         f"metapo.settings={folder / 'settings.yaml'}",
         f"metapo.store={folder / 'store.db'}",
-        "reward.num_workers=2",
         f"trainer.default_local_dir={folder / 'checkpoints'}",
+        *SMALL,
         *overrides,
     )
 
 
-def batch(rollouts: Sequence[Rollout], tokenizer: Any, *, fields: Mapping[str, Any] | None = None) -> Any:
+@contextmanager
+def kept(config: Any) -> Iterator[Callable[..., Any]]:
+    """A keeper that was told that training begins; what is yielded asks it."""
+    kept = keeper.start(VerlOptions.of(config))
+
+    def ask(what: str, *args: Any, **kwargs: Any) -> Any:
+        return keeper.tell(lambda: ray.get(getattr(kept, what).remote(*args, **kwargs)))
+
+    ask("begin", 0, resumed=True)
+    try:
+        yield ask
+    finally:
+        keeper.end(VerlOptions.of(config))
+
+
+def reward_manager(config: Any) -> RewardManager:
+    """metapo's, made by verl as its workers make it."""
+    return load_reward_manager(config, load_tokenizer(config), reward_router_address=None, reward_model_tokenizer=None)
+
+
+def load_tokenizer(config: Any) -> Any:
+    return AutoTokenizer.from_pretrained(config.actor_rollout_ref.model.path)
+
+
+def reward(manager: RewardManager, sample: Any) -> float:
+    """What a worker's manager gives for a sample."""
+    return float(manager.loop.run_until_complete(manager.run_single(sample))["reward_score"])
+
+
+def samples(rollouts: Sequence[Rollout], manager: RewardManager) -> list[Any]:
+    """As verl's workers get them, one by one."""
+    whole = batch(rollouts, manager.tokenizer)
+    return [whole[i : i + 1] for i in range(len(whole))]
+
+
+def batch(rollouts: Sequence[Rollout], tokenizer: Any) -> Any:
     """Rollouts of one step as verl hands them to its reward workers; prompts that are equal are a group."""
-    n = max(len(r.completion) for r in rollouts) + 1
-    prompts = [_padded(tokenizer(r.prompt)["input_ids"], N_PROMPT_TOKENS, left=True) for r in rollouts]
-    answers = [_padded(tokenizer(r.completion)["input_ids"], n, left=False) for r in rollouts]
+    answers = [tokenizer(r.completion)["input_ids"] for r in rollouts]
+    asked = [tokenizer(r.prompt)["input_ids"] for r in rollouts]
+    n_asked, n = max(map(len, asked)), max(map(len, answers)) + 1
+    shown = [[0] * (n_asked - len(a)) + [1] * (len(a) + len(b)) + [0] * (n - len(b)) for a, b in zip(asked, answers, strict=True)]
     tensors = {
-        "prompts": torch.stack([ids for ids, _ in prompts]),
-        "responses": torch.stack([ids for ids, _ in answers]),
-        "attention_mask": torch.stack(
-            [torch.cat([one, other]) for (_, one), (_, other) in zip(prompts, answers, strict=True)]
-        ),
+        "prompts": torch.tensor([[0] * (n_asked - len(ids)) + ids for ids in asked]),
+        "responses": torch.tensor([ids + [0] * (n - len(ids)) for ids in answers]),
+        "attention_mask": torch.tensor(shown),
     }
-    columns: dict[str, list[Any]] = {
+    columns = {
         "raw_prompt": [[{"role": "user", "content": r.prompt}] for r in rollouts],
         "uid": [f"{r.split}-{r.step}-{r.prompt}" for r in rollouts],
         "session_id": list(range(len(rollouts))),
-        "global_steps": [r.step if r.split is Split.EVAL else r.step + 1 for r in rollouts],
+        "global_steps": [global_step(r) for r in rollouts],
         "extra_info": [{"reference": r.reference, "cluster": r.cluster} for r in rollouts],
         SPLIT: [r.split.value for r in rollouts],
-        **{name: [value] * len(rollouts) for name, value in (fields or {}).items()},
     }
     return DataProto(batch=TensorDict(tensors, batch_size=len(rollouts)), non_tensor_batch=_objects(columns))
 
 
-def scores(done: Any) -> list[float]:
-    """The reward of each sample, which stands at its last token and nowhere else."""
-    return [float(row.sum()) for row in done.batch["rm_scores"]]
+def global_step(rollout: Rollout) -> int:
+    """verl's number of the step in which a rollout is written."""
+    return rollout.step if rollout.split is Split.EVAL else rollout.step + 1
 
 
-def needs_critic(config: Any) -> bool:
-    return bool(need_critic(config))
+@dataclass(frozen=True)
+class Rolled:
+    """What came of one completion in verl's queue."""
+
+    completion: str
+    token_rewards: list[float]
+    metrics: dict[str, Any]
 
 
-def _padded(ids: list[int], n: int, *, left: bool) -> tuple[Any, Any]:
-    kept, nothing = torch.tensor(ids[:n]), torch.zeros(n - len(ids[:n]), dtype=torch.long)
-    shown = torch.ones(len(kept), dtype=torch.long)
-    order = (lambda one, other: torch.cat([other, one])) if left else (lambda one, other: torch.cat([one, other]))
-    return order(kept, nothing), order(shown, nothing)
+class Training:
+    """verl's reward workers, agent loop workers and queue, without a policy to train: `roll` does what its trainer does
+    before each update."""
+
+    def __init__(self, config: Any, texts: Sequence[Rollout]) -> None:
+        """The writer answers the prompts of `texts` with their completions, in order."""
+        self.config = config
+        self.tokenizer = load_tokenizer(config)
+        self.workers = RewardLoopManager(config)
+        told: dict[str, list[str]] = {}
+        for rollout in texts:
+            told.setdefault(rollout.prompt, []).append(rollout.completion)
+        handles = self.workers.reward_loop_worker_handles
+        writer = Writer(told, config.actor_rollout_ref.model.path)
+        self.rollouts = RolloutManager.create(
+            config=config, llm_client=writer, teacher_client=None, reward_loop_worker_handles=handles
+        )
+        self._buffer = ReplayBuffer(
+            trainer_mode="sync",
+            trainer_config={},
+            max_off_policy_threshold=None,
+            max_off_policy_strategy="drop",
+            sampler_kwargs={},
+            poll_interval=0.05,
+        )
+
+    def roll(self, rollouts: Sequence[Rollout]) -> list[Rolled]:
+        """Generate and score what the writer answers to the prompts of a step; of failed groups nothing comes."""
+        partition = "train" if rollouts[0].split is Split.TRAIN else "val"
+        asked, step = prompts(rollouts), global_step(rollouts[0])
+        tags = [{"is_prompt": True, "status": "pending", "global_steps": step}] * len(asked)
+        queue.kv_batch_put(keys=list(asked["uid"]), partition_id=partition, tags=tags)
+        self.rollouts.generate_sequences(asked)
+        done, _ = self._buffer.sample(global_steps=step, partition_id=partition, batch_size=len(tags))
+        if not done.keys:
+            return []
+        fields = ["responses", "rm_scores", "extra_fields"]
+        data = queue.kv_batch_get(keys=done.keys, partition_id=partition, select_fields=fields)
+        queue.kv_clear(keys=done.keys, partition_id=partition)
+        return [
+            Rolled(
+                self.tokenizer.decode(ids, skip_special_tokens=True),
+                rewards.tolist(),
+                getattr(extra, "data", extra)["reward_extra_info"],
+            )
+            for ids, rewards, extra in zip(data["responses"], data["rm_scores"], data["extra_fields"], strict=True)
+        ]
+
+    def close(self) -> None:
+        for worker in [*self.workers.reward_loop_workers, *self.rollouts.agent_loop_workers]:
+            ray.kill(worker)
+
+
+@contextmanager
+def queued(config: Any) -> Iterator[None]:
+    """verl's queue between rollouts and training."""
+    queue.init(config.transfer_queue)
+    try:
+        yield
+    finally:
+        queue.close()
+
+
+class Writer:
+    """verl's client of an inference server, without one: it writes what stands for a prompt, each time the next."""
+
+    def __init__(self, completions: Mapping[str, Sequence[str]], tokenizer: str) -> None:
+        self._completions = completions
+        self._tokenizer = tokenizer
+        self._n_written: Counter[str] = Counter()
+
+    async def generate(self, request_id: str, *, prompt_ids: list[int], **_: Any) -> Any:
+        tokenizer = AutoTokenizer.from_pretrained(self._tokenizer)
+        prompt = tokenizer.decode(prompt_ids, skip_special_tokens=True).strip()
+        told = self._completions[prompt]
+        text = told[self._n_written[prompt] % len(told)]
+        self._n_written[prompt] += 1
+        return TokenOutput(token_ids=tokenizer(text)["input_ids"], stop_reason="completed")
+
+
+def process_of(actor: str) -> psutil.Process:
+    """A process of this cluster that runs such an actor."""
+    children = psutil.Process().children(recursive=True)
+    return next(p for p in children if " ".join(p.cmdline()).startswith(f"ray::{actor}"))
+
+
+def prompts(rollouts: Sequence[Rollout]) -> Any:
+    """The prompts of a step as verl's trainer hands them to be rolled out."""
+    references = {r.prompt: r.reference for r in rollouts}
+    rows = {
+        "raw_prompt": [[{"role": "user", "content": prompt}] for prompt in references],
+        "uid": [str(uuid.uuid4()) for _ in references],
+        "extra_info": [{"reference": reference} for reference in references.values()],
+        "index": [0] * len(references),
+        "data_source": ["test"] * len(references),
+    }
+    asked = get_tensordict(_objects(rows))
+    assign_non_tensor_data(asked, "global_steps", global_step(rollouts[0]))
+    if rollouts[0].split is Split.EVAL:
+        assign_non_tensor_data(asked, "validate", True)
+    return asked
 
 
 def _objects(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

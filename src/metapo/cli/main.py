@@ -14,6 +14,7 @@ from metapo.cli.offline import autoprompt, optimize
 from metapo.cli.people import PEOPLE
 from metapo.cli.rubric import rubric
 from metapo.cli.score import score
+from metapo.cli.slots import slots
 from metapo.cli.train import train
 from metapo.cli.world import world
 from metapo.errors import MetapoError
@@ -37,5 +38,5 @@ def main() -> None:
 
 for _command in (train, card, data, score, judge, audit, evals, rubric, autoprompt, optimize, world):
     main.add_command(_command)
-for _command in (*PEOPLE, evolution):
+for _command in (*PEOPLE, evolution, slots):
     rubric.add_command(_command)

@@ -39,7 +39,7 @@ class Standing(NamedTuple):
     revision_id: str
 
 
-@ray.remote(concurrency_groups={"steps": 4})
+@ray.remote
 class Keeper:
     """Opens the run when it is first asked. `settings` is the text of metapo's settings."""
 
@@ -59,7 +59,6 @@ class Keeper:
             self._unscored[record.rollout.step] += 1
         return given(record, await self._number(service, record.rollout.cluster, record.rollout.step))
 
-    @ray.method(concurrency_group="steps")
     async def begin(self, step: int, resumed: bool = False, written_under: str = "") -> Standing:
         """`step` steps are done; with `resumed`, training goes on from a checkpoint there, which names the revision
         that it was `written_under`. Raises LineageError where the run lacks it, and what ends the run."""
@@ -72,7 +71,6 @@ class Keeper:
         await service.begin_step(step, resumed=resumed)
         return await self.standing()
 
-    @ray.method(concurrency_group="steps")
     async def check(self, step: int, n_rollouts: int) -> None:
         """Raises what ends the run, if anything; also where a step of `n_rollouts` has lost too many of them already,
         since a trainer that replaces what fails would never come to the step's end."""
@@ -87,12 +85,10 @@ class Keeper:
                 "and resume."
             )
 
-    @ray.method(concurrency_group="steps")
     async def standing(self) -> Standing:
         service = await self._run()
         return Standing(service.step, service.in_force().revision.id)
 
-    @ray.method(concurrency_group="steps")
     async def finish(self) -> None:
         """Training is over: note the figures of its last step."""
         await (await self._run()).finish()

@@ -1,0 +1,237 @@
+"""verl's own queue, agent loops and reward workers over metapo's parts, on a Ray cluster of this machine; only the
+policy and the judge's model are scripted."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from metapo.cli import main
+from metapo.errors import DataError, JudgeFailureLimit, LineageError, RolloutUnscored, RunError
+from metapo.rollout import Rollout, Split
+from metapo.run import MARKER, STORE
+from metapo.store import Store
+from tests.engines import verl_parts as verl
+from tests.engines.verl_parts import Rolled, Training, ray
+from tests.helpers import criterion
+from tests.reviewer import Reviewer
+from tests.servers import Answer, Ask, ChatServer, says
+from tests.stages import is_stage, plays
+from tests.trainer import EMPTY, SOUND, settings, write
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # verl's and Ray's own
+THIRD = criterion("third", (0, 10))
+N_SLOTS, CHANGE = 2, 2
+"""The rubric begins with one criterion and has three from step 2 on."""
+VALIDATED = "Only validation asks this: "
+TEXTS = [r for step in range(4) for r in write(step)]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What came of four steps, and of a validation after two."""
+
+    training: Training
+    server: ChatServer
+    store: Store
+    steps: list[list[Rolled]]
+    validated: list[Rolled]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    with verl.cluster():
+        yield
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> Iterator[Story]:
+    folder = tmp_path_factory.mktemp("verl")
+    with ChatServer(plays(Reviewer(SOUND, EMPTY, THIRD))) as server:
+        config = verl.config_for(folder, settings(url=server.url, every=CHANGE), f"metapo.slots={N_SLOTS}")
+        with verl.queued(config):
+            training = Training(config, [*TEXTS, *validation()])
+            steps = [training.roll(write(step)) for step in range(CHANGE)]
+            validated = training.roll(validation())
+            steps += [training.roll(write(step)) for step in range(CHANGE, 4)]
+            store = Store(folder / STORE)
+            yield Story(training, server, store, steps, validated)
+            training.close()
+            store.close()
+
+
+def validation() -> list[Rollout]:
+    changes = {"split": Split.EVAL, "step": CHANGE}
+    return [r.model_copy(update={**changes, "prompt": VALIDATED + r.prompt}) for r in write(50)]
+
+
+def test_a_reward_stands_at_the_last_token_and_a_step_has_one_revision(story: Story) -> None:
+    for step, rolled in enumerate(story.steps):
+        assert sorted(r.completion for r in rolled) == sorted(r.completion for r in write(step))
+        for one in rolled:
+            assert one.metrics["revision"] == (step >= CHANGE)
+            *before, last = one.token_rewards
+            assert len(one.token_rewards) == len(one.completion)
+            assert set(before) == {0.0}
+            assert last == pytest.approx(2 / 3 if step >= CHANGE else 1.0)
+
+
+def test_both_workers_score(story: Story) -> None:
+    assert len(story.training.workers.reward_loop_workers) == 2
+    batch = verl.batch(write(4), story.training.tokenizer)
+    done = story.training.workers.compute_rm_score(batch)  # half of it by each
+    assert verl.scores(done) == pytest.approx([2 / 3] * 8)
+    assert set(done.non_tensor_batch["revision"]) == {1.0}
+
+
+def test_validation_reaches_no_meta_model(story: Story) -> None:
+    records = story.store.rollouts(split=Split.EVAL)
+    assert [(r.rollout.step, r.rollout.prompt.startswith(VALIDATED)) for r in records] == [(CHANGE, True)] * 2
+    assert len(story.validated) == 2
+    assert {r.metrics["revision"] for r in story.validated} == {1.0}
+    stages = [str(ask.body["messages"]) for ask in story.server.asks if is_stage(ask)]
+    assert stages
+    assert not any(VALIDATED in stage for stage in stages)
+
+
+def test_metrics_keep_their_names_when_criteria_come(story: Story) -> None:
+    names = ["judge_failed", "normalized", "points", "revision", "crit_0", "crit_1"]
+    assert {tuple(r.metrics) for step in story.steps for r in step} == {tuple(names)}
+    before, after = story.steps[0][0].metrics, story.steps[-1][0].metrics
+    assert (before["crit_0"], before["crit_1"]) == (10.0, None)
+    assert {after["crit_0"], after["crit_1"]} == {0.0, 10.0}
+    shown = CliRunner().invoke(main, ["rubric", "slots", str(story.store.path), "--slots", str(N_SLOTS)])
+    assert shown.output.splitlines() == [
+        f"revision 0 from step 0  {story.store.lineage()[0][1].id[:10]}",
+        "  crit_0  plain",
+        f"revision 1 from step 2  {story.store.lineage()[1][1].id[:10]}",
+        "  crit_0  sound",
+        "  crit_1  empty",
+        "  -       third",
+    ]
+
+
+def test_what_verl_pads_a_batch_with_is_not_judged_twice(story: Story) -> None:
+    before = story.server.n_requests
+    batch = verl.batch(write(5)[:3], story.training.tokenizer)
+    assert len(verl.scores(story.training.workers.compute_rm_score(batch))) == 3
+    written = story.store.rollouts(from_step=5, to_step=6)
+    assert len(written) == 3
+    assert len([ask for ask in story.server.asks[before:] if not is_stage(ask)]) == 3
+
+
+def test_a_killed_keeper_goes_on_and_judges_nothing_twice(story: Story) -> None:
+    inner, hold, n_held = story.server.behaviour, threading.Event(), threading.Semaphore(4)
+
+    def held(ask: Ask) -> Answer:
+        """Four are answered, the others wait."""
+        if not n_held.acquire(blocking=False):
+            hold.wait(120)
+        return inner(ask)
+
+    rollouts, before = write(6), story.server.n_requests
+    story.server.behaviour = held
+    with ThreadPoolExecutor() as pool:
+        scored = pool.submit(
+            story.training.workers.compute_rm_score, verl.batch(rollouts, story.training.tokenizer)
+        )
+        while len(early := story.store.rollouts(from_step=6, to_step=7)) < 4:
+            assert not scored.done()
+            threading.Event().wait(0.05)
+        verl.process_of("Keeper").kill()
+        hold.set()
+        assert verl.scores(scored.result(timeout=180)) == pytest.approx([2 / 3] * 8)
+    story.server.behaviour = inner
+    written = story.store.rollouts(from_step=6, to_step=7)
+    assert sorted(r.rollout.completion for r in written) == sorted(r.completion for r in rollouts)
+    prompts = [ask.prompt for ask in story.server.asks[before:]]
+    for record in early:
+        assert sum(record.rollout.completion in prompt for prompt in prompts) == 1
+    story.store.verify()
+
+
+def test_a_crashed_training_goes_on_from_its_checkpoint(story: Story) -> None:
+    from metapo.engines.verl.checkpoints import Checkpoints
+    from metapo.engines.verl.rollouts import RolloutManager
+
+    config = story.training.config
+    folder = Path(config.trainer.default_local_dir) / "global_step_7"
+    folder.mkdir(parents=True)
+    trainer = SimpleNamespace(total_training_steps=100)
+    Checkpoints(config).on_save(trainer=trainer, global_step=7, checkpoint_dir=str(folder), async_save=False)
+    assert json.loads((folder / MARKER).read_text()) == {"step": 7, "revision": story.store.lineage()[-1][1].id}
+
+    hold, inner = threading.Event(), story.server.behaviour
+    story.server.behaviour = lambda ask: (hold.wait(120), inner(ask))[1]
+    texts = [r.model_copy(update={"step": 7}) for r in write(7)]
+    before = story.server.n_requests
+    with ThreadPoolExecutor() as pool:
+        scored = pool.submit(story.training.workers.compute_rm_score, verl.batch(texts, story.training.tokenizer))
+        while story.server.n_requests < before + 8:
+            assert not scored.done()
+            threading.Event().wait(0.05)
+        verl.process_of("RewardLoopWorker").kill()
+        hold.set()
+        with pytest.raises(ray.exceptions.RayActorError):
+            scored.result(timeout=120)
+    story.server.behaviour = inner
+
+    story.training.close()
+    again = Training(config, texts)
+    try:
+        rolled = again.roll(texts)
+    finally:
+        again.close()
+    assert len(rolled) == 8
+    live = story.store.rollouts(from_step=7)
+    assert sorted(r.rollout.completion for r in live) == sorted(r.completion for r in texts)
+
+    (folder / MARKER).write_text(json.dumps({"step": 7, "revision": "0" * 64}))
+    other = RolloutManager(config, None, None, None)
+    with pytest.raises(LineageError, match=r"written under revision 0000000000.* metapo\.store"):
+        other.generate_sequences(verl.prompts(texts))
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Iterator[tuple[Path, ChatServer]]:
+    """A judge that gives no verdict."""
+    with ChatServer(says("I would rather not say.")) as server:
+        yield tmp_path, server
+
+
+def test_without_a_reward_a_sample_fails_or_gets_a_number(broken: tuple[Path, ChatServer]) -> None:
+    folder, server = broken
+    config = verl.config_for(folder, settings(url=server.url))
+    with verl.kept(config) as ask:
+        manager = verl.reward_manager(config)
+        sample, other, *_ = verl.samples(write(0), manager)
+        with pytest.raises(RolloutUnscored, match="plain: no_json.*set metapo.unscored to neutral"):
+            verl.reward(manager, sample)
+        config.metapo.unscored, config.metapo.neutral = "neutral", 0.25
+        manager = verl.reward_manager(config)
+        done = asyncio.run(manager.run_single(other))
+        assert (done["reward_score"], done["reward_extra_info"]["judge_failed"]) == (0.25, 1.0)
+        ask("check", 0, 100)
+        with pytest.raises(JudgeFailureLimit, match="2 rollouts have no reward already, of 8"):
+            ask("check", 0, 8)
+        with pytest.raises(JudgeFailureLimit, match="2 of 2 rollouts have no reward"):
+            ask("begin", 1)
+
+
+def test_what_a_sample_lacks_is_told(tmp_path: Path) -> None:
+    config = verl.config_for(tmp_path, settings())
+    manager = verl.reward_manager(config)
+    [sample, *_] = verl.samples(write(0), manager)
+    with pytest.raises(RunError, match="nobody keeps the run in .*agent_loop_manager_class"):
+        verl.reward(manager, sample)
+    del sample.non_tensor_batch["metapo_split"]
+    with pytest.raises(DataError, match="lacks the field 'metapo_split'.*agent_loop_manager_class"):
+        verl.reward(manager, sample)
+
