@@ -67,6 +67,7 @@ def cluster() -> Iterator[None]:
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",
+        _system_config={"worker_niceness": 0},  # Ray's own workers step back for everybody else's processes
         runtime_env={"env_vars": variables},
     )
     try:
@@ -93,11 +94,10 @@ def write_tokenizer(folder: Path) -> None:
 
 
 def verl_config(*overrides: str, preset: str = "ppo") -> Any:
-    """verl's own config with one of metapo's presets, resolved as `main_ppo` would."""
+    """verl's own config as its `main_ppo` composes it, with one of metapo's presets, or none."""
+    with_preset = ["hydra.searchpath=[pkg://metapo.presets]", f"+verl={preset}"] if preset else []
     with initialize_config_module("verl.trainer.config", version_base=None):
-        return compose(
-            "ppo_trainer", overrides=["hydra.searchpath=[pkg://metapo.presets]", f"+verl={preset}", *overrides]
-        )
+        return compose("ppo_trainer", overrides=[*with_preset, *overrides])
 
 
 def config_for(folder: Path, settings: Settings, *overrides: str) -> Any:
@@ -139,9 +139,14 @@ def load_tokenizer(config: Any) -> Any:
     return AutoTokenizer.from_pretrained(config.actor_rollout_ref.model.path)
 
 
-def reward(manager: RewardManager, sample: Any) -> float:
+def scored(manager: RewardManager, sample: Any) -> dict[str, Any]:
     """What a worker's manager gives for a sample."""
-    return float(manager.loop.run_until_complete(manager.run_single(sample))["reward_score"])
+    result: dict[str, Any] = manager.loop.run_until_complete(manager.run_single(sample))
+    return result
+
+
+def reward(manager: RewardManager, sample: Any) -> float:
+    return float(scored(manager, sample)["reward_score"])
 
 
 def samples(rollouts: Sequence[Rollout], manager: RewardManager) -> list[Any]:
@@ -155,7 +160,10 @@ def batch(rollouts: Sequence[Rollout], tokenizer: Any) -> Any:
     answers = [tokenizer(r.completion)["input_ids"] for r in rollouts]
     asked = [tokenizer(r.prompt)["input_ids"] for r in rollouts]
     n_asked, n = max(map(len, asked)), max(map(len, answers)) + 1
-    shown = [[0] * (n_asked - len(a)) + [1] * (len(a) + len(b)) + [0] * (n - len(b)) for a, b in zip(asked, answers, strict=True)]
+    shown = [
+        [0] * (n_asked - len(a)) + [1] * (len(a) + len(b)) + [0] * (n - len(b))
+        for a, b in zip(asked, answers, strict=True)
+    ]
     tensors = {
         "prompts": torch.tensor([[0] * (n_asked - len(ids)) + ids for ids in asked]),
         "responses": torch.tensor([ids + [0] * (n - len(ids)) for ids in answers]),
@@ -268,8 +276,8 @@ class Writer:
 
 def process_of(actor: str) -> psutil.Process:
     """A process of this cluster that runs such an actor."""
-    children = psutil.Process().children(recursive=True)
-    return next(p for p in children if " ".join(p.cmdline()).startswith(f"ray::{actor}"))
+    titles = {" ".join(p.cmdline()): p for p in psutil.Process().children(recursive=True)}
+    return next(p for title, p in titles.items() if title.startswith("ray::") and actor in title)
 
 
 def prompts(rollouts: Sequence[Rollout]) -> Any:

@@ -5,6 +5,7 @@ more what it owes; what it had answered is in the store and is not judged twice.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ except ImportError as e:
 
 NAMESPACE = "metapo"
 MAX_RESTARTS = 100
+END_S = 30.0
 AT_ONCE = 8192  # requests that wait in the keeper; how many the judge is asked at once is for its settings to say
 T = TypeVar("T")
 
@@ -39,12 +41,11 @@ class Standing(NamedTuple):
     revision_id: str
 
 
-@ray.remote
 class Keeper:
     """Opens the run when it is first asked. `settings` is the text of metapo's settings."""
 
-    def __init__(self, store: str, settings: str) -> None:
-        self._store = store if "://" in store else Path(store)
+    def __init__(self, place: Path | str, settings: str) -> None:
+        self._place = place
         self._settings = Settings.from_yaml(settings)
         self._service: RewardService | None = None
         self._opening = asyncio.Lock()  # several ask at once when it is new
@@ -81,8 +82,8 @@ class Keeper:
         if n > allowed:
             raise JudgeFailureLimit(
                 f"in step {step} {n} rollouts have no reward already, of {n_rollouts} that it trains on; max_unscored "
-                f"{self._settings.max_unscored} allows {int(allowed)}. See why in the store's verdicts, mend the judge, "
-                "and resume."
+                f"{self._settings.max_unscored} allows {int(allowed)}. The store's verdicts say why. Mend the judge, "
+                "then resume."
             )
 
     async def standing(self) -> Standing:
@@ -96,7 +97,7 @@ class Keeper:
     async def _run(self) -> RewardService:
         async with self._opening:
             if self._service is None:
-                store = await asyncio.to_thread(Store, self._store)
+                store = await asyncio.to_thread(Store, self._place)
                 self._service = await RewardService.open(store, self._settings, connect(self._settings))
         return self._service
 
@@ -123,35 +124,48 @@ def start(options: VerlOptions) -> Any:
     settings = options.load_settings().to_yaml()
     end(options)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=options.is_url)
-    return Keeper.options(
-        name=options.store,
-        namespace=NAMESPACE,
-        num_cpus=0,
-        max_restarts=MAX_RESTARTS,
-        max_task_retries=-1,
-        max_concurrency=AT_ONCE,
-        scheduling_strategy=here,
-    ).remote(options.store, settings)
+    return (
+        ray.remote(Keeper)
+        .options(
+            name=options.store,
+            namespace=NAMESPACE,
+            num_cpus=0,
+            max_restarts=MAX_RESTARTS,
+            max_task_retries=-1,
+            max_concurrency=AT_ONCE,
+            scheduling_strategy=here,
+        )
+        .remote(options.place, settings)
+    )
 
 
 def find(options: VerlOptions) -> Any:
     """The keeper of the training that is under way. Raises RunError where there is none."""
-    try:
-        return ray.get_actor(options.store, namespace=NAMESPACE)
-    except ValueError as e:
-        raise RunError(
-            f"nobody keeps the run in {options.store}. Set actor_rollout_ref.rollout.agent.agent_loop_manager_class to "
-            "metapo.engines.verl.rollouts.RolloutManager, which starts its keeper."
-        ) from e
+    if kept := _kept(options):
+        return kept
+    raise RunError(
+        f"nobody keeps the run in {options.store}. Set actor_rollout_ref.rollout.agent.agent_loop_manager_class to "
+        "metapo.engines.verl.rollouts.RolloutManager, which starts its keeper."
+    )
 
 
 def end(options: VerlOptions) -> None:
-    """End the keeper of a store, where there is one; nothing that it answered is lost."""
+    """End the keeper of a store, where there is one; nothing that it answered is lost. Raises RunError where it does
+    not end."""
+    deadline = time.monotonic() + END_S
+    while old := _kept(options):
+        if time.monotonic() > deadline:
+            raise RunError(f"the keeper of the run in {options.store} does not end; end it with Ray's own tools")
+        ray.kill(old)
+        time.sleep(0.1)
+
+
+def _kept(options: VerlOptions) -> Any:
+    """The keeper of a store; None where there is none."""
     try:
-        old = ray.get_actor(options.store, namespace=NAMESPACE)
+        return ray.get_actor(options.store, namespace=NAMESPACE)
     except ValueError:
-        return
-    ray.kill(old)
+        return None
 
 
 def tell(ask: Callable[[], T]) -> T:

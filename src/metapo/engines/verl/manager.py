@@ -58,8 +58,8 @@ class RewardManager(RewardManagerBase):  # type: ignore[misc]
             return given.value
         if self._options.neutral is None:
             raise RolloutUnscored(
-                f"a rollout has no reward: {given.why or 'the task gives none'}. verl counts its group as failed; to go "
-                "on with a number of yours instead, set metapo.unscored to neutral."
+                f"a rollout has no reward: {given.why or 'the task gives none'}. verl counts its group as failed. To "
+                "go on with a number of yours instead, set metapo.unscored to neutral."
             )
         return self._options.neutral
 

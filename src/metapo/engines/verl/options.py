@@ -46,6 +46,11 @@ class VerlOptions(Frozen):
     def is_url(self) -> bool:
         return "://" in self.store
 
+    @property
+    def place(self) -> Path | str:
+        """The store, as `Store` takes it."""
+        return self.store if self.is_url else Path(self.store)
+
     @classmethod
     def of(cls, config: Any) -> Self:
         """What a verl config says under `metapo`. Raises SettingsError."""

@@ -16,7 +16,7 @@ from metapo.run import MARKER
 try:
     import ray
     from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
-    from verl.utils.tensordict_utils import assign_non_tensor_data
+    from verl.utils.tensordict_utils import assign_non_tensor_data, get_non_tensor_data
 except ImportError as e:
     raise MissingExtra("verl", "training with verl") from e
 
@@ -33,8 +33,9 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
         self._begun = False
 
     def generate_sequences(self, prompts: Any) -> None:
-        """Raises Stopped, JudgeFailureLimit, LineageError where a checkpoint is not the run's, and what keeps the run from being opened."""
-        split = Split.EVAL if "validate" in prompts and prompts["validate"] else Split.TRAIN
+        """Raises Stopped, JudgeFailureLimit, LineageError where a checkpoint is not the run's, and what keeps the run
+        from being opened."""
+        split = Split.EVAL if get_non_tensor_data(prompts, "validate", default=False) else Split.TRAIN
         step = steps_done(int(prompts["global_steps"]), split)
         if not self._begun:
             self._begin(step)
