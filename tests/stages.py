@@ -4,9 +4,21 @@ import asyncio
 
 from metapo.judge.transport import ChatRequest
 from metapo.rollout import Message
+from metapo.rubric import Criterion, Level
 from tests.reviewer import Reviewer
 from tests.servers import Answer, Ask, Behaviour, says
 from tests.trainer import marks
+
+
+def told_apart(criterion_id: str, best: str, worst: str) -> Criterion:
+    """A criterion in words of its own, so that it repeats none of the others."""
+    levels = (Level(points=0, description=worst), Level(points=10, description=best))
+    return Criterion(id=criterion_id, name=criterion_id.title(), levels=levels)
+
+
+SOUND = told_apart("sound", "adds both numbers and names their sum", "does no arithmetic")
+EMPTY = told_apart("empty", "wanders off to something else entirely", "stays with its question")
+THIRD = told_apart("third", "ends on a friendly greeting", "breaks off without a goodbye")
 
 
 def plays(reviewer: Reviewer) -> Behaviour:

@@ -16,8 +16,8 @@ from metapo.settings import Settings
 from metapo.store import Store
 from tests.reviewer import Reviewer
 from tests.servers import ChatServer
-from tests.stages import plays
-from tests.trainer import EMPTY, SOUND, settings, write
+from tests.stages import EMPTY, SOUND, plays
+from tests.trainer import settings, write
 
 N_STEPS, EVALUATED = 6, 3
 Rewards = list[list[float | None]]

@@ -19,14 +19,12 @@ from metapo.run import MARKER, STORE
 from metapo.store import Store
 from tests.engines import verl_parts as verl
 from tests.engines.verl_parts import Rolled, Training, ray
-from tests.helpers import criterion
 from tests.reviewer import Reviewer
 from tests.servers import Answer, Ask, ChatServer, says
-from tests.stages import is_stage, plays
-from tests.trainer import EMPTY, SOUND, settings, write
+from tests.stages import EMPTY, SOUND, THIRD, is_stage, plays
+from tests.trainer import settings, write
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # verl's and Ray's own
-THIRD = criterion("third", (0, 10))
 N_SLOTS, CHANGE = 2, 2
 """The rubric begins with one criterion and has three from step 2 on."""
 VALIDATED = "Only validation asks this: "
