@@ -3,11 +3,13 @@ policy and the judge's model are scripted."""
 
 import json
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,7 +18,7 @@ from metapo.cli import main
 from metapo.errors import DataError, JudgeFailureLimit, LineageError, RolloutUnscored, RunError
 from metapo.rollout import Rollout, Split
 from metapo.run import MARKER, STORE
-from metapo.store import Store
+from metapo.store import RolloutRecord, Store
 from tests.engines import verl_parts as verl
 from tests.engines.verl_parts import Rolled, Training, ray
 from tests.reviewer import Reviewer
@@ -33,7 +35,7 @@ TEXTS = [r for step in range(4) for r in write(step)]
 
 @dataclass(frozen=True)
 class Story:
-    """What came of four steps, and of a validation after two."""
+    """What came of four steps, and of a validation after two; the tests go on with steps 4 to 7, each with its own."""
 
     training: Training
     server: ChatServer
@@ -124,72 +126,77 @@ def test_what_verl_pads_a_batch_with_is_not_judged_twice(story: Story) -> None:
     assert len([ask for ask in story.server.asks[before:] if not is_stage(ask)]) == 3
 
 
-def test_a_killed_keeper_goes_on_and_judges_nothing_twice(story: Story) -> None:
-    inner, hold, n_answered = story.server.behaviour, threading.Event(), threading.Semaphore(4)
+@contextmanager
+def holding(server: ChatServer, n_answered: int = 0) -> Iterator[None]:
+    """Judgements wait until the block ends, all but the first ones."""
+    inner, go_on, answered = server.behaviour, threading.Event(), threading.Semaphore(n_answered)
 
     def held(ask: Ask) -> Answer:
-        """Four judgements are answered, the others wait."""
-        if not is_stage(ask) and not n_answered.acquire(blocking=False):
-            hold.wait(120)
+        if not is_stage(ask) and not answered.acquire(blocking=False):
+            go_on.wait()
         return inner(ask)
 
+    server.behaviour = held
+    try:
+        yield
+    finally:
+        server.behaviour = inner
+        go_on.set()
+
+
+def wait_until(true: Callable[[], bool], pending: Future[Any]) -> None:
+    while not true():
+        assert not pending.done(), pending.exception()
+        time.sleep(0.05)
+
+
+def test_a_killed_keeper_goes_on_and_judges_nothing_twice(story: Story) -> None:
     rollouts, before = write(6), story.server.n_requests
-    story.server.behaviour = held
+    batch = verl.batch(rollouts, story.training.tokenizer)
+
+    def written() -> list[RolloutRecord]:
+        return story.store.rollouts(from_step=6, to_step=7)
+
     with ThreadPoolExecutor() as pool:
-        scored = pool.submit(story.training.workers.compute_rm_score, verl.batch(rollouts, story.training.tokenizer))
-        while len(early := story.store.rollouts(from_step=6, to_step=7)) < 4:
-            assert not scored.done()
-            threading.Event().wait(0.05)
-        verl.process_of("Keeper").kill()
-        hold.set()
-        assert verl.scores(scored.result(timeout=180)) == pytest.approx([2 / 3] * 8)
-    story.server.behaviour = inner
-    written = story.store.rollouts(from_step=6, to_step=7)
-    assert sorted(r.rollout.completion for r in written) == sorted(r.completion for r in rollouts)
-    prompts = [ask.prompt for ask in story.server.asks[before:]]
+        with holding(story.server, 4):
+            scored = pool.submit(story.training.workers.compute_rm_score, batch)
+            wait_until(lambda: len(written()) == 4, scored)
+            early = written()
+            verl.process_of("Keeper").kill()
+        assert verl.scores(scored.result(timeout=300)) == pytest.approx([2 / 3] * 8)
+    assert sorted(r.rollout.completion for r in written()) == sorted(r.completion for r in rollouts)
+    judged = [ask.prompt for ask in story.server.asks[before:] if not is_stage(ask)]
     for record in early:
-        assert sum(record.rollout.completion in prompt for prompt in prompts) == 1
+        assert sum(record.rollout.completion in prompt for prompt in judged) == 1
     story.store.verify()
 
 
 def test_a_crashed_training_goes_on_from_its_checkpoint(story: Story) -> None:
-    from metapo.engines.verl.checkpoints import Checkpoints
-    from metapo.engines.verl.rollouts import RolloutManager
-
     config = story.training.config
-    folder = Path(config.trainer.default_local_dir) / "global_step_7"
-    folder.mkdir(parents=True)
-    trainer = SimpleNamespace(total_training_steps=100)
-    Checkpoints(config).on_save(trainer=trainer, global_step=7, checkpoint_dir=str(folder), async_save=False)
+    folder = verl.save_checkpoint(config, 7)
     assert json.loads((folder / MARKER).read_text()) == {"step": 7, "revision": story.store.lineage()[-1][1].id}
 
-    hold, inner = threading.Event(), story.server.behaviour
-    story.server.behaviour = lambda ask: (hold.wait(120), inner(ask))[1]
-    texts = [r.model_copy(update={"step": 7}) for r in write(7)]
-    before = story.server.n_requests
+    texts, before = write(7), story.server.n_requests
     with ThreadPoolExecutor() as pool:
-        scored = pool.submit(story.training.workers.compute_rm_score, verl.batch(texts, story.training.tokenizer))
-        while story.server.n_requests < before + 8:
-            assert not scored.done()
-            threading.Event().wait(0.05)
-        verl.process_of("RewardLoopWorker").kill()
-        hold.set()
+        with holding(story.server):
+            batch = verl.batch(texts, story.training.tokenizer)
+            scored = pool.submit(story.training.workers.compute_rm_score, batch)
+            wait_until(lambda: story.server.n_requests >= before + len(texts), scored)
+            verl.process_of("RewardLoopWorker").kill()
         with pytest.raises(ray.exceptions.RayActorError):
-            scored.result(timeout=120)
-    story.server.behaviour = inner
-
+            scored.result(timeout=300)
     story.training.close()
+
     again = Training(config, texts)
     try:
-        rolled = again.roll(texts)
+        assert len(again.roll(texts)) == len(texts)
     finally:
         again.close()
-    assert len(rolled) == 8
     live = story.store.rollouts(from_step=7)
     assert sorted(r.rollout.completion for r in live) == sorted(r.completion for r in texts)
 
     (folder / MARKER).write_text(json.dumps({"step": 7, "revision": "0" * 64}))
-    other = RolloutManager(config, None, None, None)
+    other = verl.RolloutManager(config, None, None, None)
     with pytest.raises(LineageError, match=r"written under revision 0000000000.* metapo\.store"):
         other.generate_sequences(verl.prompts(texts))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -30,6 +31,7 @@ with warnings.catch_warnings():
     from transformers import AutoTokenizer
     from verl import DataProto
     from verl.experimental.reward_loop import RewardLoopManager
+    from verl.trainer.ppo.checkpoint_callback import build_checkpoint_callback
     from verl.trainer.ppo.reward import load_reward_manager
     from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
     from verl.utils.tensordict_utils import assign_non_tensor_data, get_tensordict
@@ -180,6 +182,11 @@ def batch(rollouts: Sequence[Rollout], tokenizer: Any) -> Any:
     return DataProto(batch=TensorDict(tensors, batch_size=len(rollouts)), non_tensor_batch=_objects(columns))
 
 
+def scores(done: Any) -> list[float]:
+    """The reward of each sample in what the workers hand back."""
+    return [float(row.sum()) for row in done.batch["rm_scores"]]
+
+
 def global_step(rollout: Rollout) -> int:
     """verl's number of the step in which a rollout is written."""
     return rollout.step if rollout.split is Split.EVAL else rollout.step + 1
@@ -245,6 +252,16 @@ class Training:
     def close(self) -> None:
         for worker in [*self.workers.reward_loop_workers, *self.rollouts.agent_loop_workers]:
             ray.kill(worker)
+
+
+def save_checkpoint(config: Any, step: int) -> Path:
+    """What verl's trainer tells its callback when a checkpoint is written; the checkpoint's folder."""
+    folder = Path(config.trainer.default_local_dir) / f"global_step_{step}"
+    folder.mkdir(parents=True)
+    trainer = SimpleNamespace(total_training_steps=step + 1)
+    callback = build_checkpoint_callback(config)
+    callback.on_save(trainer=trainer, global_step=step, checkpoint_dir=str(folder), async_save=False)
+    return folder
 
 
 @contextmanager
