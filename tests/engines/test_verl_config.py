@@ -76,7 +76,7 @@ def test_options_are_read(tmp_path: Path) -> None:
         (["metapo.neutral=0"], "unscored: raise takes none"),
         (["metapo.slots=-1"], "slots.*greater than or equal to 0"),
         (["+metapo.slot=3"], "slot.*not permitted"),
-        (["metapo.settings=???"], "can't be resolved|settings"),
+        (["metapo.settings=???"], "not complete: Missing mandatory value: settings"),
         (["reward.reward_model.enable=true"], "would take that model's score and never ask metapo"),
     ],
 )

@@ -33,6 +33,7 @@ with warnings.catch_warnings():
     from verl.experimental.reward_loop import RewardLoopManager
     from verl.trainer.ppo.checkpoint_callback import build_checkpoint_callback
     from verl.trainer.ppo.reward import load_reward_manager
+    from verl.trainer.ppo.utils import need_critic
     from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
     from verl.utils.tensordict_utils import assign_non_tensor_data, get_tensordict
     from verl.workers.rollout.replica import TokenOutput
@@ -115,6 +116,10 @@ def config_for(folder: Path, settings: Settings, *overrides: str) -> Any:
         *SMALL,
         *overrides,
     )
+
+
+def needs_critic(config: Any) -> bool:
+    return bool(need_critic(config))
 
 
 @contextmanager

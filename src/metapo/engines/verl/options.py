@@ -58,11 +58,12 @@ class VerlOptions(Frozen):
         from omegaconf.errors import OmegaConfBaseException
 
         try:
-            block = OmegaConf.to_container(config.get("metapo") or OmegaConf.create(), resolve=True)
+            given = config.get("metapo") or OmegaConf.create()
+            block = OmegaConf.to_container(given, resolve=True, throw_on_missing=True)
             _check_reward(config)
             return cls.model_validate(block)
         except OmegaConfBaseException as e:
-            raise SettingsError(f"the block 'metapo' of the verl config can't be resolved: {e}") from e
+            raise SettingsError(f"the block 'metapo' of the verl config is not complete: {e}") from e
         except ValidationError as e:
             raise SettingsError(
                 f"the block 'metapo' of the verl config is wrong in these fields:\n{describe(e)}\n"
