@@ -12,9 +12,9 @@ STAMP := .venv/.stamp
 LATEST := .venv-latest/.stamp
 
 # GRPO and RLOO on one rank and on two, resumed, with adapters, tools and dialogues; neither judges in this process nor
-# tournaments, which don't train.
+# tournaments, which don't train, nor PPO, which the newest TRL lacks.
 LATEST_TESTS := tests/test_lock.py tests/test_examples.py tests/engines \
-  --ignore tests/engines/test_local.py --ignore tests/engines/test_connect.py \
+  --ignore tests/engines/test_local.py --ignore tests/engines/test_connect.py --ignore tests/engines/test_ppo.py \
   tests/tasks/test_end_to_end.py --deselect \
   tests/tasks/test_end_to_end.py::test_an_essay_policy_beats_the_model_that_it_began_as
 
@@ -112,8 +112,8 @@ $(STAMP) $(LATEST): pyproject.toml
 	@touch $(@D)/.unfinished
 	@echo "installing $(TORCH) (1 of 3; the first time all three take about 3 minutes, longer where torch brings CUDA)"
 	@$(@D)/$(PIP) install --constraint $(LOCK) "$(TORCH)"
-	@echo "installing $(LOCK) (2 of 3)"
-	@$(@D)/$(PIP) install --requirement $(LOCK)
+	@echo "installing $(LOCK) (2 of 3)" # without what some ask for beside it: verl wants loggers that nobody starts here
+	@$(@D)/$(PIP) install --no-deps --requirement $(LOCK)
 	@echo "installing metapo from this folder (3 of 3)"
 	@$(@D)/$(PIP) install --no-deps --no-build-isolation --editable .
 	@rm $(@D)/.unfinished

@@ -40,7 +40,7 @@ from metapo.world.judge import WorldJudge
 from metapo.world.meta import WorldMeta
 from metapo.world.policy import build_tokenizer, write_policy
 from metapo.world.presets import WorldSettings, preset_rubric
-from tests.engines.parts import small_world
+from tests.engines.parts import needs_ppo, small_world
 from tests.servers import Answer, Ask, ChatServer, refused_url, status, verdicts
 
 
@@ -308,16 +308,21 @@ def test_a_policy_without_weights_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("eval_every", [0, 50])
-@pytest.mark.parametrize("name", shipped_presets())
+@pytest.mark.parametrize("name", [name for name in shipped_presets() if not name.startswith("paper/")])
 def test_a_trainer_takes_each_shipped_preset(tmp_path: Path, name: str, eval_every: int) -> None:
     settings = train_settings(None, shipped_preset(name)[1])
     engine = settings.engine.model_copy(update={"eval_every": eval_every})
     config = _config(settings.model_copy(update={"engine": engine}), tmp_path)
-    if engine.algorithm == "ppo":
-        assert (config.num_ppo_epochs, config.num_sample_generations) == (engine.ppo.epochs, 0)
-        return
     assert config.num_generations == engine.num_generations
     assert config.num_generations_eval == 1
+
+
+@needs_ppo
+@pytest.mark.parametrize("name", [name for name in shipped_presets() if name.startswith("paper/")])
+def test_ppo_takes_each_preset_of_the_paper(tmp_path: Path, name: str) -> None:
+    settings = train_settings(None, shipped_preset(name)[1])
+    config = _config(settings, tmp_path)
+    assert (config.num_ppo_epochs, config.num_sample_generations) == (settings.engine.ppo.epochs, 0)
 
 
 def test_an_evaluation_before_training_is_scored_but_not_recorded(tmp_path: Path, policy: Path) -> None:

@@ -16,6 +16,7 @@ from metapo.files import read_rows
 from metapo.judge.template import unfence
 from metapo.rollout import Split
 from metapo.store import Store
+from tests.engines.parts import needs_ppo
 from tests.servers import Answer, Ask, ChatServer, says, verdicts
 from tests.tasks.parts import write_rows, write_speaker
 
@@ -107,6 +108,7 @@ def generate(model: Path, prompts: Path, *arguments: object) -> Path:
     return out
 
 
+@needs_ppo
 @pytest.mark.parametrize("task", ["essay", "summarization", "ethics"])
 def test_a_paper_preset_trains_evolves_and_measures(task: str, tmp_path: Path, tiny_model: Path) -> None:
     with ChatServer(judge_and_meta) as server:

@@ -21,7 +21,7 @@ def slots(store: str, n_slots: int) -> None:
 
     if "://" not in store and not Path(store).is_file():
         raise StoreError(f"there is no store {store}. Give the file or the URL that metapo.store named.")
-    opened = Store(store if "://" in store else Path(store))  # type: ignore[arg-type]
+    opened = Store(store if "://" in store else Path(store))
     try:
         found = slots_of(opened, n_slots)
     finally:

@@ -97,7 +97,7 @@ class Keeper:
     async def _run(self) -> RewardService:
         async with self._opening:
             if self._service is None:
-                store = await asyncio.to_thread(Store, self._place)  # type: ignore[arg-type]
+                store = await asyncio.to_thread(Store, self._place)
                 self._service = await RewardService.open(store, self._settings, connect(self._settings))
         return self._service
 
