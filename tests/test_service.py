@@ -1,6 +1,7 @@
 """A service: rewards and lineage as in a trainer's own run, one step at a time, whoever asks, and nothing lost."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -9,15 +10,23 @@ from typing import Any
 import pytest
 
 from metapo.engines.connect import connect
-from metapo.errors import ChatMisconfigured, DataError, JudgeFailureLimit, SettingsError, Stopped
+from metapo.errors import (
+    BudgetSpent,
+    ChatMisconfigured,
+    DataError,
+    JudgeFailureLimit,
+    SettingsError,
+    Stopped,
+    StoreError,
+)
 from metapo.judge.transport import ChatReply, ChatRequest, Transport
 from metapo.rollout import Rollout, Split
 from metapo.service import MOST_LATE, Asked, RewardService
-from metapo.settings import Settings
-from metapo.store import Counting, Store
+from metapo.settings import BudgetSettings, Settings
+from metapo.store import ActKind, ActRecord, Counting, Store
 from tests.helpers import rubric
 from tests.reviewer import Reviewer
-from tests.trainer import EMPTY_TEXT, GATED, SOUND, Held, Marker, Trainer, anchor, settings, write
+from tests.trainer import EMPTY, EMPTY_TEXT, GATED, SOUND, Held, Marker, Trainer, anchor, settings, write
 
 
 @asynccontextmanager
@@ -230,12 +239,13 @@ async def test_a_key_is_scored_once(tmp_path: Path) -> None:
 class Counted(Marker):
     """Counts its requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0.01) -> None:
         self.n = 0
+        self._seconds = seconds
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         self.n += 1
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(self._seconds)
         return await super().complete(request)
 
 
@@ -393,3 +403,203 @@ async def test_what_can_not_be_read_is_told(tmp_path: Path, ask: Asked, told: st
         with pytest.raises(DataError, match=told):
             await one.score([ask])
         assert await one.score([]) == []
+
+
+# --- at the boundary
+
+
+async def test_what_comes_late_while_a_step_is_closed_keeps_the_revision_of_its_step(tmp_path: Path) -> None:
+    held = Held(SOUND)
+    async with service(tmp_path, settings(staleness=0), meta=held) as one:
+        for step in range(4):
+            await one.score([asked(r) for r in write(step, ("a", "b"))])
+        edit = ActRecord(ActKind.EDIT, who="ada", why="x", done_at="2026", cluster="a", rubric=rubric(EMPTY))
+        one.store.append_act(edit)
+        closing = asyncio.create_task(one.score([asked(r) for r in write(4, ("a", "b"))]))
+        async with asyncio.timeout(20):
+            await held.asked.wait()  # the edit is in force for a; the meta step of b goes on
+        [late] = await one.score([asked(write(3, ("a", "b"))[0])])
+        assert len(lineage_of(one, "a")) == 2
+        assert late.revision_id == lineage_of(one, "a")[0]
+        held.let_go.set()
+        [now, *_] = await closing
+        assert now.revision_id == lineage_of(one, "a")[1]
+        one.store.verify()
+
+
+def lineage_of(one: RewardService, cluster: str) -> list[str]:
+    return [revision.id for _, revision in one.store.lineage(cluster)]
+
+
+class Fails:
+    """Stands in a store's way once, as a server that goes away does."""
+
+    def __init__(self, one: RewardService, method: str) -> None:
+        self._method = getattr(one.store, method)
+        self.n = 0
+        setattr(one.store, method, self)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        self.n += 1
+        if self.n == 1:
+            raise StoreError("the server was away")
+        return self._method(*args, **options)
+
+
+@pytest.mark.parametrize("method", ["close_boundary", "append_metric", "append_meta_step", "adopt", "take_act"])
+@pytest.mark.parametrize("goes_on", [True, False], ids=["the same service", "another"])
+async def test_a_boundary_that_is_cut_short_is_taken_up_where_it_was(
+    tmp_path: Path, method: str, goes_on: bool
+) -> None:
+    pin = ActRecord(ActKind.PIN, who="ada", why="core", done_at="2026", criterion="plain")
+    async with service(made(tmp_path / "whole")) as one:
+        await trained(one, 4)
+        one.store.append_act(pin)
+        await one.score(batch(4))
+        whole = lineage(one)
+    async with service(made(tmp_path / "cut")) as one:
+        await trained(one, 4)
+        one.store.append_act(pin)
+        Fails(one, method)
+        with pytest.raises(StoreError, match="was away"):
+            await one.score(batch(4))
+        if goes_on:
+            await _goes_on(one, whole)
+    if not goes_on:
+        async with service(tmp_path / "cut") as one:
+            await _goes_on(one, whole)
+
+
+async def _goes_on(one: RewardService, whole: list[tuple[int, str]]) -> None:
+    [late] = await one.score([asked(write(3)[0])])
+    assert late.revision_id == whole[0][1]
+    await one.score(batch(4))
+    assert lineage(one) == whole
+    told = [row["reason"] for _, row in await one.rows() if row["kind"] == "meta"]
+    assert not [reason for reason in told if "left aside" in reason]
+
+
+async def test_who_resumes_where_the_service_has_not_been_closes_what_was_before(tmp_path: Path) -> None:
+    async with service(made(tmp_path / "whole"), settings(staleness=0)) as one:
+        await trained(one, 8)
+        whole = lineage(one)
+    async with service(made(tmp_path / "parts"), settings(staleness=0)) as one:
+        await trained(one, 4)
+        await one.score([asked(r, split=Split.EVAL) for r in write(4)])
+    async with service(tmp_path / "parts", settings(staleness=0)) as one:
+        await one.begin_step(4, resumed=True)
+        for step in range(4, 8):
+            await one.score(batch(step))
+        assert lineage(one) == whole
+        rows = [(row["kind"], row["step"]) for _, row in await one.rows() if row["kind"] in ("train", "eval")]
+        assert rows == [("train", s) for s in range(4)] + [("eval", 4)] + [("train", s) for s in range(4, 7)]
+
+
+async def test_a_request_from_before_a_going_back_is_refused_and_closes_nothing(tmp_path: Path) -> None:
+    async with service(tmp_path) as a, service(tmp_path) as b:
+        await trained(a, 12)
+        claim = a.store.claim("steps")
+        assert claim is not None
+        waiting = asyncio.create_task(b.score(batch(13)))
+        await asyncio.sleep(0.3)
+        a._open_attempt(5)  # as who resumes does, who holds the claim
+        claim.release()
+        with pytest.raises(DataError, match="went back to step 5 while this completion of step 13 waited"):
+            await waiting
+        assert b.store.standing().step == 5
+        assert len(await a.score(batch(5))) == 8
+
+
+async def test_a_key_under_way_is_no_key_of_a_resumed_run(tmp_path: Path) -> None:
+    async with service(tmp_path, judge=Counted(0.2)) as one:
+        old = asyncio.create_task(one.score([asked(write(0)[1], key="k")]))
+        await asyncio.sleep(0.05)
+        await one.begin_step(0, resumed=True)
+        await one.score([asked(write(0)[1], key="k")])
+        await old
+        assert len(one.store.rollouts()) == 1
+
+
+async def test_a_repeat_is_not_counted_as_a_further_completion(tmp_path: Path) -> None:
+    async with service(tmp_path, counting=Counting(groups=1, group_size=2)) as one:
+        asks = [Asked("p", f"c{i}", key=f"{i}") for i in range(6)]
+        steps = [(await one.score([ask]))[0].rollout.step for ask in (*asks[:2], *asks[:2], *asks[2:4])]
+        assert steps == [0, 0, 0, 0, 1, 1]
+        await asyncio.gather(*(one.score([asks[4]]) for _ in range(5)))
+        assert [(await one.score([ask]))[0].rollout.step for ask in asks[4:]] == [2, 2]
+
+
+async def test_what_is_on_record_is_told_however_late(tmp_path: Path) -> None:
+    async with service(tmp_path) as one:
+        [first] = await one.score([asked(write(0)[1], key="k")])
+        await one.begin_step(MOST_LATE + 5)
+        assert (await one.score([asked(write(0)[1], key="k")]))[0].rollout == first.rollout
+
+
+async def test_no_single_request_closes_all_steps_to_come(tmp_path: Path) -> None:
+    async with service(tmp_path) as one:
+        with pytest.raises(DataError, match="step 2000000000 came when 0 steps were over; at most 1000"):
+            await one.score([asked(write(0)[0], step=2_000_000_000)])
+        with pytest.raises(DataError, match="at most 1000"):
+            await one.begin_step(2_000_000_000)
+        assert one.step == 0
+
+
+@pytest.mark.parametrize("change", [{"step": 3}, {"cluster": "c"}, {"reference": "r"}, {"split": Split.EVAL}])
+async def test_a_key_stands_for_one_completion_in_one_place(tmp_path: Path, change: dict[str, Any]) -> None:
+    async with service(tmp_path) as one:
+        await one.score([asked(write(0)[0], key="k")])
+        with pytest.raises(DataError, match=f"with another {next(iter(change))}: give each"):
+            await one.score([asked(write(0)[0], key="k", **change)])
+
+
+# --- settings
+
+
+async def test_anchors_that_can_not_be_read_at_first_are_pinned_once_they_can(tmp_path: Path) -> None:
+    anchors = tmp_path / "anchors.jsonl"
+    anchors.write_text("{not json\n")
+    with pytest.raises(DataError):
+        async with service(tmp_path, settings(anchors=str(anchors))):
+            pass
+    anchors.write_text('{"prompt": "p", "better": "b", "worse": "w"}\n')
+    async with service(tmp_path, settings(anchors=str(anchors))) as one:
+        assert len(one.store.anchors()) == 1
+    async with service(tmp_path, settings(anchors=str(anchors))) as one:
+        assert len(one.store.anchors()) == 1
+
+
+async def test_settings_of_another_version_are_refused_by_name(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    store.serve(json.dumps({**json.loads(settings().model_dump_json()), "brand_new": 1}))
+    store.close()
+    with pytest.raises(SettingsError, match="other settings: brand_new differ"):
+        async with service(tmp_path):
+            pass
+
+
+async def test_a_budget_that_is_used_up_stays_so_in_a_service_that_is_begun_again(tmp_path: Path) -> None:
+    given = settings().model_copy(update={"budget": BudgetSettings(tokens=10)})
+    async with service(tmp_path, given, judge=Spending()) as one:
+        await one.score(batch(0))
+        with pytest.raises(BudgetSpent):
+            await one.score(batch(1))
+    with pytest.raises(BudgetSpent):
+        async with service(tmp_path, given, judge=Spending()):
+            pass
+    more = given.model_copy(update={"budget": BudgetSettings(tokens=10_000)})
+    async with service(tmp_path, more, judge=Spending()) as one:
+        assert len(await one.score(batch(1))) == 8
+
+
+class Spending(Marker):
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        return (await super().complete(request)).model_copy(update={"prompt_tokens": 5, "completion_tokens": 1})
+
+
+async def test_what_two_services_judge_at_once_is_paid_for_twice_and_on_record_once(tmp_path: Path) -> None:
+    async with service(tmp_path, judge=Counted(0.1)) as a, service(tmp_path, judge=Counted(0.1)) as b:
+        [one], [other] = await asyncio.gather(*(s.score([asked(write(0)[1], key="k")]) for s in (a, b)))
+        assert one.rollout == other.rollout
+        assert len(a.store.rollouts()) == 1
+        assert a.store.spent(["judge"]).n_calls == 2

@@ -93,12 +93,13 @@ class Held:
     """A meta model that answers nothing until it is `let_go`; `n_waiting` counts who asked before."""
 
     def __init__(self, *criteria: Criterion) -> None:
-        self.let_go = asyncio.Event()
+        self.asked, self.let_go = asyncio.Event(), asyncio.Event()
         self.n_waiting = 0
         self._meta = Reviewer(*criteria)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         self.n_waiting += 1
+        self.asked.set()
         await self.let_go.wait()
         return await self._meta.complete(request)
 

@@ -102,7 +102,7 @@ class Course:
 
         What an earlier attempt wrote beyond `step` stays in the store but is no longer live. Raises BudgetSpent.
         """
-        if error := self._overspent(step):
+        if error := self.overspent(step):
             raise error
         now = datetime.now(UTC)
         attempt = self.store.begin_attempt(resumed_step=step, now=now, answered_by=answered_by)
@@ -143,7 +143,7 @@ class Course:
         """
         self._step = step
         train = [s for s in scored if s.rollout.split is Split.TRAIN]
-        error = error or self.failure(step, train) or self._overspent(step)
+        error = error or self.failure(step, train) or self.overspent(step)
         if error is None:
             try:
                 await self._evolve(step, [s for s in train if not s.screened], senses)
@@ -201,7 +201,8 @@ class Course:
         note = self._notes.append
         return Evolution(self.store, self.settings, self._reviser, self._ledger, note, cluster, self._n_steps)
 
-    def _overspent(self, step: int) -> BudgetSpent | None:
+    def overspent(self, step: int) -> BudgetSpent | None:
+        """The error where the run's budget is used up."""
         if self.settings.budget == BudgetSettings():
             return None
         spent = self.store.spent()

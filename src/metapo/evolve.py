@@ -92,6 +92,7 @@ class Evolution:
         self._batch: Sequence[Rollout] = ()
         self._told: set[str] = set()
         self._adopted: set[str] = set()
+        self._has_just_begun = True
         if chain := store.adoptions(cluster):
             self.first = InForce(chain[0].revision)
             self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
@@ -99,12 +100,11 @@ class Evolution:
     def begin(self, attempt: int, step: int) -> None:
         """Go on after `step` steps, as the store tells it: with the meta step that was under way there, if any."""
         self._attempt = attempt
-        chain = self._store.adoptions(self.cluster)
-        if not chain:
+        if not self._store.adoptions(self.cluster):
             self._store.adopt(attempt, 0, self.in_force.revision)
-        else:
-            self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
-        self._adopted = {a.revision.id for a in chain}
+        self._adopted = set()
+        self._go_by_the_store(step)
+        self._has_just_begun = True
         under_way = self._still_under_way(step)
         if not (under_way and self._under_way and under_way.begun == self._under_way.begun):
             self._under_way = under_way
@@ -120,6 +120,9 @@ class Evolution:
         the run's metrics so far, `last` the cluster's rollouts of the last step. Then `settle`. Raises
         ChatMisconfigured, StoreError."""
         self._batch = [s.rollout for s in last] or self._batch
+        if self._has_just_begun:
+            self._go_by_the_store(step)  # this boundary may have been cut short
+            self._has_just_begun = False
         await self._rulings(step, senses)
         await self.settle(step, senses)
         adopt_step = step + self._settings.meta.staleness
@@ -146,6 +149,12 @@ class Evolution:
             with suppress(asyncio.CancelledError, Exception):
                 await work
 
+    def _go_by_the_store(self, step: int) -> None:
+        """What is in force after `step` steps."""
+        chain = [a for a in self._store.adoptions(self.cluster) if a.step <= step]
+        self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
+        self._adopted |= {a.revision.id for a in chain}
+
     # --- when
 
     def _still_under_way(self, step: int) -> _UnderWay | None:
@@ -155,7 +164,7 @@ class Evolution:
         ended = {d.step: d for d in self._store.decisions(self.cluster)}
         if not last or (last[0].adopt_step <= step and last[0].step in ended and not self._brings(ended[last[0].step])):
             return None
-        return _UnderWay(last[0], self._written(last[0]))
+        return _UnderWay(last[0], self._store.meta_step(last[0].step, self.cluster))
 
     def _due(self, step: int, rows: Sequence[Mapping[str, Any]]) -> str | None:
         """Why a meta step begins now; None where none does."""
@@ -189,10 +198,12 @@ class Evolution:
     def _go_on(self, under_way: _UnderWay, senses: Senses) -> None:
         """Let the work begin, or begin again after an interruption, unless another process is at it."""
         if under_way.record is None and under_way.work is None:
-            under_way.claim = under_way.claim or self._store.claim(self._name(under_way.begun))
+            under_way.claim = under_way.claim or self._store.claim(self._claimed)
             if under_way.claim is None:
                 return
-            under_way.record = self._written(under_way.begun)  # by whoever had the claim before
+            under_way.record = self._store.meta_step(
+                under_way.begun.step, self.cluster
+            )  # by whoever had the claim before
             if under_way.record is None:
                 under_way.work = asyncio.create_task(self._work(under_way.begun, senses))
                 under_way.work.add_done_callback(lambda _: _release(under_way))
@@ -203,17 +214,18 @@ class Evolution:
         """What came of a meta step, whichever process does it."""
         while under_way.record is None:
             if under_way.work is not None:
-                under_way.record = await under_way.work
+                try:
+                    under_way.record = await under_way.work
+                finally:
+                    under_way.work = None  # what has failed is done again by whoever asks next
             else:
-                under_way.claim = await asyncio.to_thread(self._store.claim, self._name(under_way.begun), CLAIM_S)
+                under_way.claim = await asyncio.to_thread(self._store.claim, self._claimed, CLAIM_S)
                 self._go_on(under_way, senses)
         return under_way.record
 
-    def _name(self, begun: BegunRecord) -> str:
-        return f"meta step {self._attempt}/{self.cluster}/{begun.step}"
-
-    def _written(self, begun: BegunRecord) -> MetaStepRecord | None:
-        return next((m for m in self._store.meta_steps(self.cluster) if m.step == begun.step), None)
+    @property
+    def _claimed(self) -> str:
+        return f"meta step of {self.cluster}" if self.cluster else "meta step"
 
     async def _work(self, begun: BegunRecord, senses: Senses) -> MetaStepRecord:
         """The meta step itself; its record is written as soon as it is there."""
@@ -272,7 +284,7 @@ class Evolution:
         reason = record.reason
         if self._brings(record) and record.child is not None:
             await self._adopt(step, record.child, senses)
-        elif record.decision in COMING:
+        elif record.decision in COMING and not (record.child and record.child.id in self._adopted):
             reason = f"left aside, as its parent {record.parent_id[:10]} is no longer in force: {reason}"
         self._under_way = None
         log.info("meta step after %d (%s): %s, %s", record.step, record.why, record.decision, reason)

@@ -7,8 +7,10 @@ step, and all score a step under the same revision. A service that is killed los
 """
 
 import asyncio
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, groupby, islice
@@ -18,7 +20,7 @@ from typing import Any
 from metapo.aio import Together
 from metapo.anchors import load_anchors
 from metapo.course import Course, Row
-from metapo.errors import ChatMisconfigured, DataError, MetapoError, SettingsError, Stopped
+from metapo.errors import ChatMisconfigured, DataError, MetapoError, SettingsError, Stopped, StoreError
 from metapo.judge.ledger import account
 from metapo.meta.pairs import Pair, Source
 from metapo.meta.step import Senses
@@ -29,10 +31,11 @@ from metapo.rubric import Revision, digest
 from metapo.scale import Scale
 from metapo.scorer import ByCluster, Connections, InForce, Scorer
 from metapo.settings import Settings
-from metapo.store import ActKind, ActRecord, Claimed, Counting, Member, RolloutRecord, Standing, Store
+from metapo.store import ActKind, ActRecord, AnchorRecord, Claimed, Counting, Member, RolloutRecord, Standing, Store
 
 CLAIM_S = 1.0  # between two looks at whether the process that closes a step has ended
 MOST_LATE = 16  # steps: what comes later than that was written by a trainer that went back and told nobody
+MOST_AHEAD = 1000  # steps: no engine skips so many, and what is closed stays closed
 ADVICE = "start the service again"
 _Asking = tuple[Sequence[Member], Sequence[str]]
 _Writing = tuple[int, Sequence[RolloutRecord], Sequence[str]]
@@ -63,16 +66,21 @@ class StoreNotes:
         self._store = store
         self.attempt = 0
         self.rows: list[Row] = []
+        self._newest = 0
 
     def append(self, row: Row) -> None:
-        self._store.append_metric(self.attempt, row)
+        self._newest = self._store.append_metric(self.attempt, row)
         self.rows.append(row)
 
     def go_back(self, step: int) -> None:
+        self._newest, self.rows = 0, []
         self.read()
 
     def read(self) -> None:
-        self.rows = [row for _, row in self._store.metrics()]
+        """What others have noted since."""
+        for number, row in self._store.metrics(after=self._newest):
+            self._newest = number
+            self.rows.append(row)
 
 
 class RewardService:
@@ -108,10 +116,11 @@ class RewardService:
         )
         self._scorer = Scorer(settings, connections, self._course.revision, screen=screen)
         self._standing = self._begun = Standing(0, 0)
+        self._in_force = self._course.in_force  # in the step that is open, while a boundary changes the course's
         self._earlier: dict[int, ByCluster] = {}
         self._revisions: dict[str, Revision] = {}
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._keys: dict[str, asyncio.Future[RolloutRecord]] = {}
+        self._keys: dict[tuple[int, str], asyncio.Future[RolloutRecord]] = {}
         self._accounts = count()
         self._closing = asyncio.Lock()  # one step is closed at a time in this process; claims keep the others out
         self._place = Together(self._place_all)
@@ -134,11 +143,9 @@ class RewardService:
         BudgetSpent, StoreError, DataError.
         """
         answered_by = await connections.identify()
-        known = await asyncio.to_thread(store.serve, settings.model_dump_json())
-        if known is None:
-            _pin(store, settings)
-        else:
-            _check(settings, type(settings).model_validate_json(known))
+        known = await asyncio.to_thread(store.serve, settings.model_dump_json(), _anchors(settings))
+        if known is not None:
+            _check(settings, json.loads(known))
         service = cls(store, settings, connections, answered_by, screen=screen, observe=observe, counting=counting)
         claim = await service._claim_steps()
         try:
@@ -154,7 +161,7 @@ class RewardService:
 
     def in_force(self, cluster: str = "") -> InForce:
         """The revision that scores the step that is open, and its scale."""
-        return self._course.in_force[cluster]
+        return self._in_force[cluster]
 
     async def score(self, asked: Sequence[Asked]) -> list[RolloutRecord]:
         """One record each, in order, which is in the store when this returns; where whoever asked has gone, too.
@@ -180,11 +187,12 @@ class RewardService:
                 "checkpoint, say so (resumed)."
             )
         else:
-            await self._reach(step)
+            _refuse_the_future(step, self._standing)
+            await self._reach(step, self._standing.attempt)
 
     async def finish(self) -> None:
         """No more completions will come of the step that is open, nor of evaluation: note their figures."""
-        async with self._closing:
+        async with self._closing_steps():
             self._note_figures(await asyncio.to_thread(self.store.batch, self._standing.attempt, self.step, None))
 
     async def ask_to_evolve(self, who: str, why: str) -> int:
@@ -216,45 +224,52 @@ class RewardService:
     # --- scoring
 
     async def _score(self, asked: Sequence[Asked]) -> list[RolloutRecord]:
+        """Who asks under a key that somebody asks under at this moment waits for that."""
         self._go_on_or_raise()
-        rollouts = [_rollout(one) for one in asked]
-        members = [Member(one.split, _group(one, self._counting), one.step) for one in asked]
-        keys = [one.key for one in asked]
-        standing, steps, known = await self._place((members, keys))
-        await self._follow(standing)
-        self._refuse_the_past(steps)
-        await self._reach(max(steps))
-        rollouts = [r.model_copy(update={"step": step}) for r, step in zip(rollouts, steps, strict=True)]
-        found = {i: known[key] for i, key in enumerate(keys) if key in known}
-        others = {i: self._keys[key] for i, key in enumerate(keys) if i not in found and key in self._keys}
-        new = [i for i in range(len(asked)) if i not in found and i not in others]
-        scored = await self._score_new([rollouts[i] for i in new], [keys[i] for i in new])
-        found |= dict(zip(new, scored, strict=True)) | {i: await asyncio.shield(one) for i, one in others.items()}
-        for i, rollout in enumerate(rollouts):
-            _check_same(keys[i], found[i].rollout, rollout)
+        attempt = self._standing.attempt
+        others = {i: self._keys[attempt, one.key] for i, one in enumerate(asked) if (attempt, one.key) in self._keys}
+        mine = [i for i in range(len(asked)) if i not in others]
+        found = dict(zip(mine, await self._score_mine(attempt, [asked[i] for i in mine]), strict=True))
+        found |= {i: await asyncio.shield(other) for i, other in others.items()}
+        for i, one in enumerate(asked):
+            _check_same(one, found[i].rollout)
         return [found[i] for i in range(len(asked))]
 
-    async def _score_new(self, rollouts: Sequence[Rollout], keys: Sequence[str]) -> list[RolloutRecord]:
-        """Judge and write; who asks under the same keys meanwhile waits for it."""
-        attempt, loop = self._standing.attempt, asyncio.get_running_loop()
-        mine: dict[str, asyncio.Future[RolloutRecord]] = {key: loop.create_future() for key in keys if key}
-        self._keys |= mine
+    async def _score_mine(self, attempt: int, asked: Sequence[Asked]) -> list[RolloutRecord]:
+        loop = asyncio.get_running_loop()
+        mine: dict[str, asyncio.Future[RolloutRecord]] = {one.key: loop.create_future() for one in asked if one.key}
+        self._keys |= {(attempt, key): future for key, future in mine.items()}
         try:
-            records = await self._judge(rollouts)
-            written = await self._write((attempt, records, keys)) if records else []
-            for key, record in zip(keys, written, strict=True):
-                if key and not mine[key].done():
-                    mine[key].set_result(record)
-            return written
+            found = await self._find_or_score(asked)
+            for one, record in zip(asked, found, strict=True):
+                if one.key and not mine[one.key].done():
+                    mine[one.key].set_result(record)
+            return found
         except BaseException as e:
             for future in mine.values():
-                if not future.done():
-                    future.set_exception(e)
-                    future.exception()  # whoever waits gets it; where nobody does it is no news
+                future.set_exception(e)
+                future.exception()  # whoever waits gets it; where nobody does it is no news
             raise
         finally:
             for key in mine:
-                del self._keys[key]
+                del self._keys[attempt, key]
+
+    async def _find_or_score(self, asked: Sequence[Asked]) -> list[RolloutRecord]:
+        rollouts = [_rollout(one) for one in asked]
+        members = [Member(one.split, _group(one, self._counting), one.step) for one in asked]
+        standing, steps, known = await self._place((members, [one.key for one in asked]))
+        await self._follow(standing)
+        new = [i for i, one in enumerate(asked) if one.key not in known]
+        if not new:
+            return [known[one.key] for one in asked]
+        _refuse_the_past(min(steps), self._standing)
+        _refuse_the_future(max(steps), self._standing)
+        await self._reach(max(steps), standing.attempt)
+        placed = [rollouts[i].model_copy(update={"step": step}) for i, step in zip(new, steps, strict=True)]
+        records = await self._judge(placed)
+        written = await self._write((standing.attempt, records, [asked[i].key for i in new]))
+        scored = dict(zip(new, written, strict=True))
+        return [scored[i] if i in scored else known[one.key] for i, one in enumerate(asked)]
 
     async def _judge(self, rollouts: Sequence[Rollout]) -> list[RolloutRecord]:
         by_step: dict[int, list[int]] = {}
@@ -272,13 +287,13 @@ class RewardService:
             raise self.error from e
         finally:
             if left := take_records(self._connections.ledger, name):
-                self.store.append_other_calls(self._standing.attempt, self.step, left)
+                await asyncio.to_thread(self.store.append_other_calls, self._standing.attempt, self.step, left)
         return [records[i] for i in range(len(rollouts))]
 
     def _in_force_at(self, step: int) -> ByCluster:
         """What scored a step that is over, or what scores the one that is open."""
         if step >= self._standing.step:
-            return self._course.in_force
+            return self._in_force
         if step not in self._earlier:
             chains = {cluster: self.store.adoptions(cluster) for cluster in ("", *self.store.clusters())}
             first = InForce(chains[""][0].revision)
@@ -294,67 +309,75 @@ class RewardService:
         if standing.attempt:
             _check_models(self._answered_by, self.store.answered_by())
             self._join(standing)
+            if error := self._course.overspent(standing.step):
+                raise error
         else:
             self._open_attempt(0)
         self._begun = self._standing
 
-    async def _reach(self, step: int) -> None:
-        """Close the steps before `step`, unless that has been done."""
-        if step <= self._standing.step:
-            return
-        async with self._closing:
-            if step <= self._standing.step:
-                return
-            claim = await self._claim_steps()
-            try:
-                await self._follow(self.store.standing())
-                if step > self._standing.step:
-                    await self._close(step)
-            finally:
-                claim.release()
+    async def _reach(self, step: int, attempt: int) -> None:
+        """Close the steps before `step` of this attempt, unless that has been done. Raises DataError where the run went
+        back meanwhile."""
+        if (attempt, step) > self._standing[:2]:
+            async with self._closing_steps() as claim:
+                if (attempt, step) > self._standing[:2]:
+                    await self._close(step, claim)
         self._go_on_or_raise()
+        if attempt != self._standing.attempt:
+            raise DataError(
+                f"the engine went back to step {self._standing.step} while this completion of step {step} waited: it "
+                "no longer counts, and is not scored."
+            )
 
-    async def _close(self, step: int) -> None:
+    async def _close(self, step: int, claim: Claimed) -> None:
         attempt, first = self._standing.attempt, self._standing.step
-        records = await asyncio.to_thread(self.store.batch, attempt, first, step)
-        scored = self._note_figures(records)
+        scored = self._note_figures(await asyncio.to_thread(self.store.batch, attempt, first, step))
         senses = Senses(self._scorer.appraise, self._scorer.explain, self._scorer.aggregate)
         boundary = await self._course.close_step(step, scored, None, senses)
-        self.store.close_boundary(attempt, step, datetime.now(UTC), str(boundary.error or ""))
-        self._standing = Standing(attempt, step, str(boundary.error or ""))
-        self._earlier.clear()
+        if not claim.held:
+            raise StoreError(f"step {step} may be closed by another service, as the database let go of our claim")
+        error = str(boundary.error or "")
+        self.store.close_boundary(attempt, step, datetime.now(UTC), error)
+        self._stand(Standing(attempt, step, error))
         if boundary.error is not None:
             self.error = boundary.error
 
     async def _go_back(self, step: int) -> None:
-        async with self._closing:
-            claim = await self._claim_steps()
-            try:
-                await self._course.interrupt()
-                self._open_attempt(step)
-            finally:
-                claim.release()
+        async with self._closing_steps() as claim:
+            if step > self._standing.step:
+                await self._close(step, claim)
+            records = await asyncio.to_thread(self.store.batch, self._standing.attempt, self.step, step + 1)
+            self._note_figures([r for r in records if r.rollout.split is Split.EVAL])
+            self._go_on_or_raise()
+            await self._course.interrupt()
+            self._open_attempt(step)
 
     def _open_attempt(self, step: int) -> None:
         self._notes.attempt = self._course.open_attempt(step, self._answered_by)
-        self._standing = Standing(self._notes.attempt, step)
-        self._earlier.clear()
+        self._stand(Standing(self._notes.attempt, step))
 
     async def _follow(self, standing: Standing) -> None:
         """Another service may have closed steps, or gone back."""
-        if standing[:2] > self._standing[:2]:
-            if standing.attempt != self._standing.attempt:
-                await self._course.interrupt()
+        if standing[:2] > self._standing[:2] and standing.attempt != self._standing.attempt:
+            await self._course.interrupt()
+        if standing[:2] > self._standing[:2]:  # still: somebody else may have followed meanwhile
             self._join(standing)
             if standing.error and standing != self._begun:
                 self.error = Stopped(standing.error)
         self._go_on_or_raise()
 
     def _join(self, standing: Standing) -> None:
-        self._notes.attempt = standing.attempt
-        self._notes.read()
+        if standing.attempt == self._notes.attempt:
+            self._notes.read()
+        else:
+            self._notes.attempt = standing.attempt
+            self._notes.go_back(standing.step)
         self._course.join(standing.attempt, standing.step)
+        self._stand(standing)
+
+    def _stand(self, standing: Standing) -> None:
         self._standing = standing
+        self._in_force = self._course.in_force
         self._earlier.clear()
 
     def _note_figures(self, records: Sequence[RolloutRecord]) -> list[Any]:
@@ -371,6 +394,17 @@ class RewardService:
             self._revisions[record.revision_id] = self.store.revision(record.revision_id)
         return self._revisions[record.revision_id].rubric
 
+    @asynccontextmanager
+    async def _closing_steps(self) -> AsyncIterator[Claimed]:
+        """Nobody else closes steps or goes back, in this process or another; what others did is known."""
+        async with self._closing:
+            claim = await self._claim_steps()
+            try:
+                await self._follow(await asyncio.to_thread(self.store.standing))
+                yield claim
+            finally:
+                claim.release()
+
     async def _claim_steps(self) -> Claimed:
         while (claim := await asyncio.to_thread(self.store.claim, "steps", CLAIM_S)) is None:
             log.info("waiting for another service to close a step")
@@ -380,23 +414,20 @@ class RewardService:
         if self.error is not None:
             raise self.error
 
-    def _refuse_the_past(self, steps: Sequence[int]) -> None:
-        if min(steps) < self._standing.step - MOST_LATE:
-            raise DataError(
-                f"a completion of step {min(steps)} came when {self._standing.step} steps were over; at most "
-                f"{MOST_LATE} steps may lie between. If the engine went back to a checkpoint, announce the step as "
-                "resumed."
-            )
-
     # --- the store, for all who wait at once
 
     def _place_all(self, asked: Sequence[_Asking]) -> list[tuple[Standing, list[int], dict[str, RolloutRecord]]]:
-        standing, steps = self.store.place([m for members, _ in asked for m in members], self._counting)
-        known = self.store.recorded(standing.attempt, [key for _, keys in asked for key in keys])
+        """What the run stood at, the steps of those that are not on record yet, and by key what is."""
+        attempt = self.store.standing().attempt
+        known = self.store.recorded(attempt, [key for _, keys in asked for key in keys])
+        new = [[m for m, key in zip(members, keys, strict=True) if key not in known] for members, keys in asked]
+        standing, steps = self.store.place([m for members in new for m in members], self._counting)
+        if standing.attempt != attempt:  # the run went back between the two
+            return self._place_all(asked)
         left = iter(steps)
         return [
             (standing, list(islice(left, len(members))), {key: known[key] for key in keys if key in known})
-            for members, keys in asked
+            for members, (_, keys) in zip(new, asked, strict=True)
         ]
 
     def _write_all(self, asked: Sequence[_Writing]) -> list[list[RolloutRecord]]:
@@ -428,20 +459,44 @@ def _group(asked: Asked, counting: Counting | None) -> str:
     return digest(as_text(asked.prompt))
 
 
-def _check_same(key: str, known: Rollout, asked: Rollout) -> None:
-    if (known.prompt, known.completion) != (asked.prompt, asked.completion):
+def _refuse_the_past(step: int, standing: Standing) -> None:
+    if step < standing.step - MOST_LATE:
         raise DataError(
-            f"the key {key!r} stands for another completion, which is on record: give each completion its own"
+            f"a completion of step {step} came when {standing.step} steps were over; at most {MOST_LATE} steps may lie "
+            "between. If the engine went back to a checkpoint, announce the step as resumed."
         )
 
 
-def _check(settings: Settings, known: Settings) -> None:
+def _refuse_the_future(step: int, standing: Standing) -> None:
+    if step > standing.step + MOST_AHEAD:
+        raise DataError(
+            f"step {step} came when {standing.step} steps were over; at most {MOST_AHEAD} steps may be skipped. Steps "
+            "are optimizer steps that are done, counted from 0."
+        )
+
+
+def _check_same(asked: Asked, known: Rollout) -> None:
+    """One key stands for one completion, in one place."""
+    rollout = _rollout(asked)
+    step = known.step if asked.step is None or asked.group else asked.step
+    here = {"step": step, **_of_content(rollout)}
+    there = {"step": known.step, **_of_content(known)}
+    if differ := [name for name, value in here.items() if there[name] != value]:
+        raise DataError(
+            f"the key {asked.key!r} stands for another completion, which is on record with another "
+            f"{', '.join(differ)}: give each completion its own"
+        )
+
+
+def _of_content(rollout: Rollout) -> dict[str, Any]:
+    return rollout.model_dump(include={"prompt", "completion", "reference", "split", "cluster"})
+
+
+def _check(settings: Settings, known: Mapping[str, Any]) -> None:
     """The budget alone may change."""
-    differ = [
-        name
-        for name in type(settings).model_fields
-        if name != "budget" and getattr(settings, name) != getattr(known, name, None)
-    ]
+    mine = json.loads(settings.model_dump_json())
+    names = [name for name in {**mine, **known} if name != "budget"]
+    differ = [name for name in names if mine.get(name, ...) != known.get(name, ...)]
     if differ:
         raise SettingsError(
             f"the run in this store has other settings: {', '.join(differ)} differ. A run keeps its settings, all but "
@@ -456,10 +511,9 @@ def _check_models(answered_by: Mapping[str, str], known: Mapping[str, str]) -> N
         raise SettingsError(f"other models answer than in the run in this store. {told} Verdicts of two don't compare.")
 
 
-def _pin(store: Store, settings: Settings) -> None:
-    if settings.meta.anchors:
-        pairs = load_anchors(Path(settings.meta.anchors))
-        store.append_anchors([anchor_record(p, Source.ANCHOR, who="settings", added_at=_now()) for p in pairs])
+def _anchors(settings: Settings) -> list[AnchorRecord]:
+    pairs = load_anchors(Path(settings.meta.anchors)) if settings.meta.anchors else []
+    return [anchor_record(pair, Source.ANCHOR, who="settings", added_at=_now()) for pair in pairs]
 
 
 def _now() -> str:

@@ -95,14 +95,14 @@ class Lineages(Database):
             for number, proposal in enumerate(record.proposals):
                 db.execute(t.proposal.insert(), {**key, **_proposal_row(number, proposal)})
                 insert(db, t.gate_finding, [{**key, "number": number, **vars(f)} for f in proposal.findings])
-            _append_anchors(db, attempt, record.step, record.cluster, record.evidence)
+            append_anchor_rows(db, attempt, record.step, record.cluster, record.evidence)
             append_calls(db, attempt, record.step, calls)
             count_calls(db, self.writer, [*calls, *(_call(e) for e in record.exchanges)])
 
     def append_anchors(self, anchors: Sequence[AnchorRecord]) -> None:
         """Pin pairs of known order; they hold in every attempt, for every cluster."""
         with self._transaction(writes=True) as db:
-            _append_anchors(db, None, 0, "", anchors)
+            append_anchor_rows(db, None, 0, "", anchors)
 
     def append_act(self, act: ActRecord) -> int:
         """Note what a person decided, for the run to take at its next step's beginning; returns the act's number."""
@@ -183,6 +183,12 @@ class Lineages(Database):
         with self._transaction() as db:
             rows = db.execute(_of_cluster(_live_meta_step, cluster)).all()
             return [_read_meta_step(db, row) for row in rows]
+
+    def meta_step(self, step: int, cluster: str = "") -> MetaStepRecord | None:
+        """The live meta step that began after `step` steps, if it has ended."""
+        with self._transaction() as db:
+            row = db.execute(_of_cluster(_live_meta_step, cluster).where(_live_meta_step.c.step == step)).one_or_none()
+            return _read_meta_step(db, row) if row else None
 
     def anchors(self, cluster: str = "", newest: int | None = None) -> list[AnchorRecord]:
         """The live anchors that hold in a cluster, oldest first: the pinned ones, and those of its own meta steps, at
@@ -300,7 +306,7 @@ def _refused(db: sa.Connection) -> set[str]:
     return {row.revision_id for row in rows} - {row.revision_id for row in rows if row.accepted}
 
 
-def _append_anchors(
+def append_anchor_rows(
     db: sa.Connection, attempt: int | None, step: int, cluster: str, anchors: Sequence[AnchorRecord]
 ) -> None:
     if not anchors:

@@ -5,7 +5,7 @@ Several services may write at once. A step is counted as closed when what it bro
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from metapo.rollout import Split
 from metapo.rubric import Outcome
 from metapo.store import schema as t
-from metapo.store.calls import count_calls
+from metapo.store.calls import append_calls, count_calls
 from metapo.store.database import next_number
-from metapo.store.lineages import Lineages
+from metapo.store.lineages import Lineages, append_anchor_rows
 from metapo.store.postgres import take_turns
-from metapo.store.records import RolloutRecord
+from metapo.store.records import AnchorRecord, RolloutRecord
 from metapo.store.rows import (
     insert_rollouts,
     read_call,
@@ -60,13 +60,15 @@ class Counting(NamedTuple):
 class Serving(Lineages):
     """Each method is one transaction."""
 
-    def serve(self, settings: str) -> str | None:
-        """The settings that this store serves under already; None where it does under those given from now on."""
+    def serve(self, settings: str, anchors: Sequence[AnchorRecord] = ()) -> str | None:
+        """The settings that this store serves under already; None where it does under those given, with these anchors,
+        from now on."""
         with self._transaction(writes=True) as db:
             take_turns(db, "served")
             known: str | None = db.scalar(sa.select(t.served.c.settings))
             if known is None:
                 db.execute(t.served.insert(), {"id": 1, "settings": settings})
+                append_anchor_rows(db, None, 0, "", anchors)
         return known
 
     def standing(self) -> Standing:
@@ -81,14 +83,7 @@ class Serving(Lineages):
         """
         with self._transaction() as db:
             standing = _standing(db)
-            named = {m.group for m in members if m.group}
-            g = t.group_member.c
-            rows = db.execute(
-                sa.select(g.split, g.name, g.step).where(
-                    g.attempt_id == standing.attempt, g.number == 0, g.name.in_(named)
-                )
-            ).all()
-            known = {(row.split, row.name): int(row.step) for row in rows} if named else {}
+            known = _steps_of_groups(db, standing.attempt, sorted({m.group for m in members if m.group}))
         if not any(m.group and (_is_counted(m, counting) or (m.split, m.group) not in known) for m in members):
             return standing, [known.get((m.split, m.group), _asked(m, standing)) for m in members]
         with self._transaction(writes=True) as db:
@@ -114,7 +109,10 @@ class Serving(Lineages):
             if named:
                 db.execute(t.rollout_key.insert(), named)
             by_key = known | {keys[i]: r for i, r in written.items()}
-            count_calls(db, self.writer, [call for r in written.values() for call in r.calls])
+            doubled = [record for i, record in enumerate(records) if i not in written]  # scored twice, paid for twice
+            for record in doubled:
+                append_calls(db, attempt, record.rollout.step, record.calls)
+            count_calls(db, self.writer, [call for r in (*written.values(), *doubled) for call in r.calls])
         return [written[i] if i in written else by_key[key] for i, key in enumerate(keys)]
 
     def recorded(self, attempt: int, keys: Sequence[str]) -> dict[str, RolloutRecord]:
@@ -149,12 +147,13 @@ class Serving(Lineages):
         with self._transaction(writes=True) as db:
             db.execute(t.boundary.insert(), row)
 
-    def append_metric(self, attempt: int, row: Mapping[str, Any]) -> None:
-        """Keep a row of the run's metrics, which has a `kind` and a `step`."""
+    def append_metric(self, attempt: int, row: Mapping[str, Any]) -> int:
+        """Keep a row of the run's metrics, which has a `kind` and a `step`; returns its number."""
         with self._transaction(writes=True) as db:
             number = next_number(db, t.metric.c.number)
             named = {"attempt_id": attempt, "step": row["step"], "kind": row["kind"]}
             db.execute(t.metric.insert(), {"number": number, **named, "body": json.dumps(row)})
+        return number
 
     def metrics(self, after: int = 0, *, live: bool = True) -> list[tuple[int, dict[str, Any]]]:
         """Rows of the run's metrics with their numbers, oldest first: those after a number, and unless `live` those
@@ -174,6 +173,19 @@ def _standing(db: sa.Connection) -> Standing:
         sa.select(b.step, b.error).where(b.attempt_id == newest.id).order_by(b.step.desc()).limit(1)
     ).one_or_none()
     return Standing(newest.id, over.step, over.error) if over else Standing(newest.id, newest.resumed_step)
+
+
+def _steps_of_groups(db: sa.Connection, attempt: int, names: Sequence[str]) -> dict[tuple[str, str], int]:
+    """By split and name, for those that have begun."""
+    g = t.group_member.c
+    first = sa.select(g.split, g.name, g.step).where(g.attempt_id == attempt, g.number == 0)
+    rows = [row for some in _in_parts(names) for row in db.execute(first.where(g.name.in_(some)))]
+    return {(row.split, row.name): int(row.step) for row in rows}
+
+
+def _in_parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Few enough for one statement, which a database bounds."""
+    return (values[i : i + 500] for i in range(0, len(values), 500))
 
 
 def _is_counted(member: Member, counting: Counting | None) -> bool:
@@ -236,12 +248,11 @@ def _recorded(db: sa.Connection, attempt: int, keys: Sequence[str]) -> dict[str,
         return {}
     k = t.rollout_key.c
     joined = t.rollout.join(t.rollout_key, k.rollout_id == t.rollout.c.id)
-    rows = db.execute(
-        sa.select(t.rollout, k.key).select_from(joined).where(k.attempt_id == attempt, k.key.in_(wanted))
-    ).all()
+    asked = sa.select(t.rollout, k.key).select_from(joined).where(k.attempt_id == attempt)
+    rows = [row for some in _in_parts(wanted) for row in db.execute(asked.where(k.key.in_(some)))]
     outcomes: dict[str, list[Outcome]] = {row.id: [] for row in rows}
-    if rows:
-        for verdict in db.execute(sa.select(t.verdict).where(t.verdict.c.rollout_id.in_(list(outcomes)))):
+    for some in _in_parts(list(outcomes)):
+        for verdict in db.execute(sa.select(t.verdict).where(t.verdict.c.rollout_id.in_(some))):
             outcomes[verdict.rollout_id].append(read_outcome(verdict))
     return {row.key: read_rollout(row, outcomes[row.id]) for row in rows}
 
