@@ -43,7 +43,8 @@ def prune(run: Path | str, keep_steps: int, dry_run: bool) -> None:
     superseded when the run was resumed.
 
     Rubrics and their lineage, rollouts, verdicts, meta steps with all that the gate found, anchors, acts and what
-    everything cost stay. What was removed goes on record. A run must be stopped for it, one on a server need not.
+    everything cost stay. What was removed goes on record. A run in a folder must be stopped for it, and so must
+    its reward servers, which nothing checks; a store on a database server need not be left alone.
     """
     with _held(run), closing(open_store(run)) as store:
         before = _size(store)

@@ -88,6 +88,8 @@ class Database:
                 committing = True
         except sa.exc.DBAPIError as e:
             raise StoreError(f"{self.name}: {self._backend.explain(e, committing=committing)}") from e
+        except sa.exc.TimeoutError as e:  # of the connections that one process may have
+            raise StoreError(f"{self.name}: too much is asked of the store at once. Nothing was written.") from e
 
     def _connect(self, writes: bool) -> sa.Connection:
         """A connection that works."""

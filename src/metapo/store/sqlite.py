@@ -1,5 +1,7 @@
 """A store in a file: SQLite."""
 
+import sqlite3
+import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,9 @@ import sqlalchemy as sa
 
 from metapo.errors import StoreError
 from metapo.store.claims import Claimed
+
+
+RETRY_S = 0.05
 
 
 class SQLite:
@@ -24,9 +29,9 @@ class SQLite:
 
         def set_up(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # else Python's driver begins no transaction before CREATE, ALTER or DROP
-            # the time to wait for a lock comes first: whoever turns on WAL needs the lock, too
-            patience = f"busy_timeout={round(1000 * patience_s)}"
-            for pragma in (patience, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA busy_timeout={round(1000 * patience_s)}")
+            _turn_on_wal(connection, patience_s)
+            for pragma in ("synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
 
         sa.event.listen(engine, "connect", set_up)
@@ -61,6 +66,19 @@ class SQLite:
         except OSError as e:
             raise StoreError(f"{self.place}: can't lock {lock.lock_file}: {e.strerror or e}") from e
         return Claimed(name, lambda: lock.is_locked, lock.release)
+
+
+def _turn_on_wal(connection: Any, patience_s: float) -> None:
+    """Once for a file; SQLite itself doesn't wait where another connection is about to do the same."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as e:
+            if "locked" not in str(e) or time.monotonic() >= until:
+                raise
+            time.sleep(RETRY_S)
 
 
 def _begin(db: sa.Connection) -> None:
