@@ -13,7 +13,7 @@ import pytest
 from metapo.judge.endpoint import EndpointSettings
 from metapo.store import Store
 from metapo.world.policy import write_policy
-from tests.engines.parts import small_world
+from tests.engines.parts import needs_ppo, small_world
 from tests.servers import Answer, Ask, ChatServer, status, verdicts
 
 HERE = Path(__file__).parent
@@ -77,6 +77,7 @@ def test_both_ranks_score_every_step_under_the_same_revision(
     store.close()
 
 
+@needs_ppo
 def test_under_ppo_too_and_both_go_on_where_a_judge_failed(tmp_path: Path) -> None:
     """The rank that loses its judge sees it after the others have judged: none trains on the step."""
     ppo = {"algorithm": "ppo", "steps": 5, "max_completion_tokens": 24}
