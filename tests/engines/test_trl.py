@@ -96,7 +96,7 @@ def run(
     return Store(folder / "store.db")
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "rloo", "ppo"])
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo", pytest.param("ppo", marks=needs_ppo)])
 def test_training_runs_evaluates_apart_and_writes_the_policy(tmp_path: Path, policy: Path, algorithm: str) -> None:
     settings = small_world(steps=5, algorithm=algorithm, eval_every=3, max_prompt_tokens=30)
     train_rows = [*rows(), Prompt(" ".join(["too"] * 30 + ["long"]))]

@@ -103,6 +103,7 @@ def call(*arguments: object) -> str:
 
 def generate(model: Path, prompts: Path, *arguments: object) -> Path:
     """A model's completions of one token each."""
+    pytest.importorskip("llguidance", reason="metapo eval generate needs the extra local")
     out = prompts.with_name(f"{model.name}.jsonl")
     call("eval", "generate", model, "--prompts", prompts, "--max-tokens", 1, "--out", out, *arguments)
     return out
