@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from metapo.errors import StoreError
 from metapo.store.claims import Claimed
 
-
 RETRY_S = 0.05
 
 
