@@ -5,13 +5,14 @@
     def reward(prompts, completions, step, **columns):
         return rewards(prompts, completions, step=step)
 
-A request whose answer is lost is sent again under the same keys, so nothing is scored twice.
+A request whose answer is lost is sent again under the same keys, so nothing is scored twice. What has no keys, pairs
+and acts, is sent again only where no server took it up.
 """
 
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
@@ -58,6 +59,7 @@ class RewardClient:
 
     A request that fails in a way that may pass is sent again until `deadline_s` seconds have gone by since its first
     try; `timeout_s` bounds one try. The token is read from `token_env` when set. Every method raises RewardServerError.
+    `evolve` and `feedback` raise it with the code "unsure" where they may be on record all the same.
     """
 
     def __init__(
@@ -111,11 +113,12 @@ class RewardClient:
 
     async def evolve(self, who: str, why: str) -> int:
         """Ask for a meta step at the next boundary; returns the number of the act."""
-        return (await self._post("/v1/evolve", EvolveRequest(who=who, why=why), EvolveAnswer)).act
+        return (await self._post_once("/v1/evolve", EvolveRequest(who=who, why=why), EvolveAnswer)).act
 
     async def feedback(self, pairs: Sequence[AskedPair], who: str) -> int:
         """Pin pairs of known order; returns how many."""
-        return (await self._post("/v1/feedback", FeedbackRequest(who=who, pairs=tuple(pairs)), FeedbackAnswer)).pinned
+        request = FeedbackRequest(who=who, pairs=tuple(pairs))
+        return (await self._post_once("/v1/feedback", request, FeedbackAnswer)).pinned
 
     async def status(self) -> StatusAnswer:
         """How the run stands."""
@@ -155,14 +158,30 @@ class RewardClient:
             raise _unreachable(url, e) from e
 
     async def _get(self, path: str, shape: type[A], **query: str) -> A:
-        return await self._ask("GET", path, shape, params=query)
+        return await self._ask("GET", path, shape, _may_pass, params=query)
 
     async def _post(self, path: str, body: Frozen, shape: type[A]) -> A:
-        return await self._ask("POST", path, shape, content=body.model_dump_json())
+        return await self._ask("POST", path, shape, _may_pass, content=body.model_dump_json())
 
-    async def _ask(self, method: str, path: str, shape: type[A], **more: Any) -> A:
+    async def _post_once(self, path: str, body: Frozen, shape: type[A]) -> A:
+        """Post what would count twice if it came twice."""
+        try:
+            return await self._ask("POST", path, shape, _was_not_taken_up, content=body.model_dump_json())
+        except RewardServerError as e:
+            if e.retryable and not _was_not_taken_up(e):
+                raise _unsure(path, e) from e
+            raise
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        shape: type[A],
+        may_repeat: Callable[[BaseException], bool],
+        **more: Any,
+    ) -> A:
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, RewardServerError) and e.retryable),
+            retry=tenacity.retry_if_exception(may_repeat),
             wait=_wait,
             stop=tenacity.stop_after_delay(self._deadline_s),
             reraise=True,
@@ -290,6 +309,26 @@ def _refusal(response: httpx2.Response) -> RewardServerError:
     with_pause = response.headers.get("retry-after", "")
     error.retry_after_s = float(with_pause) if with_pause.isdecimal() else None
     return error
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, RewardServerError) and error.retryable
+
+
+def _was_not_taken_up(error: BaseException) -> bool:
+    """No connection was made, or the server refused before it read what was asked."""
+    sent_nothing = isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
+    return sent_nothing or (isinstance(error, RewardServerError) and error.code in ("rate", "overloaded"))
+
+
+def _unsure(path: str, error: RewardServerError) -> RewardServerError:
+    return RewardServerError(
+        f"what was sent to {path} may be on record or not, and is not sent again, as it could count twice: {error} See "
+        "what metapo rubric acts tells of the run before you send it again.",
+        code="unsure",
+        status=error.status,
+        request=error.request,
+    )
 
 
 def _unreachable(url: str, error: Exception) -> RewardServerError:

@@ -149,8 +149,9 @@ class JudgeFailureLimit(MetapoError):
 
 
 class RewardServerError(MetapoError):
-    """A reward server refused a request, or can't be reached. `code` is the server's own, "unreachable" where there is
-    none; `status` is that of the HTTP answer, 0 without one; `request` is the id of the request in the server's log."""
+    """A reward server refused a request, or can't be reached. `code` is the server's own; "unreachable" where there is
+    none, "unsure" where what was asked may be on record. `status` is that of the HTTP answer, 0 without one; `request`
+    is the id of the request in the server's log."""
 
     retry_after_s: float | None = None
     """How long the server asks to wait before the next try, if it says."""

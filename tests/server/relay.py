@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 
 class Relay:
-    """Cuts the first `cuts` connections as soon as `after_bytes` of the server's answer have come, and hands those on,
-    but for the last one; then it is transparent."""
+    """Cuts the first `cuts` connections as soon as `after_bytes` of the server's answer have come, and hands none of
+    the bytes on that come after those; then it is transparent."""
 
-    def __init__(self, url: str, *, cuts: int, after_bytes: int = 1) -> None:
+    def __init__(self, url: str, *, cuts: int, after_bytes: int = 0) -> None:
         self.n_connections = 0
         self._to = urlsplit(url)
         self._cuts = cuts
@@ -53,11 +53,11 @@ def _pump(source: socket.socket, target: socket.socket, limit: int | None) -> No
     n_bytes = 0
     with suppress(OSError):
         while part := source.recv(65536):
-            n_bytes += len(part)
-            if limit is not None and n_bytes >= limit:
-                target.sendall(part[:-1])
+            if limit is not None and n_bytes + len(part) > limit:
+                target.sendall(part[: limit - n_bytes])
                 break
             target.sendall(part)
+            n_bytes += len(part)
     for end in (source, target):
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
