@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import httpx2
 import pytest
 
 from metapo.server.options import Limits
+from metapo.store import Store
 from tests.server.parts import Up, as_json, as_response, check_error, one, raw, running, served
 from tests.servers import Answer, Ask, ChatServer, verdicts
 
@@ -151,6 +153,23 @@ def test_an_answer_that_nobody_waited_for_is_given_to_the_same_request(tmp_path:
         assert up.get("/v1/status").json()["rollouts"] == 1
         assert up.post("/get_reward", payload).json()["rewards"] == [1.0]
         assert up.get("/v1/status").json()["rollouts"] == 2, "an equal completion of the group is one of its own"
+
+
+def test_an_answer_from_before_the_trainer_went_back_is_given_to_nobody(tmp_path: Path) -> None:
+    """It told another server of the run."""
+    gate = Gate()
+    payload = {"query": ["pa"], "prompts": ["p"], "labels": [""]}
+    with served(tmp_path / "run") as up, running(tmp_path / "run", up.judge) as other:
+        up.judge.behaviour = gate
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.post(f"{up.url}/get_reward", json=payload, timeout=0.5)
+        wait_for(lambda: up.judge.in_flight == 1)
+        gate.open.set()
+        wait_for(lambda: up.get("/v1/status").json()["rollouts"] == 1)
+        assert other.post("/v1/step", {"step": 0, "resumed": True}).status_code == 200
+        assert up.post("/get_reward", payload).json()["rewards"] == [1.0]
+    with closing(Store(tmp_path / "run" / "store.db")) as store:
+        assert [len(store.batch(attempt, 0, None)) for attempt in (1, 2)] == [1, 1]
 
 
 def test_a_body_that_is_cut_off_does_nothing(up: Up) -> None:

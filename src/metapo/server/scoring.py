@@ -5,9 +5,11 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from starlette.requests import Request
 
+from metapo.aio import Together
 from metapo.api import AskedRollout, GivenVerdict, MissingVerdict, ScoredRollout
 from metapo.rollout import Split
 from metapo.rubric import Unscored, Verdict
@@ -15,31 +17,42 @@ from metapo.server.failures import RETRY_S, Refused
 from metapo.server.figures import Figures
 from metapo.server.options import Unscored as Policy
 from metapo.service import Asked, RewardService
-from metapo.store import RolloutRecord
+from metapo.store import RolloutRecord, Store
 
 UNHEARD_S = 600.0  # how long an answer waits for a client that comes again: engines give up sooner
 MAX_STEPS = 64  # whose means are kept
 Work = asyncio.Task[list[RolloutRecord]]
 
 
+class Judged(NamedTuple):
+    """What a request got, and the attempt of the run that was the newest when it came."""
+
+    attempt: int
+    records: list[RolloutRecord]
+
+
 class Scoring:
     """Scores requests to their end, whether or not the client waits: what was paid for is on record.
 
     A request whose client went away before the answer was there is kept; when the same request comes again, from a
-    client that retries, it gets that answer and is not scored a second time. Engines that send no key need this.
+    client that retries, it gets that answer and is not scored a second time. Engines that send no key need this. What
+    is kept counts for its attempt alone: where the trainer went back it asks anew, whichever process it told so.
     """
 
-    def __init__(self, service: RewardService, figures: Figures) -> None:
+    def __init__(self, service: RewardService, store: Store, figures: Figures) -> None:
         self._service = service
+        self._attempt: Together[None, int] = Together(lambda asking: [store.standing().attempt] * len(asking))
         self._figures = figures
         self._under_way: set[Work] = set()
-        self._unheard: dict[str, list[tuple[float, Work]]] = {}
-        self._means: OrderedDict[int, tuple[float, int]] = OrderedDict()
+        self._unheard: dict[tuple[int, str], list[tuple[float, Work]]] = {}
+        self._means: OrderedDict[tuple[int, int], tuple[float, int]] = OrderedDict()
 
-    async def score(self, request: Request, asked: Sequence[Asked]) -> list[RolloutRecord]:
+    async def score(self, request: Request, asked: Sequence[Asked]) -> Judged:
         """Raises MetapoError."""
-        mark = hashlib.sha256(request.url.path.encode() + b"\n" + await request.body()).hexdigest()
-        work = self._take(mark) or self._begin(asked)
+        attempt = await self._attempt(None)
+        body = hashlib.sha256(request.url.path.encode() + b"\n" + await request.body()).hexdigest()
+        mark = attempt, body
+        work = self._take(mark) or self._begin(attempt, asked)
         gone = asyncio.create_task(_gone(request))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -51,11 +64,7 @@ class Scoring:
             raise
         finally:
             gone.cancel()
-        return work.result()
-
-    def forget(self) -> None:
-        """Keep no answers for clients that come again: the trainer went back, and asks anew."""
-        self._unheard.clear()
+        return Judged(attempt, work.result())
 
     async def finish(self) -> None:
         """End what is still under way; nothing of it is on record."""
@@ -63,13 +72,13 @@ class Scoring:
             work.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    def neutral(self, record: RolloutRecord) -> float | None:
-        """The mean of the rewards given in a rollout's step so far; None where there is none."""
-        total, n = self._means.get(record.rollout.step, (0.0, 0))
+    def neutral(self, attempt: int, step: int) -> float | None:
+        """The mean of the rewards given in a step so far; None where there is none."""
+        total, n = self._means.get((attempt, step), (0.0, 0))
         return total / n if n else None
 
-    def _begin(self, asked: Sequence[Asked]) -> Work:
-        work = asyncio.create_task(self._work(asked))
+    def _begin(self, attempt: int, asked: Sequence[Asked]) -> Work:
+        work = asyncio.create_task(self._work(attempt, asked))
         self._under_way.add(work)
         work.add_done_callback(self._done)
         return work
@@ -79,18 +88,19 @@ class Scoring:
         if not work.cancelled():
             work.exception()  # seen, also where nobody waits for it
 
-    async def _work(self, asked: Sequence[Asked]) -> list[RolloutRecord]:
+    async def _work(self, attempt: int, asked: Sequence[Asked]) -> list[RolloutRecord]:
         records = await self._service.score(asked)
         self._figures.scored(records)
         for record in records:
             if record.value is not None and record.rollout.split is Split.TRAIN:
-                total, n = self._means.get(record.rollout.step, (0.0, 0))
-                self._means[record.rollout.step] = (total + record.value, n + 1)
+                place = attempt, record.rollout.step
+                total, n = self._means.get(place, (0.0, 0))
+                self._means[place] = (total + record.value, n + 1)
         while len(self._means) > MAX_STEPS:
             self._means.popitem(last=False)
         return records
 
-    def _keep(self, mark: str, work: Work) -> None:
+    def _keep(self, mark: tuple[int, str], work: Work) -> None:
         now = time.monotonic()
         while self._unheard and (oldest := next(iter(self._unheard))):
             if self._unheard[oldest][-1][0] > now - UNHEARD_S:
@@ -98,7 +108,7 @@ class Scoring:
             del self._unheard[oldest]
         self._unheard.setdefault(mark, []).append((now, work))
 
-    def _take(self, mark: str) -> Work | None:
+    def _take(self, mark: tuple[int, str]) -> Work | None:
         """The work on an equal request that nobody waits for any more; None where there is none, or it failed."""
         kept = self._unheard.pop(mark, [])
         if not kept:
@@ -150,11 +160,15 @@ def _verdict(verdict: Verdict) -> GivenVerdict:
     )
 
 
-def number(record: RolloutRecord, policy: Policy, scoring: Scoring) -> float:
-    """The reward for an engine that knows no null. Raises Refused where there is none to give."""
+def numbers(judged: Judged, policy: Policy, scoring: Scoring) -> tuple[float, ...]:
+    """The rewards for an engine that knows no null. Raises Refused where there is none to give."""
+    return tuple(_number(record, judged.attempt, policy, scoring) for record in judged.records)
+
+
+def _number(record: RolloutRecord, attempt: int, policy: Policy, scoring: Scoring) -> float:
     if record.value is not None:
         return record.value
-    neutral = scoring.neutral(record) if policy is Policy.NEUTRAL else None
+    neutral = scoring.neutral(attempt, record.rollout.step) if policy is Policy.NEUTRAL else None
     if neutral is not None:
         return neutral
     reasons = sorted({f"{o.criterion_id}: {o.reason.value}" for o in record.outcomes if isinstance(o, Unscored)})
