@@ -6,7 +6,7 @@ that an older client doesn't know, and it leaves them out.
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from metapo.rollout import Split
 from metapo.rubric import Frozen, Revision, Text
@@ -17,14 +17,7 @@ MAX_PAIRS = 1024
 MAX_STEP = 2**31 - 1
 
 
-def _storable(text: str) -> str:
-    """A policy may write NUL, which PostgreSQL can't hold."""
-    return text.replace("\x00", "\ufffd")
-
-
-Words = Annotated[Text, AfterValidator(_storable)]
-"""What somebody wrote: any text, with the replacement character for what no database can hold."""
-Content = Words | list[dict[str, Any]]
+Content = Text | list[dict[str, Any]]
 """A text, or chat messages."""
 Name = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """One line without control characters."""
@@ -42,7 +35,7 @@ class AskedRollout(Frozen):
     step: Step | None = None
     group: Name = ""
     split: Split = Split.TRAIN
-    reference: Words | None = None
+    reference: Text | None = None
     cluster: Name = ""
     key: Name = ""
 
@@ -172,7 +165,7 @@ class EvolveRequest(Frozen):
     """Who wants a meta step, and why: both go on record."""
 
     who: Name = Field(min_length=1)
-    why: Words = Field(min_length=1, max_length=10_000)
+    why: Text = Field(min_length=1, max_length=10_000)
 
 
 class EvolveAnswer(Answer):
@@ -187,8 +180,8 @@ class AskedPair(Frozen):
     prompt: Content
     better: Content
     worse: Content
-    why: Words = ""
-    reference: Words | None = None
+    why: Text = ""
+    reference: Text | None = None
 
 
 class FeedbackRequest(Frozen):

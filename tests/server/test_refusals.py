@@ -86,8 +86,21 @@ def test_a_lone_surrogate_in_a_name_is_refused(up: Up) -> None:
     assert "key" in check_error(up.post_raw(SCORE, body), 422, "invalid")
 
 
-def test_long_input_is_not_told_back(up: Up) -> None:
-    message = check_error(up.post("/v1/step", {"step": "x" * 10_000}), 422, "invalid")
+@pytest.mark.parametrize(
+    ("path", "body", "came"),
+    [
+        ("/v1/step", {"step": "secret" * 1000}, "a text of 6000 characters"),
+        (SCORE, {"rollouts": [{"prompt": ["secret"], "completion": "c"}]}, "a text of 6 characters"),
+        (SCORE, {"rollouts": [{"prompt": "p", "completion": {"said": "secret"}}]}, "got an object"),
+        (SCORE, one(clusters=["secret"]), "a list of 1"),
+        (SCORE, one(step=-1.5), "got -1.5"),
+        ("/get_reward", {"query": "secret", "prompts": ["p"], "labels": [""]}, "a text of 6 characters"),
+    ],
+)
+def test_what_came_is_described_and_not_told_back(up: Up, path: str, body: object, came: str) -> None:
+    message = check_error(up.post_raw(path, as_json(body)), 422, "invalid")
+    assert came in message
+    assert "secret" not in message
     assert len(message) < 400
 
 
@@ -124,7 +137,7 @@ def test_a_stranger_is_refused_before_the_body_is_read(closed: Up) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["Bearer wrong", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer", "Basic !", "Bearer ü"]
+    "given", ["Bearer wrong", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer", "Basic !", "Basic ü", "Bearer ü"]
 )
 def test_a_wrong_token(closed: Up, given: str) -> None:
     response = closed.get("/v1/rubric", headers={"Authorization": given.encode("latin-1")})

@@ -1,16 +1,20 @@
 """Every route, asked as users ask it, on a real server with a judge on loopback."""
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
+import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from metapo.rubric import Revision
 from metapo.server.options import Limits, Unscored
-from metapo.store import Counting
+from metapo.store import Counting, Store
 from tests.helpers import rubric
 from tests.server.parts import Up, check_error, one, running, served
 from tests.servers import Answer, Ask, ChatServer, says, verdicts
@@ -57,6 +61,15 @@ def test_what_a_policy_may_write_is_scored(up: Up) -> None:
     """NUL and halves of surrogate pairs stand in completions of real policies: no reason to stop a training run."""
     raw = b'{"rollouts": [{"prompt": "p", "completion": "a\\u0000b \\ud800 c", "step": 0}]}'
     assert up.post_raw("/v1/score", raw).json()["rollouts"][0]["reward"] == 1.0
+
+
+def test_what_a_policy_wrote_is_on_record_as_it_was(tmp_path: Path) -> None:
+    with served(tmp_path / "run") as up:
+        for _ in range(2):
+            assert up.post("/v1/score", one("a\x00b \x10 c", key="k")).json()["rollouts"][0]["reward"] == 1.0
+    with closing(Store(tmp_path / "run" / "store.db")) as store:
+        [record] = store.batch(1, 0, None)
+    assert record.rollout.completion == "a\x00b \x10 c"
 
 
 def test_the_rubric_in_force_and_its_lineage(up: Up) -> None:
@@ -117,11 +130,12 @@ def test_openrlhf_several_queries_and_labels(up: Up) -> None:
 
 def test_openrlhf_query_without_its_prompt_is_told(up: Up) -> None:
     message = check_error(
-        up.post("/get_reward", {"query": ["long prompt"], "prompts": ["a long prompt"], "labels": [""]}),
+        up.post("/get_reward", {"query": ["a lost prompt"], "prompts": ["a long prompt"], "labels": [""]}),
         422,
         "prompt_not_in_query",
     )
-    assert "they part at character 0" in message
+    assert "they part at character 4 of the prompt's 13" in message
+    assert "lost" not in message
     message = check_error(up.post("/get_reward", {"query": ["pa"], "prompts": [], "labels": [""]}), 422, "invalid")
     assert "have 1, 0 and 1" in message
 
@@ -206,6 +220,21 @@ def test_unscored_neutral_is_the_mean_of_the_step_so_far(tmp_path: Path) -> None
         assert (neutral["reward"], neutral["unscored"]) == (0.5, True)
 
 
+def test_unscored_neutral_is_no_mean_of_what_no_longer_counts(tmp_path: Path) -> None:
+    """The trainer went back, and told another server of the run."""
+    counting = Counting(groups=4, group_size=4)
+    with (
+        ChatServer(by_completion) as judge,
+        running(tmp_path / "run", judge, counting=counting, unscored=Unscored.NEUTRAL) as up,
+        running(tmp_path / "run", judge) as other,
+    ):
+        assert up.post("/score", {"prompt": "p", "response": "good"}).json() == 1.0
+        assert up.post("/score", {"prompt": "p", "response": "no verdict"}).json() == 1.0
+        assert other.post("/v1/step", {"step": 0, "resumed": True}).status_code == 200
+        response = up.post("/score", {"prompt": "p", "response": "no verdict"})
+        assert "no other rollout of its step" in check_error(response, 503, "unscored")
+
+
 @pytest.mark.parametrize(
     ("options", "missing"),
     [
@@ -281,6 +310,42 @@ def events_until(lines: Iterator[str], number: int) -> dict[str, object]:
             assert kind == f"event: {row['kind']}"
             return row
     raise AssertionError("the stream ended")
+
+
+def test_the_store_is_looked_into_once_for_all_listeners(tmp_path: Path) -> None:
+    limits = Limits(poll_s=0.1, grace_s=5)
+    with served(tmp_path / "run", limits=limits) as up, ExitStack() as listening:
+        for step in range(2):
+            up.post("/v1/score", one(step=step))
+        streams = [
+            listening.enter_context(httpx2.stream("GET", f"{up.url}/v1/events", params={"after": i % 2}, timeout=10))
+            for i in range(12)
+        ]
+        lines = [stream.iter_lines() for stream in streams]
+        for i in range(0, 12, 2):
+            assert events_until(lines[i], 1)["step"] == 0
+        began = time.monotonic()
+        with statements() as executed:
+            time.sleep(1)
+        n_looks = sum("FROM metric" in statement for statement in executed)
+        assert 1 <= n_looks <= (time.monotonic() - began) / limits.poll_s + 1
+        up.post("/v1/score", one(step=2))
+        assert [events_until(line, 2)["step"] for line in lines] == [1] * 12
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """What any database in this process is asked while the block lasts."""
+    executed: list[str] = []
+
+    def note(*told: Any) -> None:
+        executed.append(told[2])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        yield executed
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
 def test_listeners_are_bounded(tmp_path: Path) -> None:

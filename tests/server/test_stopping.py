@@ -16,6 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from metapo.cli import main
+from metapo.errors import ChatError
+from metapo.settings import Settings
 from metapo.store import Store
 from tests.server.parts import TOKEN, check_error, one, running, settings
 from tests.server.test_limits import Gate, wait_for
@@ -80,6 +82,17 @@ def test_a_signal_lets_what_is_under_way_finish_and_loses_nothing(tmp_path: Path
             child.send_signal(signal.SIGINT)
             assert child.wait(60) == 0
         assert judge.n_requests == n_asked + 1, "who answers was asked once more, and nothing judged"
+
+
+def test_a_start_that_is_refused_leaves_no_settings(tmp_path: Path) -> None:
+    """Whoever reads the folder would take them for the run's."""
+    with ChatServer(verdicts()) as gone:
+        pass
+    with pytest.raises(ChatError), running(tmp_path / "run", gone):
+        pass
+    with ChatServer(verdicts()) as judge, running(tmp_path / "run", judge):
+        shown = Settings.load(tmp_path / "run" / "settings.yaml")
+    assert shown == settings(judge.url)
 
 
 def accepts(url: str) -> bool:

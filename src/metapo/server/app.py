@@ -48,7 +48,7 @@ from metapo.server.failures import Refused, internal, refused
 from metapo.server.figures import Figures
 from metapo.server.options import ServeOptions, Unscored
 from metapo.server.reading import read_json
-from metapo.server.scoring import Scoring, asked_of, number, shown
+from metapo.server.scoring import Scoring, asked_of, numbers, shown
 from metapo.service import RewardService
 from metapo.store import Store
 
@@ -82,7 +82,7 @@ class Server:
         self.store = store
         self.options = options
         self.figures = Figures()
-        self.scoring = Scoring(service, self.figures)
+        self.scoring = Scoring(service, store, self.figures)
         self.events = Events(service, options.limits)
         self.counts_steps = counts_steps
         self.stopping = False
@@ -144,9 +144,9 @@ async def score(request: Request, server: Shared, body: Annotated[ScoreRequest, 
     A rollout that could not be judged has the reward null: leave it out of its group. Give each rollout a `key`, and a
     request whose answer was lost can be sent again without being scored again.
     """
-    records = await server.scoring.score(request, [asked_of(r) for r in body.rollouts])
+    judged = await server.scoring.score(request, [asked_of(r) for r in body.rollouts])
     keys = [r.key for r in body.rollouts]
-    return ScoreAnswer(rollouts=tuple(shown(r, key) for r, key in zip(records, keys, strict=True)))
+    return ScoreAnswer(rollouts=tuple(shown(r, key) for r, key in zip(judged.records, keys, strict=True)))
 
 
 @api.post("/get_reward", tags=["engines"], openapi_extra=examples.of("get_reward"))
@@ -154,11 +154,11 @@ async def get_reward(request: Request, server: Shared, body: Annotated[OpenRLHFR
     """OpenRLHF's remote reward model (--reward.remote_url). Steps are counted; what a rollout without a reward gets is
     as --unscored says."""
     policy = server.policy()
-    records = await server.scoring.score(request, openrlhf_asked(body, server.options.end_marks))
-    rewards = tuple(number(record, policy, server.scoring) for record in records)
+    judged = await server.scoring.score(request, openrlhf_asked(body, server.options.end_marks))
+    rewards = numbers(judged, policy, server.scoring)
     logs = {
-        "unscored": tuple(float(record.value is None) for record in records),
-        "metapo_step": tuple(float(record.rollout.step) for record in records),
+        "unscored": tuple(float(record.value is None) for record in judged.records),
+        "metapo_step": tuple(float(record.rollout.step) for record in judged.records),
     }
     return OpenRLHFAnswer(rewards=rewards, scores=rewards, extra_logs=logs)
 
@@ -169,10 +169,11 @@ async def slime(
 ) -> float | SlimeAnswer:
     """slime's remote reward model (--rm-type remote_rm): a number, or an object with detail=true."""
     policy = server.policy()
-    [record] = await server.scoring.score(request, [slime_asked(body)])
-    reward = number(record, policy, server.scoring)
+    judged = await server.scoring.score(request, [slime_asked(body)])
+    [reward] = numbers(judged, policy, server.scoring)
     if not detail:
         return reward
+    [record] = judged.records
     unscored = record.value is None
     return SlimeAnswer(reward=reward, unscored=unscored, step=record.rollout.step, revision=record.revision_id)
 
@@ -220,8 +221,6 @@ async def step(server: Shared, body: Annotated[StepRequest, Body()]) -> StepAnsw
     """Announce how many optimizer steps are done. Trainers that tell each rollout's step need this only after going
     back to a checkpoint, with `resumed`."""
     await server.service.begin_step(body.step, resumed=body.resumed)
-    if body.resumed:
-        server.scoring.forget()
     return StepAnswer(step=server.service.step)
 
 
@@ -353,8 +352,20 @@ def _invalid(error: RequestValidationError) -> Refused:
 
 def _line(part: dict[str, Any]) -> str:
     where = ".".join(str(p) for p in part["loc"] if p != "body") or "(top)"
-    got = "" if part["type"] == "missing" else f"; got {str(part.get('input'))[:80]!r}"
+    got = "" if part["type"] == "missing" else f"; got {_kind(part.get('input'))}"
     return f"  {where}: {part['msg'].removeprefix('Value error, ')}{got}"
+
+
+def _kind(value: Any) -> str:
+    """What came, without a word of what somebody wrote."""
+    match value:
+        case str():
+            return f"a text of {len(value)} characters"
+        case list() | tuple():
+            return f"a list of {len(value)}"
+        case dict():
+            return "an object"
+    return repr(value)[:40]
 
 
 def _http(request: Request, error: HTTPException) -> Refused:

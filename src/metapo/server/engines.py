@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from metapo.api import MAX_ROLLOUTS, Answer, Content, Words
-from metapo.rubric import Frozen
+from metapo.api import MAX_ROLLOUTS, Answer, Content
+from metapo.rubric import Frozen, Text
 from metapo.server.failures import Refused
 from metapo.service import Asked
 
@@ -18,8 +18,8 @@ from metapo.service import Asked
 class OpenRLHFRequest(Frozen):
     """`query` holds each prompt with its completion, special tokens included; `labels` are reference solutions."""
 
-    query: tuple[Words, ...] = Field(min_length=1, max_length=MAX_ROLLOUTS)
-    prompts: tuple[Words, ...]
+    query: tuple[Text, ...] = Field(min_length=1, max_length=MAX_ROLLOUTS)
+    prompts: tuple[Text, ...]
     labels: tuple[Any, ...] = ()
 
     @model_validator(mode="after")
@@ -81,9 +81,9 @@ def _cut(query: str, prompt: str, i: int, end_marks: Sequence[str]) -> str:
             422,
             "prompt_not_in_query",
             f"query {i} doesn't begin with its prompt, so the completion can't be told from it: they part at character "
-            f"{at}, {query[at : at + 20]!r} against {prompt[at : at + 20]!r}. OpenRLHF cuts prompts that are longer "
-            "than its --data.max_len leaves room for, and some tokenizers don't give back the text that they were "
-            "given: leave out long prompts, or ask by metapo.client from a reward function of your own.",
+            f"{at} of the prompt's {len(prompt)}. OpenRLHF cuts prompts that are longer than its --data.max_len leaves "
+            "room for, and some tokenizers don't give back the text that they were given: leave out long prompts, or "
+            "ask by metapo.client from a reward function of your own.",
         )
     completion = query[len(prompt) :]
     for mark in end_marks:

@@ -93,6 +93,7 @@ async def _opened(served: Served, options: ServeOptions, connections: Connection
         service = await RewardService.open(
             store, served.settings, connections, screen=served.screen, counting=served.counting
         )
+        _show_settings(served)
         begun.pop_all()  # the service closes both
     server = Server(service, store, options, counts_steps=served.counting is not None)
     try:
@@ -113,7 +114,7 @@ async def _close(service: RewardService) -> None:
 
 
 def open_store(served: Served) -> Store:
-    """The run's store, with its settings beside it. Several servers may share both. Raises RunError, StoreError."""
+    """The run's store, in its folder or beside it. Several servers may share both. Raises RunError, StoreError."""
     folder = served.folder
     if (folder / METRICS).exists():
         raise RunExists(f"{folder} holds a run of metapo train, which writes to it alone. Choose another with --out.")
@@ -121,10 +122,13 @@ def open_store(served: Served) -> Store:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise RunError(f"can't write {folder}: {e.strerror}. Choose another with --out.") from e
-    store = Store(served.store or folder / STORE)
-    if not (folder / SETTINGS).exists():
-        write_whole(folder / SETTINGS, served.settings.to_yaml())
-    return store
+    return Store(served.store or folder / STORE)
+
+
+def _show_settings(served: Served) -> None:
+    """For people and commands that read the folder: only what the run's store has agreed to."""
+    if not (served.folder / SETTINGS).exists():
+        write_whole(served.folder / SETTINGS, served.settings.to_yaml())
 
 
 def _config(app: Guard, options: ServeOptions) -> uvicorn.Config:
