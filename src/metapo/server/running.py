@@ -114,7 +114,8 @@ async def _close(service: RewardService) -> None:
 
 
 def open_store(served: Served) -> Store:
-    """The run's store, in its folder or beside it. Several servers may share both. Raises RunError, StoreError."""
+    """The run's store, and its folder where there is none yet. Several servers may share both. Raises RunError,
+    StoreError."""
     folder = served.folder
     if (folder / METRICS).exists():
         raise RunExists(f"{folder} holds a run of metapo train, which writes to it alone. Choose another with --out.")
