@@ -41,7 +41,7 @@ from metapo.api import (
     StepAnswer,
     StepRequest,
 )
-from metapo.engines.bridge import Bridge
+from metapo.bridge import Bridge
 from metapo.errors import DataError, RewardServerError, SettingsError
 from metapo.rollout import Split
 from metapo.rubric import Frozen, describe

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metapo.engines.bridge import Bridge
+from metapo.bridge import Bridge
 from metapo.errors import ChatMisconfigured, ChatTimeout, DataError, JudgeFailureLimit, MissingExtra, RunExists
 from metapo.judge.budget import Budget
 from metapo.judge.transport import ChatRequest

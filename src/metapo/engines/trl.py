@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from metapo.bridge import Bridge
 from metapo.card import Origin, origin_of, write_card
 from metapo.course import Boundary
-from metapo.engines.bridge import Bridge
 from metapo.engines.connect import connect
 from metapo.engines.prompts import dataset, fit, reading_order
 from metapo.engines.ranks import rank, world_size

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from metapo.engines.bridge import Bridge
+from metapo.bridge import Bridge
 from metapo.meta.conversation import MetaModel
 from metapo.meta.pairs import Pair
 from metapo.offline.autoprompt import Autoprompt, AutopromptPlan, check_prompts
