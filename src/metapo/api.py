@@ -161,6 +161,17 @@ class StepAnswer(Answer):
     step: int
 
 
+class StepFiguresAnswer(Answer):
+    """How many training rollouts of `step` are on record so far, and how many of them without a reward. The run stops
+    where a step that is closed lost more than the share `max_unscored`; `stopped` is the error that stopped it."""
+
+    step: int
+    rollouts: int
+    unscored: int
+    max_unscored: float
+    stopped: str | None
+
+
 class EvolveRequest(Frozen):
     """Who wants a meta step, and why: both go on record."""
 

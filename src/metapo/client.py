@@ -39,6 +39,7 @@ from metapo.api import (
     ScoreRequest,
     StatusAnswer,
     StepAnswer,
+    StepFiguresAnswer,
     StepRequest,
 )
 from metapo.bridge import Bridge
@@ -110,6 +111,10 @@ class RewardClient:
     async def begin_step(self, step: int, *, resumed: bool = False) -> int:
         """Say that `step` optimizer steps are done; `resumed` where the trainer went back to a checkpoint there."""
         return (await self._post("/v1/step", StepRequest(step=step, resumed=resumed), StepAnswer)).step
+
+    async def step(self, step: int) -> StepFiguresAnswer:
+        """How many training rollouts of a step there are so far, and how many without a reward."""
+        return await self._get(f"/v1/step/{step}", StepFiguresAnswer)
 
     async def evolve(self, who: str, why: str) -> int:
         """Ask for a meta step at the next boundary; returns the number of the act."""

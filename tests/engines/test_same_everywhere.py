@@ -11,10 +11,12 @@ from metapo.engines.connect import connect
 from metapo.engines.trl import EvolvingReward
 from metapo.rollout import Rollout, Split
 from metapo.run import STORE
+from metapo.server.running import Served
 from metapo.service import Asked, RewardService
 from metapo.settings import Settings
 from metapo.store import Store
 from tests.reviewer import Reviewer
+from tests.server.parts import TOKEN, serving
 from tests.servers import ChatServer
 from tests.stages import EMPTY, SOUND, plays
 from tests.trainer import settings, write
@@ -77,14 +79,29 @@ def by_verl(folder: Path, given: Settings) -> Rewards:
     from tests.engines import verl_parts as verl
 
     config = verl.config_for(folder, given)
-    with verl.cluster(), verl.kept(config) as ask:
-        manager = verl.reward_manager(config)
+    with verl.cluster(), verl.kept(config) as ask, verl.reward_manager(config) as manager:
         rewards = [[verl.reward(manager, sample) for sample in verl.samples(batch, manager)] for batch in stream()]
         ask("begin", N_STEPS)
         return rewards
 
 
-WAYS: dict[str, Callable[[Path, Settings], Rewards]] = {"trl": by_trl, "verl": by_verl}
+def by_verl_and_server(folder: Path, given: Settings) -> Rewards:
+    from tests.engines import verl_parts as verl
+
+    token = "metapo.token_env=METAPO_TEST_TOKEN"
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        serving(Served(given, folder), token=TOKEN) as server,
+    ):
+        patch.setenv("METAPO_TEST_TOKEN", TOKEN)
+        config = verl.config_for_server(folder, server.url, token)
+        with verl.cluster(), verl.kept(config) as ask, verl.reward_manager(config) as manager:
+            rewards = [[verl.reward(manager, sample) for sample in verl.samples(batch, manager)] for batch in stream()]
+            ask("begin", N_STEPS)
+            return rewards
+
+
+WAYS: dict[str, Callable[[Path, Settings], Rewards]] = {"trl": by_trl, "verl": by_verl, "server": by_verl_and_server}
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,23 @@ import pytest
 from click.testing import CliRunner
 
 from metapo.cli import main
-from metapo.errors import DataError, JudgeFailureLimit, LineageError, RolloutUnscored, RunError
+from metapo.errors import (
+    DataError,
+    JudgeFailureLimit,
+    LineageError,
+    RewardServerError,
+    RolloutUnscored,
+    RunError,
+    Stopped,
+)
 from metapo.rollout import Rollout, Split
 from metapo.run import MARKER, STORE
+from metapo.server.running import Served
 from metapo.store import RolloutRecord, Store
 from tests.engines import verl_parts as verl
 from tests.engines.verl_parts import Rolled, Training, ray
 from tests.reviewer import Reviewer
+from tests.server.parts import serving
 from tests.servers import Answer, Ask, ChatServer, says
 from tests.stages import EMPTY, SOUND, THIRD, is_stage, plays
 from tests.trainer import settings, write
@@ -211,28 +221,84 @@ def broken(tmp_path: Path) -> Iterator[tuple[Path, ChatServer]]:
 def test_without_a_reward_a_sample_fails_or_gets_a_number(broken: tuple[Path, ChatServer]) -> None:
     folder, server = broken
     config = verl.config_for(folder, settings(url=server.url))
-    with verl.kept(config) as ask:
-        manager = verl.reward_manager(config)
+    with verl.kept(config) as ask, verl.reward_manager(config) as manager:
         sample, other, *_ = verl.samples(write(0), manager)
         with pytest.raises(RolloutUnscored, match=r"plain: .*set metapo.unscored to neutral"):
             verl.reward(manager, sample)
         config.metapo.unscored, config.metapo.neutral = "neutral", 0.25
-        manager = verl.reward_manager(config)
-        done = verl.scored(manager, other)
+        with verl.reward_manager(config) as neutral:
+            done = verl.scored(neutral, other)
+            verl.reward(neutral, other)  # on record already
         assert (done["reward_score"], done["reward_extra_info"]["judge_failed"]) == (0.25, 1.0)
-        ask("check", 0, 100)
+        ask("check", 0, 20)
+        with pytest.raises(JudgeFailureLimit, match="2 rollouts have no reward already, of 8"):
+            ask("check", 0, 8)
+        verl.process_of("Keeper").kill()
         with pytest.raises(JudgeFailureLimit, match="2 rollouts have no reward already, of 8"):
             ask("check", 0, 8)
         with pytest.raises(JudgeFailureLimit, match="2 of 2 rollouts have no reward"):
             ask("begin", 1)
 
 
+def test_a_keeper_that_is_gone_is_told(broken: tuple[Path, ChatServer]) -> None:
+    folder, server = broken
+    config = verl.config_for(folder, settings(url=server.url), "metapo.unscored=neutral", "metapo.neutral=0.25")
+    with verl.kept(config) as ask, verl.reward_manager(config) as manager:
+        sample, other, *_ = verl.samples(write(0), manager)
+        assert verl.reward(manager, sample) == 0.25
+        verl.keeper.end(verl.VerlOptions.of(config))
+        with pytest.raises(RunError, match="the keeper of the run is gone"):
+            verl.reward(manager, other)
+        with pytest.raises(RunError, match="the keeper of the run is gone"):
+            ask("check", 0, 8)
+
+
+def test_a_password_is_in_no_name_and_no_message(tmp_path: Path) -> None:
+    config = verl.config_for(tmp_path, settings())
+    config.metapo.store = "postgresql://ada:hunter2@localhost/runs"
+    shown = r"nobody keeps the run in .*://ada:\*\*\*@localhost/runs\. Set"
+    with verl.reward_manager(config) as manager, pytest.raises(RunError, match=shown) as told:
+        verl.reward(manager, verl.samples(write(0), manager)[0])
+    assert "hunter2" not in str(told.value)
+    options = verl.VerlOptions.of(config)
+    kept = verl.keeper.start(options)
+    try:
+        named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+        assert any("keeper" in name for name in named), kept
+        assert not any("hunter2" in name for name in named)
+    finally:
+        verl.keeper.end(options)
+
+
+def test_a_server_may_keep_the_run(broken: tuple[Path, ChatServer]) -> None:
+    folder, judge = broken
+    texts = write(0)
+    with serving(Served(settings(url=judge.url), folder)) as server:
+        config = verl.config_for_server(folder, server.url)
+        with verl.kept(config) as ask, verl.reward_manager(config) as manager:
+            sample, *_ = verl.samples(texts, manager)
+            with pytest.raises(RolloutUnscored, match=r"plain: .*set metapo.unscored to neutral"):
+                verl.reward(manager, sample)
+            ask("check", 0, 20)
+            with pytest.raises(JudgeFailureLimit, match="1 rollouts have no reward already, of 8"):
+                ask("check", 0, 8)
+            with pytest.raises(RewardServerError, match=r"too_many_unscored.*1 of 1 rollouts have no reward"):
+                verl.save_checkpoint(config, 1)
+            with pytest.raises(Stopped, match="1 of 1 rollouts have no reward"):
+                ask("check", 1, 8)
+        marker = Path(config.trainer.default_local_dir) / "global_step_1" / MARKER
+        assert json.loads(marker.read_text())["step"] == 1
+        marker.write_text(json.dumps({"step": 1, "revision": "0" * 64}))
+        with pytest.raises(LineageError, match=r"written under revision 0000000000.* metapo\.server"):
+            verl.RolloutManager(config, None, None, None).generate_sequences(verl.prompts(write(1)))
+
+
 def test_what_a_sample_lacks_is_told(tmp_path: Path) -> None:
     config = verl.config_for(tmp_path, settings())
-    manager = verl.reward_manager(config)
-    [sample, *_] = verl.samples(write(0), manager)
-    with pytest.raises(RunError, match=r"nobody keeps the run in .*agent_loop_manager_class"):
-        verl.reward(manager, sample)
-    del sample.non_tensor_batch["metapo_split"]
-    with pytest.raises(DataError, match=r"lacks the field 'metapo_split'.*agent_loop_manager_class"):
-        verl.reward(manager, sample)
+    with verl.reward_manager(config) as manager:
+        [sample, *_] = verl.samples(write(0), manager)
+        with pytest.raises(RunError, match=r"nobody keeps the run in .*agent_loop_manager_class"):
+            verl.reward(manager, sample)
+        del sample.non_tensor_batch["metapo_split"]
+        with pytest.raises(DataError, match=r"lacks the field 'metapo_split'.*agent_loop_manager_class"):
+            verl.reward(manager, sample)

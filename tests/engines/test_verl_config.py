@@ -76,6 +76,12 @@ def test_options_are_read(tmp_path: Path) -> None:
         (["metapo.neutral=0"], "unscored: raise takes none"),
         (["metapo.slots=-1"], "slots.*greater than or equal to 0"),
         (["+metapo.slot=3"], "slot.*not permitted"),
+        (
+            ["metapo.server=http://localhost:8000"],
+            "settings and store, or .*got server, settings, store",
+        ),
+        (["metapo.token_env=TOKEN"], "settings and store, or .*got settings, store, token_env"),
+        (["metapo.settings=null"], "settings and store, or in their place server.*; got store"),
         (["metapo.settings=???"], "not complete: Missing mandatory value: settings"),
         (["reward.reward_model.enable=true"], "would take that model's score and never ask metapo"),
     ],
@@ -86,8 +92,25 @@ def test_options_that_are_wrong_are_told(tmp_path: Path, overrides: list[str], m
         verl.VerlOptions.of(config)
 
 
+def test_a_server_takes_the_place_of_settings_and_store(tmp_path: Path) -> None:
+    config = verl.config_for_server(tmp_path, "http://localhost:8000", "metapo.token_env=TOKEN")
+    options = verl.VerlOptions.of(config)
+    assert (options.server, options.token_env, options.unscored) == ("http://localhost:8000", "TOKEN", "raise")
+
+
+def test_no_message_about_options_repeats_a_password(tmp_path: Path) -> None:
+    config = verl.config_for(tmp_path, settings(), "metapo.neutral=1")
+    config.metapo.settings, config.metapo.store = "s.yaml", "postgresql://ada:hunter2@host/db"
+    with pytest.raises(SettingsError, match="got unscored: raise, neutral: 1") as told:
+        verl.VerlOptions.of(config)
+    config.metapo.server = "http://localhost:8000"
+    with pytest.raises(SettingsError, match="in their place server") as twice:
+        verl.VerlOptions.of(config)
+    assert "hunter2" not in f"{told.value} {twice.value}"
+
+
 def test_a_config_without_the_block_says_how_to_give_it() -> None:
-    with pytest.raises(SettingsError, match=r"(?s)settings.*store.*unscored.*Give them as \+metapo\.settings="):
+    with pytest.raises(SettingsError, match=r"(?s)unscored.*Give them as \+metapo\.settings="):
         verl.VerlOptions.of(verl.verl_config(preset=""))
 
 

@@ -1,6 +1,7 @@
 """A small verl for tests: a local Ray cluster, verl's own workers, queue and configs, a tokenizer of single characters,
 and in the place of the policy a writer that says what it is told to."""
 
+import asyncio
 import os
 import uuid
 import warnings
@@ -38,7 +39,9 @@ with warnings.catch_warnings():
     from verl.utils.tensordict_utils import assign_non_tensor_data, get_tensordict
     from verl.workers.rollout.replica import TokenOutput
 
+    from metapo.bridge import Bridge
     from metapo.engines.verl import keeper
+    from metapo.engines.verl.asking import ByServer, who_keeps
     from metapo.engines.verl.manager import SPLIT, RewardManager
     from metapo.engines.verl.options import VerlOptions
     from metapo.engines.verl.rollouts import RolloutManager
@@ -105,13 +108,21 @@ def verl_config(*overrides: str, preset: str = "ppo") -> Any:
 
 def config_for(folder: Path, settings: Settings, *overrides: str) -> Any:
     """For a run in `folder`."""
-    write_tokenizer(folder / "policy")
     (folder / "settings.yaml").write_text(settings.to_yaml())
+    own = f"metapo.settings={folder / 'settings.yaml'}", f"metapo.store={folder / 'store.db'}"
+    return _config(folder, *own, *overrides)
+
+
+def config_for_server(folder: Path, url: str, *overrides: str) -> Any:
+    """For a run that a server keeps."""
+    return _config(folder, f"metapo.server={url}", *overrides)
+
+
+def _config(folder: Path, *overrides: str) -> Any:
+    write_tokenizer(folder / "policy")
     return verl_config(
         f"actor_rollout_ref.model.path={folder / 'policy'}",
         "+actor_rollout_ref.model.override_config.attn_implementation=eager",
-        f"metapo.settings={folder / 'settings.yaml'}",
-        f"metapo.store={folder / 'store.db'}",
         f"trainer.default_local_dir={folder / 'checkpoints'}",
         *SMALL,
         *overrides,
@@ -124,22 +135,38 @@ def needs_critic(config: Any) -> bool:
 
 @contextmanager
 def kept(config: Any) -> Iterator[Callable[..., Any]]:
-    """A keeper that was told that training begins; what is yielded asks it."""
-    kept = keeper.start(VerlOptions.of(config))
+    """Who keeps the run, told that training begins; what is yielded asks it."""
+    options, bridge = VerlOptions.of(config), Bridge()
+    kept = who_keeps(options, begins=True)
 
     def ask(what: str, *args: Any, **kwargs: Any) -> Any:
-        return keeper.tell(lambda: ray.get(getattr(kept, what).remote(*args, **kwargs)))
+        return bridge.run(getattr(kept, what)(*args, **kwargs))
 
     ask("begin", 0, resumed=True)
     try:
         yield ask
+        if options.server is not None:
+            ask("finish")
     finally:
-        keeper.end(VerlOptions.of(config))
+        bridge.close()
+        if options.server is None:
+            keeper.end(options)
 
 
-def reward_manager(config: Any) -> RewardManager:
-    """metapo's, made by verl as its workers make it."""
-    return load_reward_manager(config, load_tokenizer(config), reward_router_address=None, reward_model_tokenizer=None)
+@contextmanager
+def reward_manager(config: Any) -> Iterator[RewardManager]:
+    """metapo's, made by verl as its workers make it, with an event loop that is closed when the block ends."""
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    manager = load_reward_manager(
+        config, load_tokenizer(config), reward_router_address=None, reward_model_tokenizer=None
+    )
+    try:
+        yield manager
+    finally:
+        if isinstance(manager._kept, ByServer):
+            manager.loop.run_until_complete(manager._kept.finish())
+        asyncio.set_event_loop(None)
+        manager.loop.close()
 
 
 def load_tokenizer(config: Any) -> Any:

@@ -67,9 +67,15 @@ def running(
 ) -> Iterator[Up]:
     """A server until the block ends; what stops it from beginning is raised here. `told` is for the settings."""
     limits = limits or Limits(grace_s=5)
-    chosen = ServeOptions(port=0, limits=limits, **{"host": "127.0.0.1", **options})
     under = settings(judge.url, **(told or {}))
-    served = Served(under, folder, counting=counting, screen=screen)
+    with serving(Served(under, folder, counting=counting, screen=screen), limits=limits, **options) as first:
+        yield Up(first.url, judge, first.stop)
+
+
+@contextmanager
+def serving(what: Served, **options: Any) -> Iterator[Running]:
+    """A server of these settings until the block ends."""
+    chosen = ServeOptions(port=0, **{"host": "127.0.0.1", **options})
     begun = threading.Event()
     found: list[Running | BaseException] = []
 
@@ -79,7 +85,7 @@ def running(
 
     def work() -> None:
         try:
-            asyncio.run(serve(served, chosen, listen(chosen.host, 0), connect(under), ready))
+            asyncio.run(serve(what, chosen, listen(chosen.host, 0), connect(what.settings), ready))
         except BaseException as e:
             found.append(e)
         finally:
@@ -93,7 +99,7 @@ def running(
         thread.join()
         raise first
     try:
-        yield Up(first.url, judge, first.stop)
+        yield first
     finally:
         if thread.is_alive():
             first.stop()

@@ -169,6 +169,17 @@ def test_status_tells_how_it_stands(up: Up) -> None:
     assert after["stopped"] is None
 
 
+def test_a_step_tells_what_it_lost_so_far(tmp_path: Path) -> None:
+    with ChatServer(says("I would rather not say.")) as judge, running(tmp_path / "run", judge) as up:
+        none = {"rollouts": 0, "unscored": 0, "max_unscored": 1.0, "stopped": None}
+        assert up.get("/v1/step/1").json() == {"step": 1, **none}
+        for key in ("a", "b", "b"):
+            up.post("/v1/score", one(f"completion {key}", key=key))
+        up.post("/v1/score", one("shown", split="eval"))
+        assert up.get("/v1/step/0").json() == {"step": 0, **none, "rollouts": 2, "unscored": 2}
+        check_error(up.get("/v1/step/-1"), 422, "invalid")
+
+
 def test_a_request_keeps_its_id(up: Up) -> None:
     assert up.get("/healthz", headers={"X-Request-Id": "mine-1"}).headers["x-request-id"] == "mine-1"
     assert up.get("/healthz", headers={"X-Request-Id": "not mine!"}).headers["x-request-id"] != "not mine!"

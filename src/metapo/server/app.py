@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from metapo.anchors import pair_of
 from metapo.api import (
+    MAX_STEP,
     Adopted,
     ErrorAnswer,
     EvolveAnswer,
@@ -30,6 +31,7 @@ from metapo.api import (
     ScoreRequest,
     StatusAnswer,
     StepAnswer,
+    StepFiguresAnswer,
     StepRequest,
 )
 from metapo.errors import DataError, MetapoError
@@ -222,6 +224,20 @@ async def step(server: Shared, body: Annotated[StepRequest, Body()]) -> StepAnsw
     back to a checkpoint, with `resumed`."""
     await server.service.begin_step(body.step, resumed=body.resumed)
     return StepAnswer(step=server.service.step)
+
+
+@api.get("/v1/step/{step}", tags=["run"], openapi_extra=examples.of("step_figures"))
+async def step_figures(server: Shared, step: Annotated[int, Path(ge=0, le=MAX_STEP)]) -> StepFiguresAnswer:
+    """What a step's training rollouts came to so far. Trainers that replace what fails ask before they go on."""
+    records = await asyncio.to_thread(server.store.rollouts, from_step=step, to_step=step + 1)
+    error = server.service.error
+    return StepFiguresAnswer(
+        step=step,
+        rollouts=len(records),
+        unscored=sum(record.value is None for record in records),
+        max_unscored=server.service.settings.max_unscored,
+        stopped=str(error) if error else None,
+    )
 
 
 @api.post("/v1/evolve", tags=["run"], status_code=202, openapi_extra=examples.of("evolve"))

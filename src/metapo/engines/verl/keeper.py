@@ -6,23 +6,21 @@ more what it owes; what it had answered is in the store and is not judged twice.
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 from metapo.engines.connect import connect
 from metapo.engines.verl.options import VerlOptions
 from metapo.engines.verl.slots import Given, given
-from metapo.errors import JudgeFailureLimit, LineageError, MetapoError, MissingExtra, RunError
-from metapo.rollout import Split
+from metapo.engines.verl.standing import Standing, check_lineage, check_lost, revision_number
+from metapo.errors import MissingExtra, RunError
+from metapo.rubric import digest
 from metapo.service import Asked, RewardService
 from metapo.settings import Settings
 from metapo.store import Store
 
 try:
     import ray
-    from ray.exceptions import RayActorError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as e:
     raise MissingExtra("verl", "training with verl") from e
@@ -31,14 +29,6 @@ NAMESPACE = "metapo"
 MAX_RESTARTS = 100
 END_S = 30.0
 AT_ONCE = 8192  # requests that wait in the keeper; how many the judge is asked at once is for its settings to say
-T = TypeVar("T")
-
-
-class Standing(NamedTuple):
-    """How many steps are over, and the id of the revision in force for prompts of no cluster."""
-
-    step: int
-    revision_id: str
 
 
 class Keeper:
@@ -50,14 +40,11 @@ class Keeper:
         self._service: RewardService | None = None
         self._opening = asyncio.Lock()  # several ask at once when it is new
         self._numbers: dict[tuple[str, int], int] = {}
-        self._unscored: Counter[int] = Counter()
 
     async def score(self, asked: Asked) -> Given:
         """Raises Stopped, DataError, StoreError, and what keeps the run from being opened."""
         service = await self._run()
         [record] = await service.score([asked])
-        if record.value is None and asked.split is Split.TRAIN:
-            self._unscored[record.rollout.step] += 1
         return given(record, await self._number(service, record.rollout.cluster, record.rollout.step))
 
     async def begin(self, step: int, resumed: bool = False, written_under: str = "") -> Standing:
@@ -65,10 +52,10 @@ class Keeper:
         that it was `written_under`. Raises LineageError where the run lacks it, and what ends the run."""
         service = await self._run()
         if written_under:
-            await asyncio.to_thread(_check_lineage, service.store, step, written_under)
+            chain = await asyncio.to_thread(service.store.lineage)
+            check_lineage([(at, revision.id) for at, revision in chain], step, written_under)
         if resumed:
             self._numbers.clear()
-            self._unscored.clear()
         await service.begin_step(step, resumed=resumed)
         return await self.standing()
 
@@ -78,13 +65,8 @@ class Keeper:
         service = await self._run()
         if service.error is not None:
             raise service.error
-        n, allowed = self._unscored[step], self._settings.max_unscored * n_rollouts
-        if n > allowed:
-            raise JudgeFailureLimit(
-                f"in step {step} {n} rollouts have no reward already, of {n_rollouts} that it trains on; max_unscored "
-                f"{self._settings.max_unscored} allows {int(allowed)}. The store's verdicts say why. Mend the judge, "
-                "then resume."
-            )
+        records = await asyncio.to_thread(service.store.rollouts, from_step=step, to_step=step + 1)
+        check_lost(step, sum(r.value is None for r in records), n_rollouts, self._settings.max_unscored)
 
     async def standing(self) -> Standing:
         service = await self._run()
@@ -102,20 +84,10 @@ class Keeper:
         return self._service
 
     async def _number(self, service: RewardService, cluster: str, step: int) -> int:
-        """How many revisions were in force for a cluster before the one that scores a step. What is adopted later
-        changes nothing about a step that has begun."""
         if (cluster, step) not in self._numbers:
             adoptions = await asyncio.to_thread(service.store.adoptions, cluster)
-            self._numbers[cluster, step] = max(0, sum(a.step <= step for a in adoptions) - 1)
+            self._numbers[cluster, step] = revision_number([a.step for a in adoptions], step)
         return self._numbers[cluster, step]
-
-
-def _check_lineage(store: Store, step: int, revision_id: str) -> None:
-    if revision_id not in [revision.id for at, revision in store.lineage() if at <= step]:
-        raise LineageError(
-            f"the checkpoint after {step} steps was written under revision {revision_id[:10]}, which the run in the "
-            "store did not have by then. Give metapo.store as it was when the checkpoint was written."
-        )
 
 
 def start(options: VerlOptions) -> Any:
@@ -127,7 +99,7 @@ def start(options: VerlOptions) -> Any:
     return (
         ray.remote(Keeper)
         .options(
-            name=options.store,
+            name=_name(options),
             namespace=NAMESPACE,
             num_cpus=0,
             max_restarts=MAX_RESTARTS,
@@ -144,7 +116,7 @@ def find(options: VerlOptions) -> Any:
     if kept := _kept(options):
         return kept
     raise RunError(
-        f"nobody keeps the run in {options.store}. Set actor_rollout_ref.rollout.agent.agent_loop_manager_class to "
+        f"nobody keeps the run in {options.shown}. Set actor_rollout_ref.rollout.agent.agent_loop_manager_class to "
         "metapo.engines.verl.rollouts.RolloutManager, which starts its keeper."
     )
 
@@ -155,7 +127,7 @@ def end(options: VerlOptions) -> None:
     deadline = time.monotonic() + END_S
     while old := _kept(options):
         if time.monotonic() > deadline:
-            raise RunError(f"the keeper of the run in {options.store} does not end; end it with Ray's own tools")
+            raise RunError(f"the keeper of the run in {options.shown} does not end; end it with Ray's own tools")
         ray.kill(old)
         time.sleep(0.1)
 
@@ -163,20 +135,11 @@ def end(options: VerlOptions) -> None:
 def _kept(options: VerlOptions) -> Any:
     """The keeper of a store; None where there is none."""
     try:
-        return ray.get_actor(options.store, namespace=NAMESPACE)
+        return ray.get_actor(_name(options), namespace=NAMESPACE)
     except ValueError:
         return None
 
 
-def tell(ask: Callable[[], T]) -> T:
-    """What `ask` gets from a keeper; its own errors as they are, without Ray's around them."""
-    try:
-        return ask()
-    except RayTaskError as e:
-        raise own(e) from None
-    except RayActorError as e:
-        raise RunError(f"the keeper of the run is gone: {e}") from e
-
-
-def own(error: RayTaskError) -> BaseException:
-    return error.cause if isinstance(error.cause, MetapoError) else error
+def _name(options: VerlOptions) -> str:
+    """Ray shows an actor's name to everybody, and a URL may hold a password."""
+    return f"keeper-{digest(options.store)[:32]}"

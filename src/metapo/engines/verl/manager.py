@@ -1,8 +1,8 @@
-"""verl's reward manager: one sample is decoded, scored by the run's keeper, and comes back as one number."""
+"""verl's reward manager: one sample is decoded, scored by who keeps the run, and comes back as one number."""
 
 from typing import Any
 
-from metapo.engines.verl import keeper
+from metapo.engines.verl.asking import Keeps, who_keeps
 from metapo.engines.verl.options import VerlOptions
 from metapo.engines.verl.slots import Given, metrics
 from metapo.errors import DataError, MissingExtra, RolloutUnscored
@@ -11,7 +11,6 @@ from metapo.rubric import digest
 from metapo.service import Asked
 
 try:
-    from ray.exceptions import RayTaskError
     from verl.experimental.reward_loop.reward_manager import register
     from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 except ImportError as e:
@@ -29,10 +28,11 @@ class RewardManager(RewardManagerBase):  # type: ignore[misc]
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any, **_of_reward_models: Any) -> None:
         super().__init__(config, tokenizer, compute_score)
         self._options = VerlOptions.of(config)
-        self._keeper: Any = None
+        self._kept: Keeps | None = None
 
     async def run_single(self, data: Any) -> dict[str, Any]:
-        """Raises RolloutUnscored where there is no reward and the options say `raise`, Stopped, DataError."""
+        """Raises RolloutUnscored where there is no reward and the options say `raise`, Stopped, DataError, RunError
+        where the keeper is gone, RewardServerError."""
         sample = data[-1:][0]  # of a rollout in several sequences the last one holds the reward
         completion = await self.loop.run_in_executor(None, self._decode, sample)
         given = await self._score(asked(sample.non_tensor_batch, completion))
@@ -45,13 +45,9 @@ class RewardManager(RewardManagerBase):  # type: ignore[misc]
         return text
 
     async def _score(self, asked: Asked) -> Given:
-        if self._keeper is None:
-            self._keeper = keeper.find(self._options)
-        try:
-            given: Given = await self._keeper.score.remote(asked)
-        except RayTaskError as e:
-            raise keeper.own(e) from None
-        return given
+        if self._kept is None:
+            self._kept = who_keeps(self._options)
+        return await self._kept.score(asked)
 
     def _reward(self, given: Given) -> float:
         if given.value is not None:

@@ -9,25 +9,44 @@ from pydantic import Field, ValidationError, model_validator
 from metapo.errors import SettingsError
 from metapo.rubric import Frozen, describe
 from metapo.settings import Settings, TrainSettings
+from metapo.store.postgres import PostgreSQL
 
 
 class VerlOptions(Frozen):
     """`settings` is metapo's settings file, `store` the file or the PostgreSQL URL of the run. A file is an absolute
-    path on the machine where training is started.
+    path on the machine where training is started. Where `server` is the URL of a `metapo serve`, that keeps the run and
+    has its settings; its token is read from the environment variable `token_env`.
 
     verl can leave no sample out. A rollout that could not be judged raises an error, so that its group counts as
     failed, or gets the number `neutral` as its reward. `slots` is how many criteria have a metric of their own.
     """
 
-    settings: Path
-    store: str = Field(min_length=1)
+    settings: Path = Path()
+    store: str = Field(default="", min_length=1)
+    server: str | None = None
+    token_env: str | None = None
     unscored: Literal["raise", "neutral"]
     neutral: float | None = Field(default=None, allow_inf_nan=False)
     slots: int = Field(default=12, ge=0, le=64)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, block: Any) -> Any:
+        return {k: v for k, v in block.items() if v is not None} if isinstance(block, dict) else block
+
+    @model_validator(mode="after")
+    def _one_keeps_the_run(self) -> Self:
+        given = self.model_fields_set & {"settings", "store", "server", "token_env"}
+        if given != {"settings", "store"} and (self.server is None or given - {"server", "token_env"}):
+            raise ValueError(
+                "give settings and store, or in their place server, with token_env where it wants a token; "
+                f"got {', '.join(sorted(given)) or 'none of them'}"
+            )
+        return self
+
     @model_validator(mode="after")
     def _paths_hold_everywhere(self) -> Self:
-        if not self.is_url and not Path(self.store).is_absolute():
+        if self.server is None and not self.is_url and not Path(self.store).is_absolute():
             raise ValueError(
                 f"store must be an absolute path or a database's URL; got {self.store!r}. Ray's processes have folders "
                 "of their own."
@@ -38,7 +57,8 @@ class VerlOptions(Frozen):
     def _neutral_is_a_number(self) -> Self:
         if (self.unscored == "neutral") != (self.neutral is not None):
             raise ValueError(
-                "unscored: neutral needs the number to give, such as neutral: 0.5; unscored: raise takes none"
+                "unscored: neutral needs the number to give, such as neutral: 0.5; unscored: raise takes none; got "
+                f"unscored: {self.unscored}, neutral: {self.neutral}"
             )
         return self
 
@@ -50,6 +70,11 @@ class VerlOptions(Frozen):
     def place(self) -> Path | str:
         """The store, as `Store` takes it."""
         return self.store if self.is_url else Path(self.store)
+
+    @property
+    def shown(self) -> str:
+        """The store for messages, its password hidden. Raises StoreError where the URL can't be read."""
+        return PostgreSQL(self.store).place if self.is_url else self.store
 
     @classmethod
     def of(cls, config: Any) -> Self:

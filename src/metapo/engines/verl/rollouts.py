@@ -1,4 +1,4 @@
-"""verl's agent loop manager, with three words to the run's keeper before each batch is rolled out: where training
+"""verl's agent loop manager, with three words to who keeps the run before each batch is rolled out: where training
 begins, how many steps are done, and whether to go on. It also marks each batch as training or validation."""
 
 import json
@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from metapo.engines.verl import keeper
+from metapo.bridge import Bridge
+from metapo.engines.verl.asking import who_keeps
 from metapo.engines.verl.manager import SPLIT, steps_done
 from metapo.engines.verl.options import VerlOptions
 from metapo.errors import MissingExtra
@@ -14,7 +15,6 @@ from metapo.rollout import Split
 from metapo.run import MARKER
 
 try:
-    import ray
     from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
     from verl.utils.tensordict_utils import assign_non_tensor_data, get_non_tensor_data
 except ImportError as e:
@@ -24,12 +24,13 @@ log = logging.getLogger(__name__)
 
 
 class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
-    """Made once by each process that trains; it starts the run's keeper. Errors that end the run are raised here, in
-    the driver."""
+    """Made once by each process that trains; it starts the run's keeper, unless a server keeps the run. Errors that end
+    the run are raised here, in the driver."""
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
-        self._keeper = keeper.start(VerlOptions.of(config))
+        self._kept = who_keeps(VerlOptions.of(config), begins=True)
+        self._bridge = Bridge()
         self._begun = False
 
     def generate_sequences(self, prompts: Any) -> None:
@@ -40,8 +41,8 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
         if not self._begun:
             self._begin(step)
         elif self.config.trainer.v1.trainer_mode == "sync":
-            self._ask("begin", step, resumed=False)
-        self._ask("check", step, self._n_rollouts)
+            self._bridge.run(self._kept.begin(step))
+        self._bridge.run(self._kept.check(step, self._n_rollouts))
         assign_non_tensor_data(prompts, SPLIT, split.value)
         super().generate_sequences(prompts)
 
@@ -52,11 +53,9 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
     def _begin(self, step: int) -> None:
         """Training begins, or goes on from a checkpoint. One that only validates an old checkpoint changes nothing."""
         if not self.config.trainer.get("val_only", False):
-            self._ask("begin", step, resumed=True, written_under=_written_under(self.config, step))
+            written_under = _written_under(self.config, step)
+            self._bridge.run(self._kept.begin(step, resumed=True, written_under=written_under))
         self._begun = True
-
-    def _ask(self, what: str, *args: Any, **kwargs: Any) -> Any:
-        return keeper.tell(lambda: ray.get(getattr(self._keeper, what).remote(*args, **kwargs)))
 
 
 def _written_under(config: Any, step: int) -> str:
@@ -70,7 +69,7 @@ def _written_under(config: Any, step: int) -> str:
         return str(json.loads((folder / MARKER).read_text(encoding="utf-8"))["revision"])
     except FileNotFoundError:
         log.warning(
-            "%s has no %s, so nothing says whether it belongs to the run in metapo.store. Set "
+            "%s has no %s, so nothing says whether it belongs to the run. Set "
             "trainer.checkpoint_callback_class to metapo.engines.verl.checkpoints.Checkpoints.",
             folder,
             MARKER,
