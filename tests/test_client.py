@@ -38,21 +38,22 @@ async def test_every_route_has_its_method(up: Up) -> None:
         assert await client.evolve("ada", "why not") >= 1
         assert await client.feedback([AskedPair(prompt="p", better="good", worse="bad")], "ada") == 1
         assert await client.begin_step(1) == 1
+        assert await client.finish() == 1
         assert (await client.status()).rollouts >= 70
         async with aclosing(client.events()) as events:
             number, row = await anext(events)
         assert (number, row["kind"], row["step"]) == (1, "train", 0)
 
 
-async def test_a_lost_answer_is_not_scored_again(up: Up) -> None:
+async def test_a_lost_answer_is_not_scored_again(tmp_path: Path) -> None:
     """The connection breaks after the server has the request, twice; the third try gets the answer."""
-    before = up.judge.n_requests
-    with Relay(up.url, cuts=2) as relay:
+    with served(tmp_path / "run") as up, Relay(up.url, cuts=2) as relay:
+        before = up.judge.n_requests
         async with RewardClient(relay.url) as client:
             [scored] = await client.score([ROLLOUT])
-    assert scored.reward == 1.0
-    assert relay.n_connections >= 3
-    assert up.judge.n_requests == before + 1
+        assert scored.reward == 1.0
+        assert relay.n_connections >= 3
+        assert up.judge.n_requests == before + 1
 
 
 async def test_the_next_server_is_asked_where_one_is_away(up: Up) -> None:

@@ -109,6 +109,10 @@ class RewardClient:
         """Say that `step` optimizer steps are done; `resumed` where the trainer went back to a checkpoint there."""
         return (await self._post("/v1/step", StepRequest(step=step, resumed=resumed), StepAnswer)).step
 
+    async def finish(self) -> int:
+        """Say that training ended, so that the figures of its last step and evaluation are noted."""
+        return (await self._ask("POST", "/v1/finish", StepAnswer)).step
+
     async def evolve(self, who: str, why: str) -> int:
         """Ask for a meta step at the next boundary; returns the number of the act."""
         return (await self._post("/v1/evolve", EvolveRequest(who=who, why=why), EvolveAnswer)).act
@@ -252,6 +256,10 @@ class Rewards:
     def begin_step(self, step: int, *, resumed: bool = False) -> int:
         """As `RewardClient.begin_step`."""
         return self._bridge.run(self._client.begin_step(step, resumed=resumed))
+
+    def finish(self) -> int:
+        """As `RewardClient.finish`."""
+        return self._bridge.run(self._client.finish())
 
     def close(self) -> None:
         self._bridge.run(self._client.aclose())

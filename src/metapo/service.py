@@ -8,7 +8,8 @@ step, and all score a step under the same revision. A service that is killed los
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, groupby, islice
@@ -18,7 +19,7 @@ from typing import Any
 from metapo.aio import Together
 from metapo.anchors import load_anchors
 from metapo.course import Course, Row
-from metapo.errors import ChatMisconfigured, DataError, MetapoError, SettingsError, Stopped
+from metapo.errors import ChatMisconfigured, DataError, MetapoError, SettingsError, Stopped, StoreError
 from metapo.judge.ledger import account
 from metapo.meta.pairs import Pair, Source
 from metapo.meta.step import Senses
@@ -57,22 +58,29 @@ class Asked:
 
 
 class StoreNotes:
-    """A run's metrics in its store."""
+    """A run's metrics in its store. `rows` are always what the store tells: other services write there, too."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._newest = 0
         self.attempt = 0
         self.rows: list[Row] = []
 
     def append(self, row: Row) -> None:
         self._store.append_metric(self.attempt, row)
-        self.rows.append(row)
+        self.catch_up()
 
     def go_back(self, step: int) -> None:
         self.read()
 
     def read(self) -> None:
-        self.rows = [row for _, row in self._store.metrics()]
+        self._newest, self.rows = 0, []
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        for number, row in self._store.metrics(self._newest):
+            self._newest = number
+            self.rows.append(row)
 
 
 class RewardService:
@@ -113,6 +121,7 @@ class RewardService:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._keys: dict[str, asyncio.Future[RolloutRecord]] = {}
         self._accounts = count()
+        self._is_astray = False
         self._closing = asyncio.Lock()  # one step is closed at a time in this process; claims keep the others out
         self._place = Together(self._place_all)
         self._write = Together(self._write_all)
@@ -183,8 +192,9 @@ class RewardService:
             await self._reach(step)
 
     async def finish(self) -> None:
-        """No more completions will come of the step that is open, nor of evaluation: note their figures."""
-        async with self._closing:
+        """No more completions will come of the step that is open, nor of evaluation: note their figures. Raises
+        Stopped, StoreError."""
+        async with self._closing, self._alone():
             self._note_figures(await asyncio.to_thread(self.store.batch, self._standing.attempt, self.step, None))
 
     async def ask_to_evolve(self, who: str, why: str) -> int:
@@ -305,14 +315,29 @@ class RewardService:
         async with self._closing:
             if step <= self._standing.step:
                 return
-            claim = await self._claim_steps()
-            try:
-                await self._follow(self.store.standing())
+            async with self._alone():
                 if step > self._standing.step:
                     await self._close(step)
-            finally:
-                claim.release()
         self._go_on_or_raise()
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Nobody else closes a step, and this service stands where the run does. Where the store fails meanwhile, what
+        is in memory is no longer what is on record: it is read anew the next time, as after a kill."""
+        claim = await self._claim_steps()
+        try:
+            standing = await asyncio.to_thread(self.store.standing)
+            if self._is_astray:
+                await self._course.interrupt()
+                self._join(self._standing)
+                self._is_astray = False
+            await self._follow(standing)
+            yield
+        except StoreError:
+            self._is_astray = True
+            raise
+        finally:
+            claim.release()
 
     async def _close(self, step: int) -> None:
         attempt, first = self._standing.attempt, self._standing.step
@@ -360,6 +385,7 @@ class RewardService:
     def _note_figures(self, records: Sequence[RolloutRecord]) -> list[Any]:
         """What was scored, step by step; a step that was noted before an interruption is not noted again."""
         scored = [scored_of(r, self._rubric_of(r), self._scorer.aggregate) for r in records]
+        self._notes.catch_up()
         noted = {(row["kind"], row["step"]) for row in self._notes.rows}
         for step in sorted({s.rollout.step for s in scored}):
             part = [s for s in scored if s.rollout.step == step]

@@ -7,14 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 
+from metapo.client import Rewards as Client
 from metapo.engines.connect import connect
 from metapo.engines.trl import EvolvingReward
 from metapo.rollout import Rollout, Split
 from metapo.run import STORE
+from metapo.server.options import ServeOptions
+from metapo.server.running import Served
 from metapo.service import Asked, RewardService
 from metapo.settings import Settings
 from metapo.store import Store
 from tests.reviewer import Reviewer
+from tests.server.parts import hosted
 from tests.servers import ChatServer
 from tests.stages import EMPTY, SOUND, plays
 from tests.trainer import settings, write
@@ -84,7 +88,26 @@ def by_verl(folder: Path, given: Settings) -> Rewards:
         return rewards
 
 
-WAYS: dict[str, Callable[[Path, Settings], Rewards]] = {"trl": by_trl, "verl": by_verl}
+def by_http(folder: Path, given: Settings) -> Rewards:
+    with hosted(Served(given, folder), ServeOptions()) as server:
+        rewards = Client(server.url)
+        scored = [
+            rewards(
+                [r.prompt for r in batch],
+                [r.completion for r in batch],
+                references=[r.reference for r in batch],
+                step=batch[0].step,
+                split=batch[0].split,
+            )
+            for batch in stream()
+        ]
+        rewards.begin_step(N_STEPS)
+        rewards.finish()
+        rewards.close()
+        return scored
+
+
+WAYS: dict[str, Callable[[Path, Settings], Rewards]] = {"trl": by_trl, "verl": by_verl, "http": by_http}
 
 
 @pytest.fixture(scope="module")

@@ -66,10 +66,15 @@ def running(
     **options: Any,
 ) -> Iterator[Up]:
     """A server until the block ends; what stops it from beginning is raised here. `told` is for the settings."""
-    limits = limits or Limits(grace_s=5)
-    chosen = ServeOptions(port=0, limits=limits, **{"host": "127.0.0.1", **options})
-    under = settings(judge.url, **(told or {}))
-    served = Served(under, folder, counting=counting, screen=screen)
+    chosen = ServeOptions(port=0, limits=limits or Limits(grace_s=5), **{"host": "127.0.0.1", **options})
+    what = Served(settings(judge.url, **(told or {})), folder, counting=counting, screen=screen)
+    with hosted(what, chosen) as server:
+        yield Up(server.url, judge, server.stop)
+
+
+@contextmanager
+def hosted(what: Served, options: ServeOptions) -> Iterator[Running]:
+    """A server in a thread of its own until the block ends; what stops it from beginning is raised here."""
     begun = threading.Event()
     found: list[Running | BaseException] = []
 
@@ -79,7 +84,7 @@ def running(
 
     def work() -> None:
         try:
-            asyncio.run(serve(served, chosen, listen(chosen.host, 0), connect(under), ready))
+            asyncio.run(serve(what, options, listen(options.host, 0), connect(what.settings), ready))
         except BaseException as e:
             found.append(e)
         finally:
@@ -93,11 +98,11 @@ def running(
         thread.join()
         raise first
     try:
-        yield Up(first.url, judge, first.stop)
+        yield first
     finally:
         if thread.is_alive():
             first.stop()
-        thread.join(30)
+        thread.join(60)
     assert len(found) == 1, found[1]
 
 

@@ -30,6 +30,7 @@ SHAPES = {
     "lineage": api.LineageAnswer,
     "revision": api.RevisionAnswer,
     "step": api.StepAnswer,
+    "finish": api.StepAnswer,
     "evolve": api.EvolveAnswer,
     "feedback": api.FeedbackAnswer,
     "status": api.StatusAnswer,

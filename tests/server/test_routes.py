@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from metapo.rubric import Revision
 from metapo.server.options import Limits, Unscored
-from metapo.store import Counting
+from metapo.store import Counting, Store
 from tests.helpers import rubric
 from tests.server.parts import Up, check_error, one, running, served
 from tests.servers import Answer, Ask, ChatServer, says, verdicts
@@ -87,6 +87,17 @@ def test_steps_evolve_and_feedback(up: Up) -> None:
         {"prompt": "q", "better": "x", "worse": "y", "why": "z"},
     ]
     assert up.post("/v1/feedback", {"who": "ada", "pairs": pairs}).json() == {"pinned": 2}
+
+
+def test_the_end_of_training_notes_the_last_figures_once(tmp_path: Path) -> None:
+    with served(tmp_path / "run") as up:
+        up.post("/v1/score", one(step=3))
+        up.post("/v1/score", one(step=4, split="eval"))
+        for _ in range(2):
+            assert httpx2.post(f"{up.url}/v1/finish", timeout=30).json() == {"step": 4}
+    store = Store(tmp_path / "run" / "store.db")
+    assert [(row["kind"], row["step"]) for _, row in store.metrics()] == [("train", 3), ("eval", 4)]
+    store.close()
 
 
 def test_feedback_with_equal_completions_names_the_pair(up: Up) -> None:

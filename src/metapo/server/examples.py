@@ -68,6 +68,7 @@ ANSWERS: dict[str, Any] = {
     },
     "revision": {"id": ID, "revision": REVISION},
     "step": {"step": 3},
+    "finish": {"step": 3},
     "evolve": {"act": 1},
     "feedback": {"pinned": 1},
     "status": {

@@ -69,6 +69,12 @@ class Serving(Lineages):
                 db.execute(t.served.insert(), {"id": 1, "settings": settings})
         return known
 
+    def served(self) -> str | None:
+        """The settings that this store serves under; None where it serves none."""
+        with self._transaction() as db:
+            found: str | None = db.scalar(sa.select(t.served.c.settings))
+        return found
+
     def standing(self) -> Standing:
         with self._transaction() as db:
             return _standing(db)
