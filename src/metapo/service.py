@@ -310,14 +310,12 @@ class RewardService:
 
     async def _reach(self, step: int) -> None:
         """Close the steps before `step`, unless that has been done."""
-        if step <= self._standing.step:
-            return
-        async with self._closing:
-            if step <= self._standing.step:
-                return
-            async with self._alone():
-                if step > self._standing.step:
-                    await self._close(step)
+        if step > self._standing.step:
+            async with self._closing:
+                if step > self._standing.step:  # else another request closed them, while this one waited
+                    async with self._alone():
+                        if step > self._standing.step:
+                            await self._close(step)
         self._go_on_or_raise()
 
     @asynccontextmanager

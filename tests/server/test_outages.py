@@ -1,5 +1,6 @@
 """The table of outages, each of them for real."""
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,9 @@ async def test_an_outage_ends_as_the_table_says(
     seen = await outage.run(Ground(tmp_path, lambda: request.getfixturevalue("postgres")))
     assert (seen.ends, seen.on_record) == (outage.expected.ends, outage.expected.on_record)
     assert seen.met <= outage.expected.met
+
+
+def test_the_page_shows_the_table() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    expected = runpy.run_path(str(docs / "write_faults.py"))["outages_page"]()
+    assert (docs / "outages.md").read_text() == expected, "run .venv/bin/python docs/write_faults.py"
