@@ -36,7 +36,8 @@ OUTAGES_HEAD = """\
 
 What becomes of a served run when something around it fails. Each row is run for real: `metapo serve` on loopback, a
 judge behind it, and clients that ask as [serving.md](serving.md) says: each completion under a key of its own, and
-again while an answer is `retryable` or none comes. This page is made by `docs/write_faults.py` of the table in `tests/outages.py`.
+again while an answer is `retryable` or none comes. This page is made by `docs/write_faults.py` of the table in
+`tests/outages.py`.
 
 - **Clients may meet**: what they ask again after: status and code, or a connection that breaks.
 - **It ends with**: what the requests that it hit get in the end. null is a reward of null with its reason; a failed

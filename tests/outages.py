@@ -115,10 +115,11 @@ class Clients:
     async def _ask(self, client: httpx2.AsyncClient, key: str, rollout: Rollout) -> None:
         named = {"prompt": rollout.prompt, "completion": rollout.completion, "reference": rollout.reference}
         body = {"rollouts": [{**named, "step": rollout.step, "key": key}]}
-        answer = await self._try(client, body)
-        while answer is None:
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(120):
             answer = await self._try(client, body)
+            while answer is None:
+                await asyncio.sleep(0.1)
+                answer = await self._try(client, body)
         if answer.is_success:
             [scored] = answer.json()["rollouts"]
             assert self.answered.setdefault(key, scored["reward"]) == scored["reward"]
