@@ -38,6 +38,7 @@ async def test_every_route_has_its_method(up: Up) -> None:
         assert await client.evolve("ada", "why not") >= 1
         assert await client.feedback([AskedPair(prompt="p", better="good", worse="bad")], "ada") == 1
         assert await client.begin_step(1) == 1
+        assert await client.finish() == 1
         assert (await client.status()).rollouts >= 70
         async with aclosing(client.events()) as events:
             number, row = await anext(events)

@@ -363,6 +363,14 @@ async def test_too_many_failures_stop_the_run_at_the_boundary(tmp_path: Path) ->
         assert [r.value for r in await c.score(batch(1))] == [1.0] * 8
 
 
+async def test_who_waits_while_the_run_is_stopped_is_refused_too(tmp_path: Path) -> None:
+    async with service(tmp_path, judge=Failing()) as one:
+        await one.score(batch(0))
+        found = await asyncio.gather(*(one.score([ask]) for ask in batch(1)), return_exceptions=True)
+        assert [type(error) for error in found] == [JudgeFailureLimit] * 8
+        assert {r.rollout.step for r in one.store.rollouts()} == {0}
+
+
 class Locked(Marker):
     async def complete(self, request: ChatRequest) -> ChatReply:
         raise ChatMisconfigured("401: check the key")

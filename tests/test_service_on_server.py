@@ -49,3 +49,7 @@ async def test_two_services_score_as_one_does_and_do_each_meta_step_once(postgre
         assert len(store.meta_steps()) == len(lineage) - 1 == 1
         assert len(store.rollouts()) == store.spent(("judge",)).n_calls == 8 * N_STEPS
         assert store.verify() == 2
+        for one in [*both, *both]:  # each has seen but a part of the last step
+            await one.finish()
+        rows = [row for _, row in store.metrics() if row["kind"] == "train"]
+        assert [(row["step"], row["n_rollouts"]) for row in rows] == [(step, 8) for step in range(N_STEPS)]

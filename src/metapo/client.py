@@ -116,6 +116,10 @@ class RewardClient:
         """How many training rollouts of a step there are so far, and how many without a reward."""
         return await self._get(f"/v1/step/{step}", StepFiguresAnswer)
 
+    async def finish(self) -> int:
+        """Say that training ended, so that the figures of its last step and evaluation are noted."""
+        return (await self._ask("POST", "/v1/finish", StepAnswer, _may_pass)).step
+
     async def evolve(self, who: str, why: str) -> int:
         """Ask for a meta step at the next boundary; returns the number of the act."""
         return (await self._post_once("/v1/evolve", EvolveRequest(who=who, why=why), EvolveAnswer)).act
@@ -276,6 +280,10 @@ class Rewards:
     def begin_step(self, step: int, *, resumed: bool = False) -> int:
         """As `RewardClient.begin_step`."""
         return self._bridge.run(self._client.begin_step(step, resumed=resumed))
+
+    def finish(self) -> int:
+        """As `RewardClient.finish`."""
+        return self._bridge.run(self._client.finish())
 
     def close(self) -> None:
         self._bridge.run(self._client.aclose())

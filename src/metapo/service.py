@@ -60,13 +60,13 @@ class Asked:
 
 
 class StoreNotes:
-    """A run's metrics in its store."""
+    """A run's metrics in its store. `rows` are always what the store tells: other services write there, too."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._newest = 0
         self.attempt = 0
         self.rows: list[Row] = []
-        self._newest = 0
 
     def append(self, row: Row) -> None:
         self._newest = self._store.append_metric(self.attempt, row)
@@ -122,6 +122,7 @@ class RewardService:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._keys: dict[tuple[int, str], asyncio.Future[RolloutRecord]] = {}
         self._accounts = count()
+        self._is_astray = False
         self._closing = asyncio.Lock()  # one step is closed at a time in this process; claims keep the others out
         self._place = Together(self._place_all)
         self._write = Together(self._write_all)
@@ -191,7 +192,8 @@ class RewardService:
             await self._reach(step, self._standing.attempt)
 
     async def finish(self) -> None:
-        """No more completions will come of the step that is open, nor of evaluation: note their figures."""
+        """No more completions will come of the step that is open, nor of evaluation: note their figures.
+        Raises Stopped, StoreError."""
         async with self._closing_steps():
             self._note_figures(await asyncio.to_thread(self.store.batch, self._standing.attempt, self.step, None))
 
@@ -383,6 +385,7 @@ class RewardService:
     def _note_figures(self, records: Sequence[RolloutRecord]) -> list[Any]:
         """What was scored, step by step; a step that was noted before an interruption is not noted again."""
         scored = [scored_of(r, self._rubric_of(r), self._scorer.aggregate) for r in records]
+        self._notes.read()
         noted = {(row["kind"], row["step"]) for row in self._notes.rows}
         for step in sorted({s.rollout.step for s in scored}):
             part = [s for s in scored if s.rollout.step == step]
@@ -396,12 +399,22 @@ class RewardService:
 
     @asynccontextmanager
     async def _closing_steps(self) -> AsyncIterator[Claimed]:
-        """Nobody else closes steps or goes back, in this process or another; what others did is known."""
+        """Nobody else closes steps or goes back, in this process or another; what others did is known. Where the store
+        fails meanwhile, what is in memory is no longer what is on record: it is read anew the next time, as after a
+        kill."""
         async with self._closing:
             claim = await self._claim_steps()
             try:
-                await self._follow(await asyncio.to_thread(self.store.standing))
+                standing = await asyncio.to_thread(self.store.standing)
+                if self._is_astray:
+                    await self._course.interrupt()
+                    self._join(self._standing)
+                    self._is_astray = False
+                await self._follow(standing)
                 yield claim
+            except StoreError:
+                self._is_astray = True
+                raise
             finally:
                 claim.release()
 

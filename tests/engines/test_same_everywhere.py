@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from metapo.client import Rewards as Client
 from metapo.engines.connect import connect
 from metapo.engines.trl import EvolvingReward
 from metapo.rollout import Rollout, Split
@@ -101,7 +102,31 @@ def by_verl_and_server(folder: Path, given: Settings) -> Rewards:
             return rewards
 
 
-WAYS: dict[str, Callable[[Path, Settings], Rewards]] = {"trl": by_trl, "verl": by_verl, "server": by_verl_and_server}
+def by_http(folder: Path, given: Settings) -> Rewards:
+    with serving(Served(given, folder)) as server:
+        rewards = Client(server.url)
+        scored = [
+            rewards(
+                [r.prompt for r in batch],
+                [r.completion for r in batch],
+                references=[r.reference for r in batch],
+                step=batch[0].step,
+                split=batch[0].split,
+            )
+            for batch in stream()
+        ]
+        rewards.begin_step(N_STEPS)
+        rewards.finish()
+        rewards.close()
+        return scored
+
+
+WAYS: dict[str, Callable[[Path, Settings], Rewards]] = {
+    "trl": by_trl,
+    "verl": by_verl,
+    "verl by server": by_verl_and_server,
+    "http": by_http,
+}
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ def serving(what: Served, **options: Any) -> Iterator[Running]:
     finally:
         if thread.is_alive():
             first.stop()
-        thread.join(30)
+        thread.join(60)
     assert len(found) == 1, found[1]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from metapo.api import AskedRollout
@@ -32,8 +33,8 @@ PROCESSES.set_forkserver_preload(["metapo.server.running", "metapo.engines.conne
 class Servers:
     """Two servers of one run, each at an address of its own, each killed and begun again as told."""
 
-    def __init__(self, given: Settings, folder: Path) -> None:
-        self._given, self._folder = given, folder
+    def __init__(self, given: Settings, folder: Path, store: str | None = None) -> None:
+        self._what = Served(given, folder, store)
         self._ports = [_free_port(), _free_port()]
         self._processes = [self._begin(port) for port in self._ports]
         self.n_killed = 0
@@ -55,14 +56,14 @@ class Servers:
             process.join()
 
     def _begin(self, port: int) -> ForkServerProcess:
-        process = PROCESSES.Process(target=_serve, args=(self._given, self._folder, port), daemon=True)
+        process = PROCESSES.Process(target=_serve, args=(self._what, port), daemon=True)
         process.start()
         return process
 
 
-def _serve(given: Settings, folder: Path, port: int) -> None:
+def _serve(what: Served, port: int) -> None:
     options = ServeOptions(port=port)
-    asyncio.run(serve(Served(given, folder), options, listen(options.host, port), connect(given), lambda _: None))
+    asyncio.run(serve(what, options, listen(options.host, port), connect(what.settings), lambda _: None))
 
 
 def _free_port() -> int:
@@ -70,17 +71,21 @@ def _free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-async def test_fifty_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("where", "n_kills"), [("sqlite", N_KILLS), ("postgresql", N_KILLS // 5)])
+async def test_kills_lose_nothing_and_double_nothing(
+    tmp_path: Path, where: str, n_kills: int, request: pytest.FixtureRequest
+) -> None:
     random = Random(0)
+    url = None if where == "sqlite" else request.getfixturevalue("postgres").new_schema()
     with ChatServer(judge_and_meta) as judge:
         given = settings(url=judge.url, staleness=1)
-        servers = Servers(given, tmp_path / "run")
+        servers = Servers(given, tmp_path / "run", url)
         answered: dict[str, float | None] = {}
         try:
-            killing = asyncio.create_task(_kill(servers, random))
+            killing = asyncio.create_task(_kill(servers, random, n_kills))
             n_steps = 0
             async with RewardClient(*servers.urls, timeout_s=20, deadline_s=120) as client:
-                while servers.n_killed < N_KILLS or n_steps < 10:
+                while servers.n_killed < n_kills or n_steps < 10:
                     answered |= await _step(client, n_steps)
                     n_steps += 1
                 await killing
@@ -88,11 +93,11 @@ async def test_fifty_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> No
         finally:
             servers.end()
         lineage = await _undisturbed(given, tmp_path, n_steps)
-    store = Store(tmp_path / "run" / "store.db")
+    store = Store(url or tmp_path / "run" / "store.db")
     store.verify()
     assert [(step, r.rubric) for step, r in store.lineage()] == lineage
     assert len(answered) == 8 * n_steps
-    assert _recorded(store) == answered
+    assert recorded(url or store.path) == answered
     assert Counter(r.rollout.step for r in store.rollouts()) == dict.fromkeys(range(n_steps), 8)
     rows = [row for _, row in store.metrics() if row["kind"] == "train"]
     assert [(row["step"], row["n_rollouts"]) for row in rows] == [(step, 8) for step in range(n_steps)]
@@ -102,8 +107,8 @@ async def test_fifty_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> No
     store.close()
 
 
-async def _kill(servers: Servers, random: Random) -> None:
-    while servers.n_killed < N_KILLS:
+async def _kill(servers: Servers, random: Random, n_kills: int) -> None:
+    while servers.n_killed < n_kills:
         await asyncio.sleep(random.uniform(0, 0.4))
         await asyncio.to_thread(servers.kill, random.randrange(2))
 
@@ -130,8 +135,9 @@ async def _undisturbed(given: Settings, folder: Path, n_steps: int) -> list[Any]
     return found
 
 
-def _recorded(store: Store) -> dict[str, float | None]:
-    engine = sa.create_engine(f"sqlite:///{store.path}")
+def recorded(place: Path | str | None) -> dict[str, float | None]:
+    """The rewards on record, by key."""
+    engine = sa.create_engine(place if isinstance(place, str) else f"sqlite:///{place}")
     joined = sa.select(t.rollout_key.c.key, t.rollout.c.value).join_from(
         t.rollout_key, t.rollout, t.rollout.c.id == t.rollout_key.c.rollout_id
     )

@@ -31,6 +31,7 @@ SHAPES = {
     "revision": api.RevisionAnswer,
     "step": api.StepAnswer,
     "step_figures": api.StepFiguresAnswer,
+    "finish": api.StepAnswer,
     "evolve": api.EvolveAnswer,
     "feedback": api.FeedbackAnswer,
     "status": api.StatusAnswer,

@@ -102,6 +102,17 @@ def test_steps_evolve_and_feedback(up: Up) -> None:
     assert up.post("/v1/feedback", {"who": "ada", "pairs": pairs}).json() == {"pinned": 2}
 
 
+def test_the_end_of_training_notes_the_last_figures_once(tmp_path: Path) -> None:
+    with served(tmp_path / "run") as up:
+        up.post("/v1/score", one(step=3))
+        up.post("/v1/score", one(step=4, split="eval"))
+        for _ in range(2):
+            assert httpx2.post(f"{up.url}/v1/finish", timeout=30).json() == {"step": 4}
+    store = Store(tmp_path / "run" / "store.db")
+    assert [(row["kind"], row["step"]) for _, row in store.metrics()] == [("train", 3), ("eval", 4)]
+    store.close()
+
+
 def test_feedback_with_equal_completions_names_the_pair(up: Up) -> None:
     pairs = [{"prompt": "p", "better": "good", "worse": "bad"}, {"prompt": "p", "better": "x", "worse": "x"}]
     message = check_error(up.post("/v1/feedback", {"who": "ada", "pairs": pairs}), 422, "unreadable")

@@ -1,12 +1,13 @@
 """`metapo serve` in a process of its own: how it begins, what it refuses to begin with, and how it ends."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,10 +26,11 @@ from tests.servers import ChatServer, verdicts
 
 
 @contextmanager
-def process(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command line, and where it serves."""
+def process(*arguments: object, env: Mapping[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command line, under more of an environment, and where it serves."""
     command = [sys.executable, "-m", "metapo", "serve", *map(str, arguments), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    around = {**os.environ, **(env or {})}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=around) as child:
         assert child.stdout is not None
         try:
             line = child.stdout.readline()

@@ -1,13 +1,13 @@
 """What several commands share: kinds of arguments, and how rubrics, stores and rollouts are found."""
 
 import math
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from metapo.errors import DataError, RubricError
+from metapo.errors import DataError, RubricError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ SEED = click.IntRange(0, 2**32 - 1)  # what Settings.seed takes
 
 
 class Place(click.ParamType[Path | str]):
-    """A run folder, or the URL of a database."""
+    """A run: its folder, or the URL of the database that holds its store."""
 
     name = "run"
 
@@ -50,7 +50,7 @@ def counted(n: int, one: str, many: str = "") -> str:
 
 
 def load_rubric(source: str, *, strict: bool = False) -> "Rubric":
-    """A shipped rubric, such as essay/expert, or one from a file, a run folder or RUN@REVISION. What can't be read of a
+    """A shipped rubric, such as essay/expert, or one from a file, a run or RUN@REVISION. What can't be read of a
     text is told, or refused where `strict`. Raises RubricError, StoreError."""
     from metapo.rubric import Rubric
     from metapo.rubric_text import parse_rubric
@@ -58,6 +58,9 @@ def load_rubric(source: str, *, strict: bool = False) -> "Rubric":
 
     if shipped := shipped_rubric(source):
         return shipped
+    if "://" in source:
+        url, revision = _split_url(source)
+        return _rubric_of(open_store(url), revision)
     path = Path(source)
     if path.suffix in (".txt", ".md"):
         if not path.is_file():
@@ -82,15 +85,26 @@ def load_rubric(source: str, *, strict: bool = False) -> "Rubric":
         store = open_store(Path(folder))
     except RubricError as e:
         raise RubricError(f"{e}. Shipped rubrics are {', '.join(shipped_rubrics())}") from e
-    try:
+    return _rubric_of(store, revision)
+
+
+def _rubric_of(run: "Store", revision: str) -> "Rubric":
+    """The rubric of a revision, of the newest where none is named. Closes the store. Raises RubricError, StoreError."""
+    with closing(run) as store:
         if revision:
             return store.find_revision(revision).rubric
         lineage = store.lineage()
         if not lineage:
-            raise RubricError(f"the run in {path} has no revision yet: it stopped before its first step. Resume it.")
+            raise RubricError(
+                f"the run in {run_name(store)} has no revision yet: it stopped before its first step. Resume it."
+            )
         return lineage[-1][1].rubric
-    finally:
-        store.close()
+
+
+def _split_url(source: str) -> tuple[str, str]:
+    """A store's URL, in which an @ may stand too, and the revision behind it, if any."""
+    url, at, revision = source.rpartition("@")
+    return (url, revision) if at and "/" not in revision else (source, "")
 
 
 def open_store(run: Path | str) -> "Store":
@@ -102,8 +116,15 @@ def open_store(run: Path | str) -> "Store":
     if not (run / "store.db").is_file():
         inside = sorted(path.parent for path in run.glob("*/store.db"))
         hint = f". It holds runs, such as {inside[0]}" if inside else ""
+        if (run / "settings.yaml").is_file():
+            hint = ". Where the run was served with --store, give that URL in place of the folder"
         raise RubricError(f"{run} is neither a rubric file nor a run folder: there is no {run / 'store.db'}{hint}")
     return Store(run / "store.db")
+
+
+def run_name(store: "Store") -> str:
+    """What a run is called: its folder, or its store's URL without the password."""
+    return store.name if store.path is None else str(store.path.parent)
 
 
 def read_rollouts(path: Path) -> "tuple[list[dict[str, Any]], list[Rollout]]":
@@ -145,6 +166,25 @@ def scoring_settings(path: Path, base: "Mapping[str, Any] | None" = None) -> "Se
     own = Settings.model_fields.keys()
     scoring = {name: value for name, value in (base or {}).items() if name in own}
     return Settings.load(path, base=scoring, ignore=TrainSettings.model_fields.keys() - own)
+
+
+def served_settings(store: "Store") -> "Settings":
+    """What the run of a store without a folder says about scoring. Raises SettingsError."""
+    import json
+
+    from pydantic import ValidationError
+
+    from metapo.rubric import describe
+    from metapo.settings import Settings
+
+    known = store.served()
+    if known is None:
+        raise SettingsError(f"{store.name} holds no run that was served, so its settings aren't known")
+    told = {name: value for name, value in json.loads(known).items() if name in Settings.model_fields}
+    try:
+        return Settings.model_validate(told)
+    except ValidationError as e:
+        raise SettingsError(f"the settings in {store.name} are wrong in these fields:\n{describe(e)}") from e
 
 
 def train_settings(path: Path | None, preset: "Mapping[str, Any] | None" = None) -> "TrainSettings":

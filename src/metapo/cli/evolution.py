@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metapo.cli.common import FILE, FOLDER, SEED, counted, open_store, read_rollouts, scoring_settings, task_of
+from metapo.cli.common import (
+    FILE,
+    FOLDER,
+    PLACE,
+    SEED,
+    counted,
+    open_store,
+    read_rollouts,
+    run_name,
+    scoring_settings,
+    served_settings,
+    task_of,
+)
 from metapo.cli.judging import given, judge_options, names_judge, rejudged
 from metapo.errors import BudgetSpent, JudgeFailureLimit, RubricError, SettingsError
 
@@ -39,7 +51,7 @@ class Measured:
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
+@click.argument("run", type=PLACE)
 @click.option("--out", type=FOLDER, required=True, help=f"Folder for {JSON} and {PAGE}.")
 @click.option(
     "--rollouts", type=FILE, help="JSON lines with prompt and completion (or response), in place of the run's."
@@ -54,7 +66,9 @@ class Measured:
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Draws the run's rollouts.")
 @click.option("--no-judge", is_flag=True, help="Tell the figures of the text alone; no judge is asked.")
 @judge_options
-def evolution(run: Path, out: Path, rollouts: Path | None, n: int, seed: int, no_judge: bool, **flags: Any) -> None:
+def evolution(
+    run: Path | str, out: Path, rollouts: Path | None, n: int, seed: int, no_judge: bool, **flags: Any
+) -> None:
     """Measure how the rubric of RUN changed: criteria, words and points of each revision that came into force, and how
     it scores one fixed set of rollouts: is a later revision stricter, and does it tell more of them apart?
 
@@ -70,16 +84,17 @@ def evolution(run: Path, out: Path, rollouts: Path | None, n: int, seed: int, no
         raise SettingsError("--no-judge judges no rollouts: leave out --rollouts and the options about the judge")
     store = open_store(run)
     try:
-        lineages = _lineages(store, run)
+        name = run.resolve().name if isinstance(run, Path) else store.name
+        lineages = _lineages(store)
         if no_judge:
             measured = Measured({}, {cluster: trace(lineage) for cluster, lineage in lineages.items()})
         else:
             sets = {cluster: _fixed_set(store, cluster, rollouts, n, seed) for cluster in lineages}
-            measured = _measure(run, lineages, sets, flags)
+            measured = _measure(run, store, lineages, sets, flags)
     finally:
         store.close()
-    write_whole(out / JSON, json.dumps(_data(run, measured), indent=1))
-    write_whole(out / PAGE, render_page(run.resolve().name, measured.stages, _judged(measured, rollouts)))
+    write_whole(out / JSON, json.dumps(_data(name, measured), indent=1))
+    write_whole(out / PAGE, render_page(name, measured.stages, _judged(measured, rollouts)))
     for cluster, stages in measured.stages.items():
         click.echo(f"{cluster}: {describe(stages)}" if cluster else describe(stages))
         for rows in tables(stages):
@@ -89,10 +104,12 @@ def evolution(run: Path, out: Path, rollouts: Path | None, n: int, seed: int, no
         raise JudgeFailureLimit(measured.failure)
 
 
-def _lineages(store: "Store", run: Path) -> "dict[str, Lineage]":
+def _lineages(store: "Store") -> "dict[str, Lineage]":
     lineages = {cluster: store.lineage(cluster) for cluster in store.clusters() or [""]}
     if not all(lineages.values()):
-        raise RubricError(f"the run in {run} has no revision yet: it stopped before its first step. Resume it.")
+        raise RubricError(
+            f"the run in {run_name(store)} has no revision yet: it stopped before its first step. Resume it."
+        )
     return lineages
 
 
@@ -108,7 +125,8 @@ def _fixed_set(store: "Store", cluster: str, source: Path | None, n: int, seed: 
 
 
 def _measure(
-    run: Path,
+    run: Path | str,
+    store: "Store",
     lineages: "Mapping[str, Lineage]",
     sets: "Mapping[str, Sequence[Rollout]]",
     flags: dict[str, Any],
@@ -117,12 +135,13 @@ def _measure(
     from metapo.cli.scoring import appraise_rollouts
     from metapo.evals.evolution import trace
 
-    settings, judge = _judge(run, flags)
+    settings, judge = _judge(run, store, flags)
     meta = settings.meta.model_copy(update={"endpoint": None})
     settings = settings.model_copy(update={"monitor": None, "meta": meta})  # those need not be there
     rubrics = {c: {r.rubric.digest: r.rubric for _, r in lineage} for c, lineage in lineages.items()}
     tasks = [(c, digest, rubric) for c, known in rubrics.items() for digest, rubric in known.items()]
-    cache = run / "store.db" if settings.judging.cache else None
+    place = run / "store.db" if isinstance(run, Path) else run
+    cache = place if settings.judging.cache else None
     found = asyncio.run(appraise_rollouts(settings, [(rubric, sets[c]) for c, _, rubric in tasks], cache, judge))
     click.echo(f"It took {found.spent}")
     if found.reached:
@@ -138,13 +157,14 @@ def _measure(
     return Measured(sets, stages, found.judge, _failure(sets, stages, reasons, settings.max_unscored))
 
 
-def _judge(run: Path, flags: dict[str, Any]) -> "tuple[Settings, Transport | None]":
+def _judge(run: Path | str, store: "Store", flags: dict[str, Any]) -> "tuple[Settings, Transport | None]":
     """Who judges, and how: as in the run, but for what the options name. In the offline world the judge is in this
     process."""
-    path = run / "settings.yaml"
     settings: Settings
     judge: Transport | None = None
-    if task_of(path) == "world":
+    if isinstance(run, str):
+        settings = served_settings(store)
+    elif task_of(path := run / "settings.yaml") == "world":
         from metapo.world.judge import build_judge
         from metapo.world.presets import WorldSettings
 
@@ -190,7 +210,7 @@ def _show(rows: Sequence[tuple[str, ...]]) -> None:
         click.echo("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _data(run: Path, measured: Measured) -> dict[str, Any]:
+def _data(name: str, measured: Measured) -> dict[str, Any]:
     clusters = [
         {
             "cluster": cluster,
@@ -199,7 +219,7 @@ def _data(run: Path, measured: Measured) -> dict[str, Any]:
         }
         for cluster, stages in measured.stages.items()
     ]
-    return {"run": run.resolve().name, "judge": measured.judge, "clusters": clusters}
+    return {"run": name, "judge": measured.judge, "clusters": clusters}
 
 
 def _stage_data(stage: "Stage") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from metapo.cli.common import FILE, FOLDER, counted, load_rubric, open_store
+from metapo.cli.common import FILE, PLACE, counted, load_rubric, open_store, run_name
 from metapo.errors import ActRefused, DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ _in_cluster = click.option("--cluster", help="For this cluster of prompts alone 
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
-def waiting(run: Path) -> None:
+@click.argument("run", type=PLACE)
+def waiting(run: Path | str) -> None:
     """Print the revisions that wait for approval (meta.approve: manual): why they were proposed, what the gate
     measured, and how to see the difference."""
     from metapo.people import waiting_in
@@ -57,11 +57,11 @@ def waiting(run: Path) -> None:
     with _opened(run) as store:
         found = [one for cluster in _clusters(store) for one in waiting_in(store, cluster)]
         for one in found:
-            _show_waiting(run, store, one)
+            _show_waiting(store, one)
     click.echo(f"{counted(len(found), 'revision waits', 'revisions wait')} for approval" if found else "nothing waits")
 
 
-def _show_waiting(run: Path, store: "Store", record: "MetaStepRecord") -> None:
+def _show_waiting(store: "Store", record: "MetaStepRecord") -> None:
     from metapo.store import ActKind
 
     child = record.child
@@ -76,6 +76,7 @@ def _show_waiting(run: Path, store: "Store", record: "MetaStepRecord") -> None:
     approval = _act(ActKind.APPROVE, who="", why="", about=child.id)
     if (foreseen := _foreseen(store, approval, record.cluster)).child is None:
         click.echo(f"  approved as things stand, {foreseen.outcome}")
+    run = run_name(store)
     click.echo(f"  to see it: metapo rubric diff {run}@{record.parent_id[:10]} {run}@{child.short_id}")
 
 
@@ -83,11 +84,11 @@ def _show_waiting(run: Path, store: "Store", record: "MetaStepRecord") -> None:
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
+@click.argument("run", type=PLACE)
 @click.argument("revision", callback=_said)
 @_decides
 @_in_cluster
-def approve(run: Path, revision: str, why: str, by: str | None, cluster: str | None) -> None:
+def approve(run: Path | str, revision: str, why: str, by: str | None, cluster: str | None) -> None:
     """Put REVISION, which waits for approval, in force."""
     from metapo.store import ActKind
 
@@ -95,30 +96,30 @@ def approve(run: Path, revision: str, why: str, by: str | None, cluster: str | N
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
+@click.argument("run", type=PLACE)
 @click.argument("revision", callback=_said)
 @_decides
 @_in_cluster
-def reject(run: Path, revision: str, why: str, by: str | None, cluster: str | None) -> None:
+def reject(run: Path | str, revision: str, why: str, by: str | None, cluster: str | None) -> None:
     """Decide against REVISION, which waits for approval."""
     from metapo.store import ActKind
 
     _decide(run, revision, ActKind.REJECT, why, by, cluster)
 
 
-def _decide(run: Path, revision: str, kind: "ActKind", why: str, by: str | None, cluster: str | None) -> None:
+def _decide(run: Path | str, revision: str, kind: "ActKind", why: str, by: str | None, cluster: str | None) -> None:
     with _opened(run) as store:
         about, cluster = _find(store, revision, cluster)
         _note(store, _act(kind, who=_who(by), why=why, about=about, cluster=cluster))
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
+@click.argument("run", type=PLACE)
 @click.argument("source")
 @click.option("--about", metavar="REVISION", help="The waiting revision that this is an edit of; it waits no longer.")
 @_decides
 @_in_cluster
-def edit(run: Path, source: str, about: str | None, why: str, by: str | None, cluster: str | None) -> None:
+def edit(run: Path | str, source: str, about: str | None, why: str, by: str | None, cluster: str | None) -> None:
     """Put the rubric SOURCE (a file, or RUN@REVISION) in force. The gate isn't asked; pinned criteria go, too, where
     SOURCE lacks them."""
     from metapo.store import ActKind
@@ -131,11 +132,11 @@ def edit(run: Path, source: str, about: str | None, why: str, by: str | None, cl
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
+@click.argument("run", type=PLACE)
 @click.argument("criterion")
 @_decides
 @_in_cluster
-def pin(run: Path, criterion: str, why: str, by: str | None, cluster: str | None) -> None:
+def pin(run: Path | str, criterion: str, why: str, by: str | None, cluster: str | None) -> None:
     """Pin the criterion with the id CRITERION: no meta step may change it or take it out."""
     from metapo.store import ActKind
 
@@ -143,18 +144,18 @@ def pin(run: Path, criterion: str, why: str, by: str | None, cluster: str | None
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
+@click.argument("run", type=PLACE)
 @click.argument("criterion")
 @_decides
 @_in_cluster
-def unpin(run: Path, criterion: str, why: str, by: str | None, cluster: str | None) -> None:
+def unpin(run: Path | str, criterion: str, why: str, by: str | None, cluster: str | None) -> None:
     """Leave the criterion with the id CRITERION to meta steps again."""
     from metapo.store import ActKind
 
     _set_pin(run, criterion, ActKind.UNPIN, why, by, cluster)
 
 
-def _set_pin(run: Path, criterion: str, kind: "ActKind", why: str, by: str | None, cluster: str | None) -> None:
+def _set_pin(run: Path | str, criterion: str, kind: "ActKind", why: str, by: str | None, cluster: str | None) -> None:
     with _opened(run) as store:
         _note(store, replace(_act(kind, who=_who(by), why=why, cluster=cluster), criterion=criterion))
 
@@ -188,14 +189,14 @@ def _told(act: "ActRecord") -> str:
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
+@click.argument("run", type=PLACE)
 @click.argument("file", type=FILE, required=False)
 @click.option("--prompt", callback=_said, help="A prompt.")
 @click.option("--better", callback=_said, help="A completion of it.")
 @click.option("--worse", callback=_said, help="A completion of it that is worse.")
 @_decides
 def anchor(
-    run: Path,
+    run: Path | str,
     file: Path | None,
     prompt: str | None,
     better: str | None,
@@ -259,8 +260,8 @@ class _Entry(NamedTuple):
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
-def acts(run: Path) -> None:
+@click.argument("run", type=PLACE)
+def acts(run: Path | str) -> None:
     """Print what people decided, when and why, and what came of it."""
     with _opened(run) as store:
         entries = sorted([*_decided(store), *_anchored(store)], key=lambda entry: entry.done_at)
@@ -300,7 +301,7 @@ def _anchored(store: "Store") -> list[_Entry]:
 
 
 @contextmanager
-def _opened(run: Path) -> "Iterator[Store]":
+def _opened(run: Path | str) -> "Iterator[Store]":
     store = open_store(run)
     try:
         yield store

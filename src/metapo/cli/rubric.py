@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
-from metapo.cli.common import FOLDER, counted, load_rubric, open_store
+from metapo.cli.common import PLACE, counted, load_rubric, open_store
 
 
 @click.group()
 def rubric() -> None:
     """Read rubrics and lineages. SOURCE is a shipped rubric, such as essay/expert, a .yaml or .json file, a text in
-    the form that models write, a run folder (its newest revision), or RUN@REVISION with the first digits of an id."""
+    the form that models write, a run (its newest revision), or RUN@REVISION with the first digits of an id. RUN is a
+    run folder, or the URL of the database that holds the run's store."""
 
 
 @rubric.command()
@@ -65,8 +66,8 @@ def lint(source: str) -> None:
 
 
 @rubric.command()
-@click.argument("run", type=FOLDER)
-def log(run: Path) -> None:
+@click.argument("run", type=PLACE)
+def log(run: Path | str) -> None:
     """Print a run's lineage and its meta steps with the proposals that the gate refused, after checking that the hash
     chain holds. Where prompts have clusters, each is named."""
     from metapo.history import history

@@ -69,7 +69,7 @@ async def judge_rollouts(settings: "Settings", rollouts: "Sequence[Rollout]", ca
 async def appraise_rollouts(
     settings: "Settings",
     tasks: "Sequence[tuple[Rubric, Sequence[Rollout]]]",
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     judge: "Transport | None" = None,
 ) -> Appraised:
     """Judge rollouts under rubrics of their own, whatever the settings' is: whole, and not watched by the monitor.
@@ -96,7 +96,7 @@ async def appraise_rollouts(
 
 @asynccontextmanager
 async def _scorer(
-    settings: "Settings", cache: Path | None, judge: "Transport | None" = None
+    settings: "Settings", cache: Path | str | None, judge: "Transport | None" = None
 ) -> AsyncIterator["tuple[Scorer, Ledger, str]"]:
     """A scorer under the settings' rubric, what it notes requests in, and who answers it."""
     from metapo.engines.connect import connect

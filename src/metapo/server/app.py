@@ -240,6 +240,14 @@ async def step_figures(server: Shared, step: Annotated[int, Path(ge=0, le=MAX_ST
     )
 
 
+@api.post("/v1/finish", tags=["run"], openapi_extra=examples.of("finish"))
+async def finish(server: Shared) -> StepAnswer:
+    """Say that training ended: the figures of the last step and of the last evaluation are noted, which otherwise the
+    next step's first request does. Asked again, it notes nothing twice."""
+    await server.service.finish()
+    return StepAnswer(step=server.service.step)
+
+
 @api.post("/v1/evolve", tags=["run"], status_code=202, openapi_extra=examples.of("evolve"))
 async def evolve(server: Shared, body: Annotated[EvolveRequest, Body()]) -> EvolveAnswer:
     """Ask for a meta step at the next step's boundary, whatever the schedule says."""

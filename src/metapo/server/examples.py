@@ -69,6 +69,7 @@ ANSWERS: dict[str, Any] = {
     "revision": {"id": ID, "revision": REVISION},
     "step": {"step": 3},
     "step_figures": {"step": 3, "rollouts": 64, "unscored": 1, "max_unscored": 0.1, "stopped": None},
+    "finish": {"step": 3},
     "evolve": {"act": 1},
     "feedback": {"pinned": 1},
     "status": {

@@ -71,6 +71,12 @@ class Serving(Lineages):
                 append_anchor_rows(db, None, 0, "", anchors)
         return known
 
+    def served(self) -> str | None:
+        """The settings that this store serves under; None where it serves none."""
+        with self._transaction() as db:
+            found: str | None = db.scalar(sa.select(t.served.c.settings))
+        return found
+
     def standing(self) -> Standing:
         with self._transaction() as db:
             return _standing(db)
