@@ -174,9 +174,11 @@ async def served(
     at: Ground, *, store: str | None = None, limits: Limits | None = None, deadline_s: float = 20.0
 ) -> AsyncIterator[tuple[LoopServer, Clients]]:
     """A judge that can fail, a server, and its clients."""
-    async with LoopServer(judge_and_meta) as judge:
-        async with _hosted(Served(told(judge.url, deadline_s=deadline_s), at.run, store), limits) as url:
-            yield judge, Clients((url,))
+    async with (
+        LoopServer(judge_and_meta) as judge,
+        _hosted(Served(told(judge.url, deadline_s=deadline_s), at.run, store), limits) as url,
+    ):
+        yield judge, Clients((url,))
 
 
 @asynccontextmanager
