@@ -7,7 +7,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from metapo.errors import RewardServerError
 from metapo.rollout import Rollout, Split
 from metapo.settings import Settings
 
@@ -146,7 +147,8 @@ def kept(config: Any) -> Iterator[Callable[..., Any]]:
     try:
         yield ask
         if options.server is not None:
-            ask("finish")
+            with suppress(RewardServerError):  # the run may be stopped
+                ask("finish")
     finally:
         bridge.close()
         if options.server is None:
@@ -164,7 +166,7 @@ def reward_manager(config: Any) -> Iterator[RewardManager]:
         yield manager
     finally:
         if isinstance(manager._kept, ByServer):
-            manager.loop.run_until_complete(manager._kept.finish())
+            manager.loop.run_until_complete(manager._kept._client.aclose())
         asyncio.set_event_loop(None)
         manager.loop.close()
 

@@ -112,8 +112,11 @@ class ByServer:
         return Standing(found.step, found.id)
 
     async def finish(self) -> None:
-        """The server keeps the run beyond this training: only the connection ends."""
-        await self._client.aclose()
+        """The server keeps the run beyond this training; the connection ends."""
+        try:
+            await self._client.finish()
+        finally:
+            await self._client.aclose()
 
     async def _number(self, cluster: str, step: int) -> int:
         if (cluster, step) not in self._numbers:
