@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +370,28 @@ async def test_who_waits_while_the_run_is_stopped_is_refused_too(tmp_path: Path)
         found = await asyncio.gather(*(one.score([ask]) for ask in batch(1)), return_exceptions=True)
         assert [type(error) for error in found] == [JudgeFailureLimit] * 8
         assert {r.rollout.step for r in one.store.rollouts()} == {0}
+
+
+async def test_a_boundary_that_the_store_broke_is_read_anew(tmp_path: Path) -> None:
+    """Neither the figures of a step nor what a meta step found can be written, for a while."""
+    meta, given = Held(SOUND), settings(every=2, staleness=1)
+    connections = connect(given, judge=Marker(), meta=meta)
+    one = await RewardService.open(Store(tmp_path / "store.db", patience_s=0.1), given, connections)
+    await trained(one, 3)
+    with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        meta.let_go.set()
+        for _ in range(3):
+            with pytest.raises(StoreError, match="locked"):
+                await one.score(batch(3))
+            await asyncio.sleep(0.2)
+        other.execute("ROLLBACK")
+    with suppress(StoreError):  # where the meta step met the lock last
+        await one.score(batch(3))
+    assert [r.value for r in await one.score(batch(3, key=""))] == [0.0, 1.0] * 4
+    assert [step for step, _ in lineage(one)] == [0, 3]
+    assert [row["step"] for _, row in await one.rows() if row["kind"] == "train"] == [0, 1, 2]
+    await one.aclose()
 
 
 class Locked(Marker):
