@@ -12,9 +12,10 @@ STAMP := .venv/.stamp
 LATEST := .venv-latest/.stamp
 
 # GRPO and RLOO on one rank and on two, resumed, with adapters, tools and dialogues; neither judges in this process nor
-# tournaments, which don't train, nor PPO, which the newest TRL lacks.
+# tournaments, which don't train, nor PPO, which the newest TRL lacks, nor other engines.
 LATEST_TESTS := tests/test_lock.py tests/test_examples.py tests/engines \
   --ignore tests/engines/test_local.py --ignore tests/engines/test_connect.py --ignore tests/engines/test_ppo.py \
+  --ignore tests/engines/test_verl.py --ignore tests/engines/test_same_everywhere.py \
   tests/tasks/test_end_to_end.py --deselect \
   tests/tasks/test_end_to_end.py::test_an_essay_policy_beats_the_model_that_it_began_as
 
