@@ -343,11 +343,8 @@ def train(
     model = model or settings.policy.model
     tokenizer = tokenizer or load_tokenizer(model)
     config = _config(settings, folder, eval_generations)
-    if settings.engine.algorithm == "ppo" and tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise ModelError(
-            f"the tokenizer in {model} pads with its end token {tokenizer.eos_token!r}, so PPO can't teach when to "
-            "end. Save one there that has a pad token of its own."
-        )
+    if settings.engine.algorithm == "ppo":
+        _check_padding(tokenizer, model)
     with_tools = tool_loop(tools, settings, tokenizer)
     fitting = fit(prompts, tokenizer, settings.engine.max_prompt_tokens, "training")
     eval_prompts = fit(eval_prompts, tokenizer, settings.engine.max_prompt_tokens, "evaluation")
@@ -363,19 +360,10 @@ def train(
         if settings.engine.algorithm == "ppo":
             trainer = _ppo(settings, config, model, tokenizer, ordered, eval_prompts, reward, eval_generations)
         else:
-            trainer_class = GRPOTrainer if settings.engine.algorithm == "grpo" else RLOOTrainer
-            trainer = trainer_class(
-                model=model,
-                args=config,
-                processing_class=tokenizer,
-                train_dataset=rows(ordered),
-                eval_dataset=rows(eval_prompts) if eval_prompts else None,
-                reward_funcs=reward,
-                callbacks=[reward.callback],
-                peft_config=lora(settings.policy.lora) if settings.policy.lora else None,
-                **with_tools,
+            data = {"train_dataset": rows(ordered), "eval_dataset": rows(eval_prompts) if eval_prompts else None}
+            trainer = _of_groups(
+                settings, reward, model=model, args=config, processing_class=tokenizer, **data, **with_tools
             )
-            trainer.remove_callback(PrinterCallback)
         checkpoint = reward.on_main(lambda run: run.latest_checkpoint()) if resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
         if eval_prompts:
@@ -383,6 +371,23 @@ def train(
         _save_policy(trainer, folder / POLICY, origin_of(settings, len(fitting), len(eval_prompts)))
     if rank() == 0:
         write_card(folder, settings)  # now that every call is on record
+
+
+def _of_groups(settings: TrainSettings, reward: EvolvingReward, **arguments: Any) -> Any:
+    """A trainer that compares the completions of one prompt."""
+    trainer_class = GRPOTrainer if settings.engine.algorithm == "grpo" else RLOOTrainer
+    adapter = lora(settings.policy.lora) if settings.policy.lora else None
+    trainer = trainer_class(reward_funcs=reward, callbacks=[reward.callback], peft_config=adapter, **arguments)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _check_padding(tokenizer: Any, model: str) -> None:
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise ModelError(
+            f"the tokenizer in {model} pads with its end token {tokenizer.eos_token!r}, so PPO can't teach when to "
+            "end. Save one there that has a pad token of its own."
+        )
 
 
 def _evaluate(trainer: Any, reward: EvolvingReward, settings: TrainSettings) -> None:
