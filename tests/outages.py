@@ -24,12 +24,13 @@ import httpx2
 import pytest
 from click.testing import CliRunner
 
+from metapo.asked import Asked
 from metapo.cli import main
 from metapo.engines.connect import connect
 from metapo.rollout import Rollout
 from metapo.server.options import Limits
 from metapo.server.running import Served
-from metapo.service import Asked, RewardService
+from metapo.service import RewardService
 from metapo.settings import Settings
 from metapo.store import Store
 from tests.faults import Failure, LoopServer

@@ -53,6 +53,7 @@ ORDER = (
     "evolve",
     "course",
     "run",
+    "asked",
     "service",
     "card",
     "bridge",

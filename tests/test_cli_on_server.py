@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from metapo.asked import Asked
 from metapo.cli import main
 from metapo.client import Rewards
 from metapo.engines.connect import connect
 from metapo.server.running import Served
-from metapo.service import Asked, RewardService
+from metapo.service import RewardService
 from metapo.store import Store
 from tests.helpers import rubric
 from tests.postgres import PASSWORD, Server

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from metapo.asked import Asked
 from metapo.engines.connect import connect
 from metapo.errors import (
     BudgetSpent,
@@ -22,7 +23,7 @@ from metapo.errors import (
 )
 from metapo.judge.transport import ChatReply, ChatRequest, Transport
 from metapo.rollout import Rollout, Split
-from metapo.service import MOST_LATE, Asked, RewardService
+from metapo.service import MOST_LATE, RewardService
 from metapo.settings import BudgetSettings, Settings
 from metapo.store import ActKind, ActRecord, Counting, Store
 from tests.helpers import rubric
@@ -634,3 +635,10 @@ async def test_what_two_services_judge_at_once_is_paid_for_twice_and_on_record_o
         assert one.rollout == other.rollout
         assert len(a.store.rollouts()) == 1
         assert a.store.spent(["judge"]).n_calls == 2
+
+
+async def test_whom_it_waits_for_at_the_start_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "metapo.service")
+    async with service(tmp_path):
+        pass
+    assert caplog.messages == ["asking who answers at http://127.0.0.1:9/v1", "marker answers", "reviewer answers"]

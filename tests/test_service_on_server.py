@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from metapo.asked import Asked
 from metapo.engines.connect import connect
-from metapo.service import Asked, RewardService
+from metapo.service import RewardService
 from metapo.store import Store
 from tests.postgres import Server
 from tests.reviewer import Reviewer

@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, groupby, islice
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from metapo.aio import Together
 from metapo.anchors import load_anchors
+from metapo.asked import Asked
 from metapo.course import Course, Row
 from metapo.errors import ChatMisconfigured, DataError, MetapoError, SettingsError, Stopped, StoreError
 from metapo.judge.ledger import account
@@ -26,8 +26,8 @@ from metapo.meta.pairs import Pair, Source
 from metapo.meta.step import Senses
 from metapo.records import anchor_record, rollout_record, scored_of, take_records
 from metapo.reward import Observe, Screen, observe_nothing, screen_nothing
-from metapo.rollout import Rollout, Split, as_text, completion_text
-from metapo.rubric import Revision, digest
+from metapo.rollout import Rollout, Split
+from metapo.rubric import Revision
 from metapo.scale import Scale
 from metapo.scorer import ByCluster, Connections, InForce, Scorer
 from metapo.settings import Settings
@@ -40,23 +40,6 @@ ADVICE = "start the service again"
 _Asking = tuple[Sequence[Member], Sequence[str]]
 _Writing = tuple[int, Sequence[RolloutRecord], Sequence[str]]
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A completion to score. `step` is how many optimizer steps were done when it was written; None where the engine
-    tells none: such steps are counted, or else it is the step that is open. Completions with the same `group` belong to
-    the step of the first of them. What was scored under a `key` is never scored again.
-    """
-
-    prompt: str | Sequence[Mapping[str, Any]]
-    completion: str | Sequence[Mapping[str, Any]]
-    reference: str | None = None
-    cluster: str = ""
-    step: int | None = None
-    group: str = ""
-    split: Split = Split.TRAIN
-    key: str = ""
 
 
 class StoreNotes:
@@ -143,7 +126,10 @@ class RewardService:
         Raises ChatError where an endpoint doesn't answer, SettingsError where the run has other settings or models,
         BudgetSpent, StoreError, DataError.
         """
+        log.info("asking who answers at %s", settings.judge.where)
         answered_by = await connections.identify()
+        for who in dict.fromkeys(answered_by.values()):
+            log.info("%s answers", who)
         known = await asyncio.to_thread(store.serve, settings.model_dump_json(), _anchors(settings))
         if known is not None:
             _check(settings, json.loads(known))
@@ -234,7 +220,7 @@ class RewardService:
         found = dict(zip(mine, await self._score_mine(attempt, [asked[i] for i in mine]), strict=True))
         found |= {i: await asyncio.shield(other) for i, other in others.items()}
         for i, one in enumerate(asked):
-            _check_same(one, found[i].rollout)
+            one.check_same(found[i].rollout)
         return [found[i] for i in range(len(asked))]
 
     async def _score_mine(self, attempt: int, asked: Sequence[Asked]) -> list[RolloutRecord]:
@@ -257,8 +243,8 @@ class RewardService:
                 del self._keys[attempt, key]
 
     async def _find_or_score(self, asked: Sequence[Asked]) -> list[RolloutRecord]:
-        rollouts = [_rollout(one) for one in asked]
-        members = [Member(one.split, _group(one, self._counting), one.step) for one in asked]
+        rollouts = [one.rollout for one in asked]
+        members = [Member(one.split, one.group_in(self._counting), one.step) for one in asked]
         standing, steps, known = await self._place((members, [one.key for one in asked]))
         await self._follow(standing)
         new = [i for i, one in enumerate(asked) if one.key not in known]
@@ -453,25 +439,6 @@ class RewardService:
         return [list(islice(left, len(records))) for _, records, _ in asked]
 
 
-def _rollout(asked: Asked) -> Rollout:
-    if asked.step is not None and asked.step < 0:
-        raise DataError(f"step {asked.step} came; steps are counted from 0")
-    return Rollout(
-        prompt=as_text(asked.prompt),
-        completion=completion_text(asked.completion),
-        reference=asked.reference,
-        split=asked.split,
-        cluster=asked.cluster,
-    )
-
-
-def _group(asked: Asked, counting: Counting | None) -> str:
-    """Where steps are counted, completions of one prompt are a group unless the engine names it."""
-    if asked.group or counting is None or asked.step is not None:
-        return asked.group
-    return digest(as_text(asked.prompt))
-
-
 def _refuse_the_past(step: int, standing: Standing) -> None:
     if step < standing.step - MOST_LATE:
         raise DataError(
@@ -486,23 +453,6 @@ def _refuse_the_future(step: int, standing: Standing) -> None:
             f"step {step} came when {standing.step} steps were over; at most {MOST_AHEAD} steps may be skipped. Steps "
             "are optimizer steps that are done, counted from 0."
         )
-
-
-def _check_same(asked: Asked, known: Rollout) -> None:
-    """One key stands for one completion, in one place."""
-    rollout = _rollout(asked)
-    step = known.step if asked.step is None or asked.group else asked.step
-    here = {"step": step, **_of_content(rollout)}
-    there = {"step": known.step, **_of_content(known)}
-    if differ := [name for name, value in here.items() if there[name] != value]:
-        raise DataError(
-            f"the key {asked.key!r} stands for another completion, which is on record with another "
-            f"{', '.join(differ)}: give each completion its own"
-        )
-
-
-def _of_content(rollout: Rollout) -> dict[str, Any]:
-    return rollout.model_dump(include={"prompt", "completion", "reference", "split", "cluster"})
 
 
 def _check(settings: Settings, known: Mapping[str, Any]) -> None:

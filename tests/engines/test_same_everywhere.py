@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from metapo.asked import Asked
 from metapo.client import Rewards as Client
 from metapo.engines.connect import connect
 from metapo.engines.trl import EvolvingReward
 from metapo.rollout import Rollout, Split
 from metapo.run import STORE
 from metapo.server.running import Served
-from metapo.service import Asked, RewardService
+from metapo.service import RewardService
 from metapo.settings import Settings
 from metapo.store import Store
 from tests.reviewer import Reviewer

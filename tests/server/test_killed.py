@@ -14,11 +14,12 @@ import pytest
 import sqlalchemy as sa
 
 from metapo.api import AskedRollout
+from metapo.asked import Asked
 from metapo.client import RewardClient
 from metapo.engines.connect import connect
 from metapo.server.options import ServeOptions
 from metapo.server.running import Served, listen, serve
-from metapo.service import Asked, RewardService
+from metapo.service import RewardService
 from metapo.settings import Settings
 from metapo.store import Store
 from metapo.store import schema as t

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from metapo.api import MAX_ROLLOUTS, Answer, Content
+from metapo.asked import Asked
 from metapo.rubric import Frozen, Text
 from metapo.server.failures import Refused
-from metapo.service import Asked
 
 
 class OpenRLHFRequest(Frozen):

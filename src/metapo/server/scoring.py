@@ -11,12 +11,13 @@ from starlette.requests import Request
 
 from metapo.aio import Together
 from metapo.api import AskedRollout, GivenVerdict, MissingVerdict, ScoredRollout
+from metapo.asked import Asked
 from metapo.rollout import Split
 from metapo.rubric import Unscored, Verdict
 from metapo.server.failures import RETRY_S, Refused
 from metapo.server.figures import Figures
 from metapo.server.options import Unscored as Policy
-from metapo.service import Asked, RewardService
+from metapo.service import RewardService
 from metapo.store import RolloutRecord, Store
 
 UNHEARD_S = 600.0  # how long an answer waits for a client that comes again: engines give up sooner

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from metapo.api import AskedRollout, ScoredRollout
+from metapo.asked import Asked
 from metapo.client import RewardClient
 from metapo.engines.verl import keeper
 from metapo.engines.verl.options import VerlOptions
@@ -13,7 +14,6 @@ from metapo.engines.verl.slots import Given
 from metapo.engines.verl.standing import Standing, check_lineage, check_lost, revision_number
 from metapo.errors import DataError, MetapoError, MissingExtra, RunError, Stopped
 from metapo.rubric import describe
-from metapo.service import Asked
 
 try:
     from ray.exceptions import RayActorError, RayTaskError

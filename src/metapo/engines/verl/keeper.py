@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from metapo.asked import Asked
 from metapo.engines.connect import connect
 from metapo.engines.verl.options import VerlOptions
 from metapo.engines.verl.slots import Given, given
 from metapo.engines.verl.standing import Standing, check_lineage, check_lost, revision_number
 from metapo.errors import MissingExtra, RunError
 from metapo.rubric import digest
-from metapo.service import Asked, RewardService
+from metapo.service import RewardService
 from metapo.settings import Settings
 from metapo.store import Store
 

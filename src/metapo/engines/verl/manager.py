@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from metapo.asked import Asked
 from metapo.engines.verl.asking import Keeps, who_keeps
 from metapo.engines.verl.options import VerlOptions
 from metapo.engines.verl.slots import Given, metrics
 from metapo.errors import DataError, MissingExtra, RolloutUnscored
 from metapo.rollout import Split
 from metapo.rubric import digest
-from metapo.service import Asked
 
 try:
     from verl.experimental.reward_loop.reward_manager import register
