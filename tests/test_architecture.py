@@ -59,6 +59,7 @@ ORDER = (
     "bridge",
     "api",
     "client",
+    "viewing",
     "engines",
     "world",
     "evals",
