@@ -33,7 +33,7 @@ export function useMetrics(runs: string[], columns = ""): Map<string, Metrics> {
 }
 
 async function newer(run: string, columns: string, old: MetricsAnswer | null): Promise<Metrics> {
-  const query = new URLSearchParams(columns ? { columns } : {});
+  const query = new URLSearchParams(columns ? { columns } : {}); // a report holds all columns in one answer
   if (old && !embedded) {
     query.set("after", String(old.newest));
     query.set("generation", old.generation);

@@ -1,5 +1,6 @@
 /** Where answers come from: the server that sent this page, or the page itself where it is a report. */
 
+import { Answers } from "./report";
 import { visible } from "./text";
 
 /** What was refused, in the server's words; `status` 0 means that no server answered. */
@@ -33,12 +34,13 @@ export function headers(): Record<string, string> {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
-/** The answers that a report carries, by path; null on a page from a server. */
-export const embedded: Record<string, unknown> | null = readEmbedded();
+/** The answers that a report carries; null on a page from a server. */
+export let embedded: Answers | null = null;
 
-function readEmbedded(): Record<string, unknown> | null {
+/** Before anything is drawn. */
+export async function readReport(): Promise<void> {
   const block = document.getElementById("answers");
-  return block ? JSON.parse(block.textContent ?? "{}") : null;
+  if (block) embedded = await Answers.unpack(block.textContent ?? "");
 }
 
 /** The answer at a path. Raises Refusal. */
@@ -69,9 +71,10 @@ async function send(path: string, init: RequestInit): Promise<unknown> {
   );
 }
 
-function fromReport<T>(answers: Record<string, unknown>, path: string): T {
-  const answer = answers[path];
-  if (answer === undefined)
-    throw new Refusal(404, "not_in_report", "This report doesn't hold it; `metapo ui` shows it.");
+function fromReport<T>(answers: Answers, path: string): T {
+  const answer = answers.find(path);
+  if (answer === undefined) {
+    throw new Refusal(404, "not_in_report", "This isn't in the report, which holds a part of the run; `metapo ui` shows it.");
+  }
   return answer as T;
 }

@@ -157,19 +157,56 @@ function Stages({ run, answer, pathOf }: StagesProps) {
       </ol>
       <Samples run={run} answer={answer} />
       {names.map((name) => (
-        <section key={name} class="stage" id={`stage-${name}`} aria-label={words(name)}>
-          <h3>{words(name)}</h3>
-          {answer.exchanges
-            .filter((exchange) => exchange.stage === name)
-            .map((exchange) => (
-              <Exchange key={exchange.position} entry={exchange} path={pathOf(exchange.position)} />
-            ))}
-        </section>
+        <Stage
+          key={name}
+          name={name}
+          exchanges={answer.exchanges.filter((exchange) => exchange.stage === name)}
+          pathOf={pathOf}
+        />
       ))}
       <Gate run={run} answer={answer} />
     </>
   );
 }
+
+const FIRST = 16;
+
+interface StageProps {
+  name: string;
+  exchanges: ExchangeEntry[];
+  pathOf: (position: number) => string;
+}
+
+function Stage({ name, exchanges, pathOf }: StageProps) {
+  const [all, setAll] = useState(false);
+  const shown = all ? exchanges : exchanges.slice(0, FIRST);
+  return (
+    <section class="stage" id={`stage-${name}`} aria-label={words(name)}>
+      <h3>
+        {words(name)}
+        {STAGES[name] && `: ${STAGES[name]}`}
+      </h3>
+      {shown.map((exchange) => (
+        <Exchange key={exchange.position} entry={exchange} path={pathOf(exchange.position)} />
+      ))}
+      {shown.length < exchanges.length && (
+        <button type="button" onClick={() => setAll(true)}>
+          Show the other {exchanges.length - shown.length}
+        </button>
+      )}
+    </section>
+  );
+}
+
+const STAGES: Record<string, string> = {
+  explain: "why the judge gave what it gave",
+  analyze: "what each sample shows about the rubric",
+  refine: "what each analysis would change",
+  merge: "one rubric out of all refinements",
+  repair: "what the gate found, answered",
+  compare: "which of two samples is better",
+  attack: "what would fool the rubric",
+};
 
 function Stop({ anchor, name, n }: { anchor: string; name: string; n: number }) {
   const show = () => {

@@ -30,7 +30,8 @@ export const FILTERS = [
   "revision",
   "split",
   "cluster",
-  "unscored",
+  "has_verdict",
+  "has_reward",
   "screened",
   "order",
   "prompt",
@@ -166,13 +167,13 @@ function Filters({ base, query, run }: FiltersProps) {
       <Choose
         label="Criterion"
         value={get("criterion")}
-        onChange={(to) => amend({ criterion: to, points: null })}
+        onChange={(to) => amend({ criterion: to, points: null, has_verdict: null })}
         options={[any("any"), ...run.criteria.map(named)]}
       />
       {get("criterion") && (
         <Choose
           label="its verdict"
-          value={get("unscored") ? "unscored" : get("points")}
+          value={get("has_verdict") ? "unscored" : get("points")}
           options={levels(criterion)}
           onChange={setVerdict}
         />
@@ -198,7 +199,7 @@ function Filters({ base, query, run }: FiltersProps) {
       )}
       <Choose
         label="Kind"
-        value={get("split") || (get("screened") ? "screened" : get("unscored") && !get("criterion") ? "unscored" : "")}
+        value={get("split") || (get("screened") ? "screened" : get("has_reward") ? "unscored" : "")}
         onChange={setKind}
         options={[
           any("all"),
@@ -226,12 +227,12 @@ function Filters({ base, query, run }: FiltersProps) {
 const named = (name: string): [string, string] => [name, words(name)];
 
 const setVerdict = (to: string): void =>
-  amend(to === "unscored" ? { points: null, unscored: "true" } : { points: to, unscored: null });
+  amend(to === "unscored" ? { points: null, has_verdict: "false" } : { points: to, has_verdict: null });
 
 const setKind = (to: string): void =>
   amend({
     split: to === "train" || to === "eval" ? to : null,
-    unscored: to === "unscored" ? "true" : null,
+    has_reward: to === "unscored" ? "false" : null,
     screened: to === "screened" ? "true" : null,
   });
 
