@@ -13,6 +13,7 @@
         Stopped                 it was stopped, and scores nothing until somebody mends what stopped it
       StoreError              the store can't be read or written
         LineageError            the lineage doesn't verify
+        StoreOutdated           it has an older schema, and was opened to be read only
         UnknownRevision         no revision has this id, or several begin with it
       ChatError               one call to a chat endpoint failed
         ChatUnreachable         refused, reset, DNS, TLS          (retryable)
@@ -89,6 +90,10 @@ class StoreError(MetapoError):
 
 class LineageError(StoreError):
     """The lineage doesn't verify: a revision is missing or its content is not what its id says."""
+
+
+class StoreOutdated(StoreError):
+    """The store has an older schema than this version reads, and was opened to be read only."""
 
 
 class UnknownRevision(StoreError):

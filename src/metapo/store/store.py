@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from metapo.rollout import Split
+from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome
 from metapo.store import schema as t
 from metapo.store.calls import append_calls, count_calls, insert_into
@@ -14,7 +14,7 @@ from metapo.store.database import next_number
 from metapo.store.lineages import live_rollout, trained
 from metapo.store.pruning import prune
 from metapo.store.records import CallRecord, RolloutRecord, Spent
-from metapo.store.rows import insert_rollouts, read_call, read_outcome, read_rollout
+from metapo.store.rows import insert_rollouts, read_call, read_outcome, read_rollout, rollout_id
 from metapo.store.serving import Serving
 
 
@@ -45,6 +45,17 @@ class Store(Serving):
             with self._transaction(writes=True) as db:
                 insert_rollouts(db, attempt, records)
                 count_calls(db, self.writer, [call for record in records for call in record.calls])
+
+    def append_flags(self, attempt: int, flags: Sequence[tuple[Rollout, str, str]]) -> None:
+        """Write which detectors fired on rollouts of this attempt: (rollout, detector, detail). What is there already
+        stays as it is."""
+        if flags:
+            rows = [
+                {"rollout_id": rollout_id(attempt, rollout), "detector": detector, "detail": detail}
+                for rollout, detector, detail in flags
+            ]
+            with self._transaction(writes=True) as db:
+                db.execute(insert_into(db, t.rollout_flag).on_conflict_do_nothing(), rows)
 
     def append_other_calls(self, attempt: int | None, step: int, calls: Sequence[CallRecord]) -> None:
         """Write calls that belong to no rollout and are no exchange, made when `step` steps were done; `attempt` is
