@@ -15,6 +15,7 @@
         LineageError            the lineage doesn't verify
         StoreOutdated           it has an older schema, and was opened to be read only
         UnknownRevision         no revision has this id, or several begin with it
+        UnknownRecord           it holds nothing by this name: no such rollout, prompt or meta step
       ChatError               one call to a chat endpoint failed
         ChatUnreachable         refused, reset, DNS, TLS          (retryable)
         ChatTimeout             no answer in time, 408            (retryable)
@@ -98,6 +99,10 @@ class StoreOutdated(StoreError):
 
 class UnknownRevision(StoreError):
     """No revision has this id, or several begin with it."""
+
+
+class UnknownRecord(StoreError):
+    """The store holds nothing by this name: no such rollout, prompt or meta step, or none that counts."""
 
 
 class ChatError(MetapoError):

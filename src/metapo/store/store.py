@@ -13,7 +13,7 @@ from metapo.store.calls import append_calls, count_calls, insert_into
 from metapo.store.database import next_number
 from metapo.store.lineages import live_rollout, trained
 from metapo.store.pruning import prune
-from metapo.store.records import CallRecord, RolloutRecord, Spent
+from metapo.store.records import AttemptRecord, CallRecord, RolloutRecord, Spent
 from metapo.store.rows import insert_rollouts, read_call, read_outcome, read_rollout, rollout_id
 from metapo.store.serving import Serving
 
@@ -104,6 +104,19 @@ class Store(Serving):
         with self._transaction() as db:
             rows = db.execute(sa.select(t.answered_by).where(t.answered_by.c.attempt_id == newest)).all()
         return {row.role: row.identity for row in rows}
+
+    def attempts(self) -> list[AttemptRecord]:
+        """Every start and resume of the run, oldest first."""
+        with self._transaction() as db:
+            rows = db.execute(sa.select(t.attempt).order_by(t.attempt.c.id)).all()
+        return [AttemptRecord(row.id, row.resumed_step, row.started_at) for row in rows]
+
+    def last_told(self) -> str | None:
+        """The newest time (UTC, ISO 8601) that the run put on record: of a start, or of a step that is over."""
+        times = sa.union_all(sa.select(t.attempt.c.started_at.label("at")), sa.select(t.boundary.c.closed_at))
+        with self._transaction() as db:
+            found: str | None = db.scalar(sa.select(sa.func.max(times.subquery().c.at)))
+        return found
 
     def first_step(self, cluster: str) -> int | None:
         """The first step with live training rollouts of a cluster that no task's rule scored, or None."""
