@@ -151,6 +151,14 @@ class Lineages(Database):
                 found.append(next_one)
         return sorted(found)
 
+    def lineage_state(self) -> tuple[object, ...]:
+        """Differs where lineages, meta steps or acts do: their tables only ever grow."""
+        grows = (t.attempt, t.adoption, t.meta_begun, t.meta_step, t.act, t.act_taken)
+        counts = [sa.select(sa.func.count()).select_from(table).scalar_subquery() for table in grows]
+        with self._transaction() as db:
+            state = tuple(db.execute(sa.select(*counts)).one())
+        return (*state, *self.clusters())
+
     def adoptions(self, cluster: str = "") -> list[AdoptionRecord]:
         """The live adoptions of a cluster in order, the run's first one before them."""
         with self._transaction() as db:

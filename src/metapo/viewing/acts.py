@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from metapo.anchors import pair_of
 from metapo.errors import DataError, RubricError
-from metapo.people import WHEN, find_waiting, foreseen_in, note, now, pin_pairs, told
+from metapo.people import WHEN, clusters_of, find_waiting, foreseen_in, note, now, pin_pairs, told
 from metapo.rubric import Rubric
 from metapo.rubric_text import parse_rubric
 from metapo.store import ActKind, ActRecord, Store
@@ -46,7 +46,7 @@ def decide(run: Viewed, request: ActRequest) -> ActAnswer:
     with closing(Store(run.place)) as store:
         act = ActRecord(request.kind, request.who, request.why, now(), request.cluster, request.about)
         if request.about is not None:
-            about, cluster = find_waiting(store, request.about, request.cluster)
+            about, cluster = _about(store, request.kind, request.about, request.cluster)
             act = replace(act, about=about, cluster=cluster)
         act = replace(act, criterion=request.criterion or "", rubric=_written(request))
         return ActAnswer(act=note(store, act), told=told(act), when=WHEN)
@@ -79,6 +79,16 @@ def anchors(run: Viewed, source: str | None, cursor: str | None, limit: int) -> 
         next=make_cursor("anchors", [rows[limit - 1].number]) if len(rows) > limit else None,
         n_by_source={row.source: row.n for row in by_source},
     )
+
+
+def _about(store: Store, kind: ActKind, prefix: str, cluster: str | None) -> tuple[str, str | None]:
+    """The revision that an act is about: one that waits, or where it is edited the one in force. Raises ActRefused."""
+    if kind is ActKind.EDIT:
+        chains = {of: store.lineage(of) for of in clusters_of(store, cluster)}
+        named = [(of, chain[-1][1].id) for of, chain in chains.items() if chain and chain[-1][1].id.startswith(prefix)]
+        if len(named) == 1:
+            return named[0][1], named[0][0]
+    return find_waiting(store, prefix, cluster)
 
 
 def _waiting(run: Viewed, cluster: str) -> list[WaitingShown]:

@@ -25,8 +25,9 @@ that share a rubric are a cluster, "" being that of all prompts without a name. 
 run lacks is null or empty, never 0. Text comes as it was written: whoever shows it has to see to markup.
 
 Filters of rollouts: split (train, eval), cluster, from_step, to_step (both ends are in), min_reward, max_reward,
-revision, flag (a detector), criterion with points (a level) or unscored=true, unscored (no reward), screened, text (in
-prompt or completion, whatever the case), prompt (an id). `order` is newest, oldest, best or worst.
+revision, flag (a detector), criterion (that was judged) with points (a level) and has_verdict (true, false),
+has_reward, screened, text (in prompt or completion, whatever the case), prompt (an id). `order` is newest, oldest, best
+or worst.
 """
 
 from enum import StrEnum
@@ -620,8 +621,9 @@ class ActRequest(Frozen):
     """What somebody decides; who and why go on record.
 
     approve and reject: `about` is the waiting revision. edit: `rubric`, or `text` (YAML, or the form in which rubrics
-    are printed), comes into force; `about` is the waiting revision that it stands in for, if any. pin and unpin:
-    `criterion`. evolve needs none of these. `cluster` null means all.
+    are printed), comes into force; `about` is the waiting revision that it stands in for, or the one in force that was
+    edited: where another is in force by then, nothing changes. pin and unpin: `criterion`. evolve needs none of these.
+    `cluster` null means all.
     """
 
     kind: ActKind

@@ -19,6 +19,10 @@ def tree(run: Viewed, cluster: str) -> TreeAnswer:
 
 def nodes(run: Viewed, cluster: str) -> list[Node]:
     """Every revision of a cluster, parents before children."""
+    return run.remembered(("nodes", cluster), lambda: _nodes(run, cluster))
+
+
+def _nodes(run: Viewed, cluster: str) -> list[Node]:
     chain = run.store.adoptions(cluster)
     meta_steps = run.store.meta_steps(cluster, brief=True)
     open_ids = {m.child.id for m in waiting_in(run.store, cluster) if m.child}
@@ -52,7 +56,7 @@ def marks(run: Viewed, known: Known) -> list[Mark]:
 
 def clusters(run: Viewed) -> list[str]:
     """The clusters that have a lineage of their own; "" where nothing was scored yet."""
-    return run.store.clusters() or [""]
+    return run.remembered("clusters", run.store.clusters) or [""]
 
 
 def shown(run: Viewed, revision_id: str) -> RevisionShown:

@@ -24,6 +24,7 @@ from metapo.viewing.answers import (
     VerdictShown,
 )
 from metapo.viewing.rollouts import MOST_LOOKED_AT, Order, after, entries_of, make_cursor, r, read_cursor, stored_id
+from metapo.viewing.rollouts import rollout as live_rollout
 from metapo.viewing.runs import Viewed
 
 A_SIDE = 8
@@ -33,7 +34,7 @@ _PLACE = (r.step, r.split, r.position, r.attempt_id)
 def rollout(run: Viewed, rollout_id: str) -> RolloutAnswer:
     """Raises UnknownRecord, StoreError."""
     with run.store.snapshot() as db:
-        row = db.execute(sa.select(live(t.rollout)).where(r.id == stored_id(rollout_id))).one_or_none()
+        row = db.execute(sa.select(live_rollout).where(r.id == stored_id(rollout_id))).one_or_none()
         if row is None:
             raise UnknownRecord(f"{run.name} has no rollout {rollout_id!r} that counts")
         others = [r.prompt_id == row.prompt_id, r.step == row.step, r.split == row.split, r.id != row.id]

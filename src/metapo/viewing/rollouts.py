@@ -24,7 +24,8 @@ from metapo.viewing.runs import Viewed
 
 MOST_LOOKED_AT = 20_000
 SNIPPET = 200
-r = live(t.rollout).c
+rollout = live(t.rollout)
+r = rollout.c
 
 
 class Order(StrEnum):

@@ -2,16 +2,16 @@
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import yaml
 
-from metapo.errors import MetapoError, RunError, RunInUse, StoreOutdated
+from metapo.errors import RunError, RunInUse, StoreOutdated
 from metapo.files import hold
 from metapo.rubric import Revision, Rubric
 from metapo.run import LOCK, METRICS, POLICY, SETTINGS, STORE
@@ -19,6 +19,7 @@ from metapo.store import Store
 from metapo.viewing.figures import Figures, FileRows, StoreRows
 
 TRAINS_S = 120.0  # what wrote within that time is taken to go on
+T = TypeVar("T")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -33,9 +34,10 @@ class Viewed:
         """What opens the store to write."""
         rows = folder / METRICS if folder else None
         self.figures = Figures(FileRows(rows) if rows and rows.exists() else StoreRows(store))
-        self.lock = Lock()
         self._revisions: dict[str, Revision] = {}
         self._settings: dict[str, Any] | None = None
+        self._remembered: dict[Hashable, tuple[object, object]] = {}
+        self._lock = Lock()
 
     @property
     def where(self) -> str:
@@ -50,6 +52,18 @@ class Viewed:
 
     def rubric(self, revision_id: str) -> Rubric:
         return self.revision(revision_id).rubric
+
+    def remembered(self, what: Hashable, compute: Callable[[], T]) -> T:
+        """What follows from lineage and acts alone: computed anew only where there are new rows. Raises StoreError."""
+        state = self.store.lineage_state()
+        with self._lock:
+            known = self._remembered.get(what)
+        if known is not None and known[0] == state:
+            return cast(T, known[1])
+        found = compute()
+        with self._lock:
+            self._remembered[what] = (state, found)
+        return found
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -97,7 +111,8 @@ def open_runs(places: Iterable[Path | str]) -> list[Viewed]:
     try:
         for place in dict.fromkeys(found):
             store = open_to_read(place)
-            name = _name(place if isinstance(place, str) else place.resolve().name, {run.name for run in opened})
+            said = place if isinstance(place, str) else place.resolve().name
+            name = name_of(said, {run.name for run in opened})
             folder = place if isinstance(place, Path) else None
             opened.append(Viewed(name, store, folder, place if isinstance(place, str) else place / STORE))
     except BaseException:
@@ -154,8 +169,8 @@ def _folders(place: Path) -> list[Path | str]:
     )
 
 
-def _name(place: str, taken: set[str]) -> str:
-    """A run's name in addresses: its folder's; that of a URL's schema or database."""
+def name_of(place: str, taken: Collection[str] = ()) -> str:
+    """A run's name in addresses: its folder's; that of a URL's schema or database. It isn't one of those `taken`."""
     schema = re.search(r"search_path(?:=|%3D)([^&]+)", place, re.IGNORECASE)
     said = schema[1] if schema else re.sub(r"[?#].*", "", place).rstrip("/").rpartition("/")[2]
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", said).strip("-._")[:56] or "run"
@@ -165,7 +180,3 @@ def _name(place: str, taken: set[str]) -> str:
 
 def iso(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def problem_of(error: MetapoError) -> str:
-    return str(error)
