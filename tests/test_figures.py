@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from metapo.figures import detections, summarize
+from metapo.figures import detections, flags_of, summarize
 from metapo.judge.judge import Assessment, Call, Opinion
 from metapo.judge.transport import ChatReply, Try
 from metapo.reward import Monitored, Scored, normalized
@@ -137,7 +137,7 @@ def test_what_a_tool_says_is_not_the_policys() -> None:
     text = as_text([{"role": "assistant", "content": "It is"}, result, {"role": "assistant", "content": "five."}])
     [one] = scored(1)
     batch = [replace(one, rollout=one.rollout.model_copy(update={"completion": text}))]
-    assert detections(batch) == {"flagged": 0.0}
+    assert detections(flags_of(batch)) == {"flagged": 0.0}
     assert summarize(batch)["words"] == 3
 
 
@@ -149,12 +149,12 @@ def test_detections_hold_the_share_of_completions_that_are_flagged() -> None:
         for s, text in zip(scored(), (short, short, remark, ""), strict=True)
     ]
     flagged = {"flagged": 0.5, "flag/speaks_to_grader": 0.25, "flag/empty": 0.25}
-    assert detections(batch, min_words=5) == flagged
-    assert detections(batch) == {**flagged, "flagged": 1.0, "flag/too_short": 0.75}
+    assert detections(flags_of(batch, min_words=5)) == flagged
+    assert detections(flags_of(batch)) == {**flagged, "flagged": 1.0, "flag/too_short": 0.75}
     parroted = criterion("depth").model_copy(
         update={"levels": tuple(level.model_copy(update={"description": short}) for level in criterion("depth").levels)}
     )
-    assert detections(batch, rubric(parroted), 5)["flag/rubric_parroting"] == 0.5
+    assert detections(flags_of(batch, rubric(parroted), 5))["flag/rubric_parroting"] == 0.5
 
 
 def test_summaries_say_how_often_the_named_level_counts_alone() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from metapo.aio import each
 from metapo.errors import BudgetSpent, ChatMisconfigured, JudgeFailureLimit, MetapoError
 from metapo.evolve import Evolution
-from metapo.figures import detections, summarize
+from metapo.figures import detections, flags_of, summarize
 from metapo.judge.ledger import Ledger
 from metapo.judge.transport import Transport
 from metapo.meta.conversation import MetaModel
@@ -121,7 +121,8 @@ class Course:
             evolution.begin(attempt, step)
 
     def note(self, scored: Sequence[Scored]) -> None:
-        """The figures of each split of what was scored in one step, for the run's metrics."""
+        """The figures of each split of what was scored in one step, for the run's metrics; and which detectors fired on
+        which rollouts, for the store."""
         for split in Split:
             part = [s for s in scored if s.rollout.split is split]
             if part:
@@ -179,8 +180,12 @@ class Course:
 
     def _figures(self, scored: Sequence[Scored]) -> dict[str, float]:
         rubric = self.revision.rubric if len(self._evolutions) == 1 else None
-        flagged = detections(scored, rubric, self.settings.min_words)
-        return {**summarize(scored), **flagged, **self._observe(scored)}
+        found = flags_of(scored, rubric, self.settings.min_words)
+        each_flag = [
+            (s.rollout, f.detector.value, f.detail) for s, flags in zip(scored, found, strict=True) for f in flags
+        ]
+        self.store.append_flags(self._attempt, each_flag)
+        return {**summarize(scored), **detections(found), **self._observe(scored)}
 
     async def _evolve(self, step: int, train: Sequence[Scored], senses: Senses) -> None:
         """Each cluster's lineage at a boundary."""

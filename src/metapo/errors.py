@@ -13,7 +13,9 @@
         Stopped                 it was stopped, and scores nothing until somebody mends what stopped it
       StoreError              the store can't be read or written
         LineageError            the lineage doesn't verify
+        StoreOutdated           it has an older schema, and was opened to be read only
         UnknownRevision         no revision has this id, or several begin with it
+        UnknownRecord           it holds nothing by this name: no such rollout, prompt or meta step
       ChatError               one call to a chat endpoint failed
         ChatUnreachable         refused, reset, DNS, TLS          (retryable)
         ChatTimeout             no answer in time, 408            (retryable)
@@ -91,8 +93,16 @@ class LineageError(StoreError):
     """The lineage doesn't verify: a revision is missing or its content is not what its id says."""
 
 
+class StoreOutdated(StoreError):
+    """The store has an older schema than this version reads, and was opened to be read only."""
+
+
 class UnknownRevision(StoreError):
     """No revision has this id, or several begin with it."""
+
+
+class UnknownRecord(StoreError):
+    """The store holds nothing by this name: no such rollout, prompt or meta step, or none that counts."""
 
 
 class ChatError(MetapoError):

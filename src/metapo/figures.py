@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from statistics import fmean
 
-from metapo.audit.detectors import MIN_WORDS, Detector, detect
+from metapo.audit.detectors import MIN_WORDS, Detector, Flag, detect
 from metapo.reward import Scored
 from metapo.rubric import Rubric, Verdict
 
@@ -34,14 +34,20 @@ def summarize(scored: Sequence[Scored]) -> dict[str, float]:
     return figures | verdicts | _monitoring(scored) | _effort(scored)
 
 
-def detections(scored: Sequence[Scored], rubric: Rubric | None = None, min_words: int = MIN_WORDS) -> dict[str, float]:
-    """Share of the completions that a static detector flags, in all and for each detector that fired. They read
-    what the policy says, of a dialogue no tool's results. `rubric` and `min_words` are as in `detect`: a completion
-    shorter than `min_words` is flagged where its prompt asks for an essay or the like."""
-    found = [detect(s.rollout.prompt, s.rollout.spoken, rubric=rubric, min_words=min_words) for s in scored]
+def flags_of(
+    scored: Sequence[Scored], rubric: Rubric | None = None, min_words: int = MIN_WORDS
+) -> list[tuple[Flag, ...]]:
+    """What static detectors flag in each completion, in order. They read what the policy says, of a dialogue no tool's
+    results. `rubric` and `min_words` are as in `detect`: a completion shorter than `min_words` is flagged where its
+    prompt asks for an essay or the like."""
+    return [detect(s.rollout.prompt, s.rollout.spoken, rubric=rubric, min_words=min_words) for s in scored]
+
+
+def detections(found: Sequence[tuple[Flag, ...]]) -> dict[str, float]:
+    """Share of the completions that have a flag, in all and for each detector that fired."""
     fired = Counter(flag.detector for flags in found for flag in flags)
-    shares = {f"flag/{detector}": fired[detector] / len(scored) for detector in Detector if detector in fired}
-    return {"flagged": sum(map(bool, found)) / len(scored), **shares}
+    shares = {f"flag/{detector}": fired[detector] / len(found) for detector in Detector if detector in fired}
+    return {"flagged": sum(map(bool, found)) / len(found), **shares}
 
 
 def _screens(scored: Sequence[Scored]) -> dict[str, float]:

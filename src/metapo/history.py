@@ -18,7 +18,7 @@ def _of_cluster(store: Store, cluster: str) -> Iterator[tuple[int, int, str]]:
     """(step, place within it, line)"""
     of = f"{cluster}: " if cluster else ""
     adoptions = store.adoptions(cluster)
-    ended = {m.step: m for m in store.meta_steps(cluster)}
+    ended = {m.step: m for m in store.meta_steps(cluster, brief=True)}
     under_way = [b for b in store.begun(cluster) if b.step not in ended]
     yield from ((b.step, 0, f"{of}meta step{_why(b.why)}, under way") for b in under_way)
     in_force = {a.revision.id for a in adoptions}

@@ -1,12 +1,23 @@
-"""What people may decide about a run's rubric, and what comes of it at the next step's beginning."""
+"""What people may decide about a run's rubric, and what comes of it at the next step's beginning.
+
+A decision is written into the run's store, where the run finds it, also while it trains.
+"""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
+from metapo.errors import ActRefused, DataError
+from metapo.meta.pairs import Pair, Source
+from metapo.records import anchor_record
 from metapo.rubric import Revision, Rubric
-from metapo.store import ActKind, ActRecord, MetaStepRecord, Store
+from metapo.store import ActKind, ActRecord, AnchorRecord, MetaStepRecord, Store
 
 WAITING = "waiting"
+WHEN = (
+    "The run takes it before its next step begins; one that has stopped takes it after its first step once it is "
+    "resumed."
+)
 
 
 class Ruling(NamedTuple):
@@ -38,7 +49,92 @@ def waiting_in(store: Store, cluster: str, before: ActRecord | None = None) -> l
     """What waits for approval in a cluster; with `before`, what does when this act is taken."""
     acts = [a for a in store.acts() if a.cluster in (None, cluster) and (before is None or a.id < before.id)]
     taken_at = {number: step for number, of, step, _ in store.outcomes_of_acts() if of == cluster}
-    return waiting(store.meta_steps(cluster), acts, taken_at)
+    return waiting(store.meta_steps(cluster, brief=True), acts, taken_at)
+
+
+# --- acts
+
+
+def note(store: Store, act: ActRecord) -> int:
+    """Write an act that can be done as things stand; returns its number. Raises ActRefused, StoreError."""
+    foreseen = [foreseen_in(store, act, cluster) for cluster in clusters_of(store, act.cluster)]
+    always = (ActKind.REJECT, ActKind.EVOLVE)
+    if act.kind not in always and all(ruling.child is None for ruling in foreseen):
+        raise ActRefused("; ".join(dict.fromkeys(ruling.outcome for ruling in foreseen)))
+    return store.append_act(act)
+
+
+def told(act: ActRecord) -> str:
+    """An act in one line."""
+    what = (act.about or "")[:10] or act.criterion
+    if act.rubric is not None:
+        what = f"rubric {act.rubric.digest[:10]}" + (f" in place of {what}" if what else "")
+    only = f" for cluster {act.cluster}" if act.cluster else ""
+    return " ".join(part for part in (act.kind.value, what) if part) + f"{only}, by {act.who}"
+
+
+def find_waiting(store: Store, prefix: str, cluster: str | None) -> tuple[str, str | None]:
+    """The waiting revision whose id starts with `prefix`, and its cluster, None where it waits in several.
+    Raises ActRefused."""
+    found = [(m.child.id, of) for of in clusters_of(store, cluster) for m in waiting_in(store, of) if m.child]
+    ids = {child_id for child_id, _ in found if child_id.startswith(prefix)}
+    if len(ids) != 1:
+        others = f"these wait: {', '.join(sorted({i[:10] for i, _ in found}))}" if found else "none does"
+        raise ActRefused(f"{len(ids)} revisions that start with {prefix!r} wait for approval; {others}")
+    [about] = ids
+    clusters = [of for child_id, of in found if child_id == about]
+    return about, clusters[0] if len(clusters) == 1 else None
+
+
+def foreseen_in(store: Store, act: ActRecord, cluster: str) -> "Ruling":
+    """What an act would lead to in a cluster, as things stand. Raises ActRefused."""
+    lineage = store.lineage(cluster)
+    if not lineage:
+        raise ActRefused(f"{store.name} has no revision yet: it stopped before its first step. Resume it.")
+    return foresee(act, lineage[-1][1], store.open_acts(cluster), store.meta_steps(cluster, brief=True))
+
+
+def clusters_of(store: Store, cluster: str | None = None) -> list[str]:
+    """The clusters that have a lineage of their own, or the one that is named. Raises ActRefused."""
+    known = store.clusters() or [""]
+    if cluster is not None and cluster not in known:
+        has = f"has {', '.join(map(repr, known))}" if any(known) else "knows no clusters: leave the cluster out"
+        raise ActRefused(f"no rollout so far is of cluster {cluster!r}; the run {has}")
+    return known if cluster is None else [cluster]
+
+
+def pin_pairs(store: Store, pairs: Sequence[Pair], who: str) -> int:
+    """Pin pairs of known order, but for those that are pinned already; returns how many were new. Raises DataError
+    where a pair is known the other way round, StoreError."""
+    new = _unknown(store, pairs)
+    at = now()
+    store.append_anchors([anchor_record(pair, Source.ANCHOR, who=who, added_at=at) for pair in new])
+    return len(new)
+
+
+def pinned(store: Store) -> list[AnchorRecord]:
+    """What people pinned, oldest first."""
+    return [one for one in store.anchors() if one.source == Source.ANCHOR]
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _unknown(store: Store, pairs: Sequence[Pair]) -> list[Pair]:
+    known = {(a.prompt, a.better, a.worse): a for a in pinned(store)}
+    given = {(p.prompt, p.better, p.worse) for p in pairs}
+    for pair in pairs:
+        turned = pair.prompt, pair.worse, pair.better
+        if turned in known:
+            by = f"{known[turned].who} at {known[turned].added_at}"
+            raise DataError(f"{pair.better[:80]!r} was pinned as the worse one of these two by {by}")
+        if turned in given:
+            raise DataError(f"{pair.better[:80]!r} stands as the better one and as the worse one of the same two")
+    return list({p.key: p for p in pairs if (p.prompt, p.better, p.worse) not in known}.values())
+
+
+# --- what comes of them
 
 
 def foresee(

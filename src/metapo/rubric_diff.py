@@ -1,6 +1,8 @@
-"""What changed between two rubrics, criterion by criterion and level by level."""
+"""What changed between two rubrics, criterion by criterion and level by level, and word by word."""
 
+import re
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from enum import StrEnum
 
 from metapo.rubric import Criterion, Rubric
@@ -39,6 +41,20 @@ def diff_rubrics(before: Rubric, after: Rubric) -> list[CriterionDiff]:
     """Every criterion of both rubrics: those of `after` in its order, then those that were removed."""
     present = [_diff(before.criterion(c.id), c) for c in after.criteria]
     return present + [_diff(c, None) for c in before.criteria if after.criterion(c.id) is None]
+
+
+def diff_words(before: str, after: str) -> list[Line]:
+    """The words of both texts in order, in runs of one change each, with the white space behind them. Without those
+    that were added the text is `before`, without those that were removed it is `after`."""
+    old, new = (re.findall(r"\S+\s*|\s+", text) for text in (before, after))
+    lines: list[Line] = []
+    for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            lines.append(Line(Change.SAME, "".join(new[c:d])))
+            continue
+        lines += [Line(Change.REMOVED, "".join(old[a:b]))] if b > a else []
+        lines += [Line(Change.ADDED, "".join(new[c:d]))] if d > c else []
+    return lines
 
 
 def _diff(before: Criterion | None, after: Criterion | None) -> CriterionDiff:

@@ -13,7 +13,10 @@ from tests.helpers import verdict
 from tests.store.raw import raw
 from tests.store.test_store import CHILD, FIRST, NOW, begin, gated, record
 
-OLD = {"judge_call": 12, "other_call": 1, "known_answer": 1, "opinion": 2, "verdict": 2, "rollout_key": 2, "rollout": 2}
+OLD = {
+    **{"judge_call": 12, "other_call": 1, "known_answer": 1, "opinion": 2, "verdict": 2, "rollout_flag": 2},
+    **{"rollout_key": 2, "rollout": 2},
+}
 """What of the steps before 5 goes."""
 
 
@@ -30,6 +33,7 @@ def store(place: Path | str) -> Iterator[Store]:
     with closing(Store(place)) as made:
         lost = begin(made)
         made.append_scored(lost, written(FIRST, 0, 1, 2), ["", "", "", "", "a", "b"])
+        made.append_flags(lost, [(r.rollout, "empty", "nothing") for r in written(FIRST, 0, 2)])
         made.remember({"early": "body"})
         attempt = begin(made, resumed_step=2)
         made.append_rollouts(attempt, written(FIRST, 2, 3))

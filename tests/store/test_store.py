@@ -413,6 +413,7 @@ ADDED_ROWS = {
         "boundary": [(1, 4, "", "2026-01-01")],
         "metric": [(1, 1, 3, "train", "{}")],
     },
+    7: {"pruned": [(1, "2026-01-01", 2, "verdict", 3)]},
 }
 CHANGED_ROWS = {
     2: "UPDATE rollout SET n_reused = 1, n_left_out = 9, monitor = 0.25; "

@@ -18,6 +18,7 @@ from metapo.cli.serve import serve
 from metapo.cli.slots import slots
 from metapo.cli.storing import export, prune
 from metapo.cli.train import train
+from metapo.cli.ui import ui
 from metapo.cli.world import world
 from metapo.errors import MetapoError
 
@@ -38,7 +39,23 @@ def main() -> None:
     """Train language models on an LLM judge whose rubric evolves (Meta Policy Optimization)."""
 
 
-_COMMANDS = (train, serve, card, data, score, judge, audit, evals, rubric, autoprompt, optimize, world, export, prune)
+_COMMANDS = (
+    train,
+    serve,
+    ui,
+    card,
+    data,
+    score,
+    judge,
+    audit,
+    evals,
+    rubric,
+    autoprompt,
+    optimize,
+    world,
+    export,
+    prune,
+)
 for _command in _COMMANDS:
     main.add_command(_command)
 for _command in (*PEOPLE, evolution, slots):

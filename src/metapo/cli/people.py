@@ -4,27 +4,20 @@ A decision is written into the run's store, where the run finds it, also while i
 """
 
 import getpass
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from metapo.cli.common import FILE, PLACE, counted, load_rubric, open_store, run_name
-from metapo.errors import ActRefused, DataError, SettingsError
+from metapo.errors import SettingsError
 
 if TYPE_CHECKING:
     from metapo.meta.pairs import Pair
-    from metapo.people import Ruling
     from metapo.store import ActKind, ActRecord, AnchorRecord, MetaStepRecord, Store
-
-WHEN = (
-    "The run takes it before its next step begins; one that has stopped takes it after its first step once it is "
-    "resumed."
-)
 
 
 def _said(_context: click.Context, _param: click.Parameter, value: str | None) -> str | None:
@@ -52,16 +45,17 @@ _in_cluster = click.option("--cluster", help="For this cluster of prompts alone 
 def waiting(run: Path | str) -> None:
     """Print the revisions that wait for approval (meta.approve: manual): why they were proposed, what the gate
     measured, and how to see the difference."""
-    from metapo.people import waiting_in
+    from metapo.people import clusters_of, waiting_in
 
     with _opened(run) as store:
-        found = [one for cluster in _clusters(store) for one in waiting_in(store, cluster)]
+        found = [one for cluster in clusters_of(store) for one in waiting_in(store, cluster)]
         for one in found:
             _show_waiting(store, one)
     click.echo(f"{counted(len(found), 'revision waits', 'revisions wait')} for approval" if found else "nothing waits")
 
 
 def _show_waiting(store: "Store", record: "MetaStepRecord") -> None:
+    from metapo.people import foreseen_in
     from metapo.store import ActKind
 
     child = record.child
@@ -74,7 +68,7 @@ def _show_waiting(store: "Store", record: "MetaStepRecord") -> None:
     if not findings:
         click.echo("  there is no gate, so nothing was measured")
     approval = _act(ActKind.APPROVE, who="", why="", about=child.id)
-    if (foreseen := _foreseen(store, approval, record.cluster)).child is None:
+    if (foreseen := foreseen_in(store, approval, record.cluster)).child is None:
         click.echo(f"  approved as things stand, {foreseen.outcome}")
     run = run_name(store)
     click.echo(f"  to see it: metapo rubric diff {run}@{record.parent_id[:10]} {run}@{child.short_id}")
@@ -108,8 +102,10 @@ def reject(run: Path | str, revision: str, why: str, by: str | None, cluster: st
 
 
 def _decide(run: Path | str, revision: str, kind: "ActKind", why: str, by: str | None, cluster: str | None) -> None:
+    from metapo.people import find_waiting
+
     with _opened(run) as store:
-        about, cluster = _find(store, revision, cluster)
+        about, cluster = find_waiting(store, revision, cluster)
         _note(store, _act(kind, who=_who(by), why=why, about=about, cluster=cluster))
 
 
@@ -122,12 +118,13 @@ def _decide(run: Path | str, revision: str, kind: "ActKind", why: str, by: str |
 def edit(run: Path | str, source: str, about: str | None, why: str, by: str | None, cluster: str | None) -> None:
     """Put the rubric SOURCE (a file, or RUN@REVISION) in force. The gate isn't asked; pinned criteria go, too, where
     SOURCE lacks them."""
+    from metapo.people import find_waiting
     from metapo.store import ActKind
 
     written = load_rubric(source, strict=True)
     with _opened(run) as store:
         if about is not None:
-            about, cluster = _find(store, about, cluster)
+            about, cluster = find_waiting(store, about, cluster)
         _note(store, replace(_act(ActKind.EDIT, who=_who(by), why=why, about=about, cluster=cluster), rubric=written))
 
 
@@ -161,28 +158,17 @@ def _set_pin(run: Path | str, criterion: str, kind: "ActKind", why: str, by: str
 
 
 def _act(kind: "ActKind", *, who: str, why: str, about: str | None = None, cluster: str | None = None) -> "ActRecord":
+    from metapo.people import now
     from metapo.store import ActRecord
 
-    return ActRecord(kind, who, why, _now(), cluster, about)
+    return ActRecord(kind, who, why, now(), cluster, about)
 
 
 def _note(store: "Store", act: "ActRecord") -> None:
-    """Write an act that can be done as things stand. Raises ActRefused."""
-    from metapo.store import ActKind
+    """Raises ActRefused."""
+    from metapo.people import WHEN, note, told
 
-    foreseen = [_foreseen(store, act, cluster) for cluster in _clusters(store, act.cluster)]
-    if act.kind is not ActKind.REJECT and all(ruling.child is None for ruling in foreseen):
-        raise ActRefused("; ".join(dict.fromkeys(ruling.outcome for ruling in foreseen)))
-    number = store.append_act(act)
-    click.echo(f"act {number}: {_told(act)}. {WHEN}")
-
-
-def _told(act: "ActRecord") -> str:
-    what = (act.about or "")[:10] or act.criterion
-    if act.rubric is not None:
-        what = f"rubric {act.rubric.digest[:10]}" + (f" in place of {what}" if what else "")
-    only = f" for cluster {act.cluster}" if act.cluster else ""
-    return f"{act.kind.value} {what}{only}, by {act.who}"
+    click.echo(f"act {note(store, act)}: {told(act)}. {WHEN}")
 
 
 # --- pairs of known order
@@ -210,16 +196,13 @@ def anchor(
     FILE holds JSON lines with prompt, better and worse, or labelled completions with prompt, completion and score; why
     and reference may stand in a line.
     """
-    from metapo.meta.pairs import Source
-    from metapo.records import anchor_record
+    from metapo.people import pin_pairs
 
     pairs = _pairs(file, prompt, better, worse, why)
     with _opened(run) as store:
-        new = _unknown(store, pairs)
-        who, now = _who(by), _now()
-        store.append_anchors([anchor_record(pair, Source.ANCHOR, who=who, added_at=now) for pair in new])
-    known = f", {counted(len(pairs) - len(new), 'pair was', 'pairs were')} known" if len(new) < len(pairs) else ""
-    click.echo(f"{counted(len(new), 'pair')} pinned{known}. The next meta step that begins measures by them.")
+        n_new = pin_pairs(store, pairs, _who(by))
+    known = f", {counted(len(pairs) - n_new, 'pair was', 'pairs were')} known" if n_new < len(pairs) else ""
+    click.echo(f"{counted(n_new, 'pair')} pinned{known}. The next meta step that begins measures by them.")
 
 
 def _pairs(file: Path | None, prompt: str | None, better: str | None, worse: str | None, why: str) -> "list[Pair]":
@@ -231,20 +214,6 @@ def _pairs(file: Path | None, prompt: str | None, better: str | None, worse: str
     if file is not None or prompt is None or better is None or worse is None:
         raise click.UsageError("give either FILE, or --prompt, --better and --worse")
     return [pair_of({"prompt": prompt}, better, worse, why)]
-
-
-def _unknown(store: "Store", pairs: "Sequence[Pair]") -> "list[Pair]":
-    """The pairs that are not pinned yet. Raises DataError where a pair is known the other way round."""
-    pinned = {(a.prompt, a.better, a.worse): a for a in _pinned(store)}
-    given = {(p.prompt, p.better, p.worse) for p in pairs}
-    for pair in pairs:
-        turned = pair.prompt, pair.worse, pair.better
-        if turned in pinned:
-            by = f"{pinned[turned].who} at {pinned[turned].added_at}"
-            raise DataError(f"{pair.better[:80]!r} was pinned as the worse one of these two by {by}")
-        if turned in given:
-            raise DataError(f"{pair.better[:80]!r} stands as the better one and as the worse one of the same two")
-    return [pair for pair in pairs if (pair.prompt, pair.better, pair.worse) not in pinned]
 
 
 # --- the record
@@ -274,20 +243,24 @@ def acts(run: Path | str) -> None:
 
 
 def _decided(store: "Store") -> list[_Entry]:
+    from metapo.people import told
+
     outcomes: dict[int, list[str]] = {}
     for number, cluster, step, outcome in store.outcomes_of_acts():
         only = f", cluster {cluster}" if cluster else ""
         outcomes.setdefault(number, []).append(f"after step {step}{only}: {outcome}")
     return [
-        _Entry(act.done_at, f"act {act.id}: {_told(act)}", act.why, outcomes.get(act.id, ["not taken yet"]))
+        _Entry(act.done_at, f"act {act.id}: {told(act)}", act.why, outcomes.get(act.id, ["not taken yet"]))
         for act in store.acts()
     ]
 
 
 def _anchored(store: "Store") -> list[_Entry]:
     """One entry for the pairs that were pinned together."""
+    from metapo.people import pinned
+
     together: dict[tuple[str, str], list[AnchorRecord]] = {}
-    for one in _pinned(store):
+    for one in pinned(store):
         together.setdefault((one.added_at, one.who), []).append(one)
     return [
         _Entry(
@@ -309,55 +282,11 @@ def _opened(run: Path | str) -> "Iterator[Store]":
         store.close()
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def _who(by: str | None) -> str:
     try:
         return by or getpass.getuser()
     except (OSError, KeyError) as e:  # a user without a name, as in some containers
         raise SettingsError("the system doesn't know your login name: say who decides with --by") from e
-
-
-def _clusters(store: "Store", cluster: str | None = None) -> list[str]:
-    """The clusters that have a lineage of their own, or the one that is named. Raises ActRefused."""
-    known = store.clusters() or [""]
-    if cluster is not None and cluster not in known:
-        has = f"has {', '.join(map(repr, known))}" if any(known) else "knows no clusters: leave --cluster out"
-        raise ActRefused(f"no rollout so far is of cluster {cluster!r}; the run {has}")
-    return known if cluster is None else [cluster]
-
-
-def _pinned(store: "Store") -> "list[AnchorRecord]":
-    from metapo.meta.pairs import Source
-
-    return [one for one in store.anchors() if one.source == Source.ANCHOR]
-
-
-def _find(store: "Store", prefix: str, cluster: str | None) -> tuple[str, str | None]:
-    """The waiting revision whose id starts with `prefix`, and its cluster, None where it waits in several.
-    Raises ActRefused."""
-    from metapo.people import waiting_in
-
-    found = [(m.child.id, of) for of in _clusters(store, cluster) for m in waiting_in(store, of) if m.child]
-    ids = {child_id for child_id, _ in found if child_id.startswith(prefix)}
-    if len(ids) != 1:
-        others = f"these wait: {', '.join(sorted({i[:10] for i, _ in found}))}" if found else "none does"
-        raise ActRefused(f"{len(ids)} revisions that start with {prefix!r} wait for approval; {others}")
-    [about] = ids
-    clusters = [of for child_id, of in found if child_id == about]
-    return about, clusters[0] if len(clusters) == 1 else None
-
-
-def _foreseen(store: "Store", act: "ActRecord", cluster: str) -> "Ruling":
-    """What an act would lead to in a cluster, as things stand. Raises ActRefused."""
-    from metapo.people import foresee
-
-    lineage = store.lineage(cluster)
-    if not lineage:
-        raise ActRefused(f"{store.name} has no revision yet: it stopped before its first step. Resume it.")
-    return foresee(act, lineage[-1][1], store.open_acts(cluster), store.meta_steps(cluster))
 
 
 PEOPLE = (waiting, approve, reject, edit, pin, unpin, anchor, acts)

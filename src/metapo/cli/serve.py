@@ -94,7 +94,7 @@ def serve(
     token = read_token(token_env, token_file)
     if groups_per_step is None and group_size != 1:
         raise click.UsageError("--group-size belongs to --groups-per-step")
-    _load_extra()
+    load_extra()
     from metapo.engines.connect import connect
     from metapo.server import running
     from metapo.store import Counting
@@ -136,7 +136,8 @@ def _scoring(path: Path) -> "tuple[Settings, Screen]":
     return settings, find_task(settings.task).screen(settings)
 
 
-def _load_extra() -> None:
+def load_extra() -> None:
+    """Raises MissingExtra where a server can't run."""
     from metapo.errors import MissingExtra
 
     try:

@@ -27,6 +27,34 @@ def holds_quote(completion: str, quote: str) -> bool:
     return words in text
 
 
+def find_quote(completion: str, quote: str) -> list[tuple[int, int]]:
+    """Where the completion holds the quote, compared as in `holds_quote`: from which character to which (not in), of
+    every place. What is taken together or apart by the comparison may shift a place by a character or so."""
+    words = _plain(quote).strip("\"' .")
+    if not holds_quote(completion, quote):
+        return []
+    plain, places = _with_places(completion)
+    found, at = [], plain.find(words)
+    while at >= 0 and words:
+        found.append((places[at], places[at + len(words) - 1] + 1))
+        at = plain.find(words, at + len(words))
+    return found
+
+
+def _with_places(text: str) -> tuple[str, list[int]]:
+    """The text character by character in plain form, and where each came from."""
+    chars: list[str] = []
+    places: list[int] = []
+    for place, char in enumerate(text):
+        for plain in _DASHES.sub("-", unicodedata.normalize("NFKC", neutralize(char)).translate(_QUOTES)):
+            is_space = plain.isspace()
+            if is_space and (not chars or chars[-1] == " "):
+                continue
+            chars.append(" " if is_space else plain)
+            places.append(place)
+    return "".join(chars), places
+
+
 def _plain(text: str) -> str:
     text = unicodedata.normalize("NFKC", neutralize(text)).translate(_QUOTES)
     return " ".join(_DASHES.sub("-", text).split())

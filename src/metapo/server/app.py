@@ -2,22 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from importlib.metadata import version as version_of
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
-from fastapi.routing import APIRoute
-from fastapi.security import HTTPBearer
-from starlette.exceptions import HTTPException
 
 from metapo.anchors import pair_of
 from metapo.api import (
     MAX_STEP,
     Adopted,
-    ErrorAnswer,
     EvolveAnswer,
     EvolveRequest,
     FeedbackAnswer,
@@ -34,7 +29,7 @@ from metapo.api import (
     StepFiguresAnswer,
     StepRequest,
 )
-from metapo.errors import DataError, MetapoError
+from metapo.errors import DataError
 from metapo.scale import Scale
 from metapo.server import examples
 from metapo.server.engines import (
@@ -46,31 +41,17 @@ from metapo.server.engines import (
     slime_asked,
 )
 from metapo.server.events import Events
-from metapo.server.failures import Refused, internal, refused
+from metapo.server.failures import Refused
 from metapo.server.figures import Figures
+from metapo.server.framework import ERRORS, StrictRoute, new_app
 from metapo.server.options import ServeOptions, Unscored
-from metapo.server.reading import read_json
+from metapo.server.pages import add_pages
 from metapo.server.scoring import Scoring, asked_of, numbers, shown
+from metapo.server.views import Views, looking
 from metapo.service import RewardService
 from metapo.store import Store
 
-_BEARER = HTTPBearer(auto_error=False, description="The server's token. The guard checks it; this describes it.")
 METRICS_TYPE = "text/plain; version=1.0.0; charset=utf-8"
-_MEANINGS: dict[int | str, str] = {
-    400: "No JSON, or JSON that two readers could read differently.",
-    401: "The token is missing or wrong.",
-    404: "There is no such thing.",
-    409: "The run was stopped, or what is asked for can't be done in its state.",
-    413: "The body is too long.",
-    415: "The body is not declared as application/json.",
-    422: "A field is missing, unknown or wrong.",
-    429: "More requests per second than are allowed. Retry-After says when to come again.",
-    "4XX": "The request is refused.",
-    "5XX": "The server, the store or the judge failed. With Retry-After, the same request may succeed later.",
-}
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer, "description": text} for status, text in _MEANINGS.items()
-}
 
 
 class Server:
@@ -91,6 +72,10 @@ class Server:
         self.in_flight: Callable[[], int] = lambda: 0
         self.began = time.monotonic()
 
+    def stop(self) -> None:
+        """The server is about to end."""
+        self.stopping = True
+
     def policy(self) -> Unscored:
         """What engines get that know no step and no null. Raises Refused where nobody said so."""
         lacks = [] if self.counts_steps else ["--groups-per-step N, as they tell no step"]
@@ -109,34 +94,7 @@ Shared = Annotated[Server, Depends(_server)]
 Cluster = Annotated[Name, Query(description="Prompts that share a rubric; all those without a cluster by default.")]
 
 
-class _Read(Request):
-    """A request whose JSON has been read."""
-
-    value: Any = None
-
-    async def json(self) -> Any:
-        return self.value
-
-
-class _StrictRoute(APIRoute):
-    """Reads JSON by `read_json`, and only where the body is declared as such."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def strict(request: Request) -> Response:
-            read = _Read(request.scope, request.receive)
-            if self.body_field is not None:
-                kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if kind != "application/json":
-                    raise Refused(415, "not_json", f"give Content-Type: application/json; got {kind[:80]!r}")
-                read.value = read_json(await read.body())
-            return await handle(read)
-
-        return strict
-
-
-api = APIRouter(route_class=_StrictRoute, responses=ERRORS)
+api = APIRouter(route_class=StrictRoute, responses=ERRORS)
 
 
 @api.post("/v1/score", tags=["rewards"], openapi_extra=examples.of("score"))
@@ -329,75 +287,16 @@ async def readyz(server: Shared) -> dict[str, str]:
     return {"status": "ready"}
 
 
-def make_app(server: Server) -> FastAPI:
-    """The application, without its guard."""
-    app = FastAPI(
-        title="metapo reward server",
-        version=version_of("metapo"),
-        description="Rewards from an LLM judge under a rubric that evolves. Every error has the shape of ErrorAnswer.",
-        docs_url=None,
-        redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+def make_app(server: Server, views: Views | None = None) -> FastAPI:
+    """The application, without its guard; with `views` also what people look at."""
+    app = new_app(
+        "metapo reward server",
+        "Rewards from an LLM judge under a rubric that evolves. Every error has the shape of ErrorAnswer.",
+        (api,) if views is None else (api, looking),
+        has_token=server.options.token is not None,
     )
-    app.router.redirect_slashes = False
     app.state.server = server
-    app.include_router(api, dependencies=[Depends(_BEARER)] if server.options.token else [])
-    for kind in (Refused, MetapoError, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, _told)
+    if views is not None:
+        app.state.views = views
+        add_pages(app, views.pages)
     return app
-
-
-async def _told(request: Request, error: Exception) -> Response:
-    """The answer to a request that met an error. One that nobody foresaw is logged by the guard."""
-    refusal = _refusal(request, error)
-    request.state.code = refusal.code
-    body = refusal.body(request.state.request)
-    return Response(body, refusal.status, refusal.headers(), media_type="application/json")
-
-
-def _refusal(request: Request, error: Exception) -> Refused:
-    match error:
-        case Refused():
-            return error
-        case MetapoError():
-            return refused(error)
-        case RequestValidationError():
-            return _invalid(error)
-        case HTTPException():
-            return _http(request, error)
-    return internal(request.state.request)
-
-
-def _invalid(error: RequestValidationError) -> Refused:
-    lines = [_line(part) for part in error.errors()]
-    more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
-    return Refused(422, "invalid", "the request is wrong in these fields:\n" + "\n".join(lines[:10]) + more)
-
-
-def _line(part: dict[str, Any]) -> str:
-    where = ".".join(str(p) for p in part["loc"] if p != "body") or "(top)"
-    got = "" if part["type"] == "missing" else f"; got {_kind(part.get('input'))}"
-    return f"  {where}: {part['msg'].removeprefix('Value error, ')}{got}"
-
-
-def _kind(value: Any) -> str:
-    """What came, without a word of what somebody wrote."""
-    match value:
-        case str():
-            return f"a text of {len(value)} characters"
-        case list() | tuple():
-            return f"a list of {len(value)}"
-        case dict():
-            return "an object"
-    return repr(value)[:40]
-
-
-def _http(request: Request, error: HTTPException) -> Refused:
-    """Starlette's own errors: no such path, or not by this method."""
-    path = request.url.path[:80]
-    if error.status_code == 404:
-        return Refused(404, "no_such_path", f"there is no {path!r}; /openapi.json lists what there is")
-    if error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
-        return Refused(405, "wrong_method", f"{path!r} takes {allow}, not {request.method[:20]}", allow=allow)
-    return Refused(error.status_code, "refused", str(error.detail))

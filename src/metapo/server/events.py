@@ -45,7 +45,7 @@ class Events:
             rows = await self._service.rows(after)
             while not self._ended.is_set():
                 for number, row in rows:
-                    yield _event(number, row)
+                    yield event(number, row)
                     after = number
                 quiet_s = 0.0 if rows else quiet_s + self._limits.poll_s
                 if quiet_s >= self._limits.heartbeat_s:
@@ -69,5 +69,5 @@ class Events:
         return [] if self._ended.is_set() else await self._service.rows(first)
 
 
-def _event(number: int, row: dict[str, object]) -> bytes:
+def event(number: int | str, row: dict[str, object]) -> bytes:
     return f"id: {number}\nevent: {row['kind']}\ndata: {json.dumps(row)}\n\n".encode()

@@ -9,7 +9,7 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -30,8 +30,11 @@ log = logging.getLogger(__name__)
 class Guard:
     """Wraps the application. `in_flight` is how many requests are under way, health checks left out."""
 
-    def __init__(self, app: ASGIApp, options: ServeOptions, figures: Figures) -> None:
+    def __init__(self, app: ASGIApp, options: ServeOptions, figures: Figures, pages: Collection[str] = ()) -> None:
+        """`pages` are the paths of built files: they say nothing of a run, so they need no token, and a link on another
+        site may lead to them."""
         self.in_flight = 0
+        self._pages = pages
         self._app = app
         self._limits = options.limits
         self._hosts = options.hosts
@@ -63,11 +66,15 @@ class Guard:
 
     async def _admit(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        is_page = scope["path"] in self._pages and scope["method"] == "GET"
         self._check_host(headers)
+        if not (is_page and headers.get("sec-fetch-mode") == "navigate"):
+            _check_origin(headers)
         if scope["path"] in OPEN:
             await self._app(scope, receive, answer.send)
             return
-        self._check_token(headers)
+        if not is_page:
+            self._check_token(headers)
         if self._rate is not None:
             if not self._rate.has_capacity():
                 raise Refused(429, "rate", "more requests per second came than --rate allows", retry_after_s=1)
@@ -90,12 +97,6 @@ class Guard:
             raise Refused(
                 421, "wrong_host", f"this server isn't {host[:80]!r}. Ask for localhost, or name it by --allow-host"
             )
-        origin = headers.get("origin")
-        if (origin is not None and origin.rpartition("//")[2] != host) or headers.get("sec-fetch-site") in (
-            "cross-site",
-            "same-site",
-        ):
-            raise Refused(403, "wrong_origin", "a page of another site asks; only programs and own pages may")
 
     def _check_token(self, headers: Mapping[str, str]) -> None:
         if self._token is None:
@@ -105,6 +106,14 @@ class Guard:
             raise Refused(401, "no_token", "give the server's token in the header 'Authorization: Bearer TOKEN'")
         if not hmac.compare_digest(given.encode(), self._token.encode()):
             raise Refused(401, "wrong_token", "this isn't the server's token")
+
+
+def _check_origin(headers: Mapping[str, str]) -> None:
+    """A page of another site that a browser of this machine shows could ask in its user's name."""
+    origin = headers.get("origin")
+    is_foreign = origin is not None and origin.rpartition("//")[2] != headers.get("host", "")
+    if is_foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        raise Refused(403, "wrong_origin", "a page of another site asks; only programs and own pages may")
 
 
 class _Answer:
@@ -119,7 +128,10 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message.get("headers", ()), *_fields(self._always())]}
+            given = list(message.get("headers", ()))
+            named = {name.lower() for name, _ in given}
+            more = [(name, value) for name, value in _fields(self._always()) if name not in named]
+            message = {**message, "headers": [*given, *more]}
         await self._send(message)
 
     async def refuse(self, refusal: Refused) -> None:

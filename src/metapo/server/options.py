@@ -67,12 +67,13 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_exposed(host: str, has_token: bool) -> None:
-    """Raises SettingsError for an address that others reach too, where no token keeps them out."""
+def check_exposed(host: str, has_token: bool, lets: str = "ask for rewards, read the rubric and change it") -> None:
+    """Raises SettingsError for an address that others reach too, where no token keeps them out; `lets` is what it lets
+    them do."""
     if not has_token and not is_loopback(host):
         raise SettingsError(
-            f"--host {host} lets other machines ask for rewards, read the rubric and change it. Give a token by "
-            "--token-env or --token-file, or leave --host out to serve this machine alone."
+            f"--host {host} lets other machines {lets}. Give a token by --token-env or --token-file, or leave --host "
+            "out to serve this machine alone."
         )
 
 

@@ -22,10 +22,13 @@ from metapo.scorer import Connections
 from metapo.server.app import Server, make_app
 from metapo.server.guard import Guard
 from metapo.server.options import ServeOptions
+from metapo.server.pages import read_pages
 from metapo.server.protocol import protocol
+from metapo.server.views import Views
 from metapo.service import RewardService
 from metapo.settings import Settings
 from metapo.store import Counting, Store
+from metapo.viewing.runs import Viewed, name_of
 
 CLOSE_S = 3.0
 log = logging.getLogger(__name__)
@@ -79,9 +82,16 @@ async def serve(
     at the end. Raises MetapoError where it can't begin."""
     with contextlib.closing(taken):
         async with _opened(served, options, connections) as server:
-            guard = Guard(make_app(server), options, server.figures)
-            server.in_flight = lambda: guard.in_flight
-            await _Uvicorn(_config(guard, options), server, ready).serve(sockets=[taken])
+            with _viewed(served, options) as views:
+                guard = Guard(make_app(server, views), options, server.figures, views.pages)
+                server.in_flight = lambda: guard.in_flight
+
+                def end() -> None:
+                    log.info("stopping: %d requests are under way", guard.in_flight)
+                    server.events.end()
+                    views.ended.set()
+
+                await Uvicorn(config_of(guard, options), ready, server.stop, end).serve(sockets=[taken])
 
 
 @contextlib.asynccontextmanager
@@ -101,6 +111,15 @@ async def _opened(served: Served, options: ServeOptions, connections: Connection
     finally:
         await server.scoring.finish()
         await _close(service)
+
+
+@contextlib.contextmanager
+def _viewed(served: Served, options: ServeOptions) -> Iterator[Views]:
+    """The run as people look at it."""
+    where = served.store or served.folder / STORE
+    with contextlib.closing(Store(where, reads_only=True)) as store:
+        run = Viewed(name_of(served.folder.resolve().name), store, served.folder, where)
+        yield Views([run], read_pages(), options.limits, can_act=True)
 
 
 async def _close(service: RewardService) -> None:
@@ -132,7 +151,7 @@ def _show_settings(served: Served) -> None:
         write_whole(served.folder / SETTINGS, served.settings.to_yaml())
 
 
-def _config(app: Guard, options: ServeOptions) -> uvicorn.Config:
+def config_of(app: Guard, options: ServeOptions) -> uvicorn.Config:
     limits = options.limits
     return uvicorn.Config(
         app,
@@ -148,14 +167,22 @@ def _config(app: Guard, options: ServeOptions) -> uvicorn.Config:
     )
 
 
-class _Uvicorn(uvicorn.Server):
+class Uvicorn(uvicorn.Server):
     """Ends well: the first signal lets what is under way finish, the second ends at once. The process's exit code is 0
     after the first: it did as it was told."""
 
-    def __init__(self, config: uvicorn.Config, server: Server, ready: Callable[[Running], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[Running], None],
+        on_stop: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        """`on_stop` is told of the first signal, `on_end` when nothing new is taken any more."""
         super().__init__(config)
-        self._server = server
         self._ready = ready
+        self._on_stop = on_stop
+        self._on_end = on_end
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -183,9 +210,8 @@ class _Uvicorn(uvicorn.Server):
 
     def stop(self) -> None:
         self.should_exit = True
-        self._server.stopping = True
+        self._on_stop()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        log.info("stopping: %d requests are under way", self._server.in_flight())
-        self._server.events.end()
+        self._on_end()
         await super().shutdown(sockets)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from metapo.errors import StoreError
 from metapo.store.claims import Claimed
-from metapo.store.migrations import migrate
+from metapo.store.migrations import check_schema, migrate
 from metapo.store.postgres import PostgreSQL, check, take_turns
 from metapo.store.sqlite import SQLite
 
@@ -27,20 +27,21 @@ class Database:
     `path` is the file of a SQLite database, None of one on a server; `name` is what messages call it.
     """
 
-    def __init__(self, place: Path | str, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, place: Path | str, *, patience_s: float = PATIENCE_S, reads_only: bool = False) -> None:
         """A path, or the URL of a PostgreSQL database. `patience_s` is how long a transaction waits to begin: for
-        another writer of the file, or for a server that answered before and is gone. Raises StoreError, MissingExtra.
+        another writer of the file, or for a server that answered before and is gone. With `reads_only` nothing is ever
+        written, and no writer kept waiting. Raises StoreError, StoreOutdated, MissingExtra.
         """
         is_url = isinstance(place, str) and "://" in place
-        self._backend = PostgreSQL(str(place)) if is_url else SQLite(Path(place))
+        self._backend = PostgreSQL(str(place), reads_only) if is_url else SQLite(Path(place), reads_only)
         self.name = self._backend.place
         self.path: Path | None = self._backend.path
         self.writer = uuid4().hex
         self._patience_s = 0.0
         self._engine = self._backend.engine(patience_s)
         try:
-            with self._transaction(writes=True) as db:
-                self._open(db)
+            with self._transaction(writes=not reads_only) as db:
+                self._open(db, reads_only)
         except BaseException:
             self.close()
             raise
@@ -70,14 +71,17 @@ class Database:
         except sa.exc.DBAPIError as e:
             raise StoreError(f"{self.name}: {self._backend.explain(e, committing=False)}") from e
 
-    def _open(self, db: sa.Connection) -> None:
+    def _open(self, db: sa.Connection, reads_only: bool) -> None:
         try:
             if self.path is None:
                 check(db)
+            if reads_only:
+                check_schema(db)
+                return
             take_turns(db, "migrate")
             migrate(db)
         except StoreError as e:
-            raise StoreError(f"{self.name}: {e}") from e
+            raise type(e)(f"{self.name}: {e}") from e
 
     @contextmanager
     def _transaction(self, *, writes: bool = False) -> Iterator[sa.Connection]:

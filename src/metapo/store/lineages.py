@@ -151,6 +151,14 @@ class Lineages(Database):
                 found.append(next_one)
         return sorted(found)
 
+    def lineage_state(self) -> tuple[object, ...]:
+        """Differs where lineages, meta steps or acts do: their tables only ever grow."""
+        grows = (t.attempt, t.adoption, t.meta_begun, t.meta_step, t.act, t.act_taken)
+        counts = [sa.select(sa.func.count()).select_from(table).scalar_subquery() for table in grows]
+        with self._transaction() as db:
+            state = tuple(db.execute(sa.select(*counts)).one())
+        return (*state, *self.clusters())
+
     def adoptions(self, cluster: str = "") -> list[AdoptionRecord]:
         """The live adoptions of a cluster in order, the run's first one before them."""
         with self._transaction() as db:
@@ -178,11 +186,12 @@ class Lineages(Database):
             rows = db.execute(_of_cluster(_live_meta_step, cluster)).all()
         return [DecisionRecord(r.step, r.adopt_step, r.decision, r.parent_id, r.child_id) for r in rows]
 
-    def meta_steps(self, cluster: str = "") -> list[MetaStepRecord]:
-        """The live meta steps of a cluster in order, with samples, proposals and every text, but not the evidence."""
+    def meta_steps(self, cluster: str = "", *, brief: bool = False) -> list[MetaStepRecord]:
+        """The live meta steps of a cluster in order, with samples, proposals and every text, but not the evidence;
+        where `brief`, with the proposals alone."""
         with self._transaction() as db:
             rows = db.execute(_of_cluster(_live_meta_step, cluster)).all()
-            return [_read_meta_step(db, row) for row in rows]
+            return [_read_meta_step(db, row, brief=brief) for row in rows]
 
     def meta_step(self, step: int, cluster: str = "") -> MetaStepRecord | None:
         """The live meta step that began after `step` steps, if it has ended."""
@@ -397,7 +406,8 @@ def _read_revision(db: sa.Connection, revision_id: str) -> Revision:
     return revision
 
 
-def _read_meta_step(db: sa.Connection, row: Any) -> MetaStepRecord:
+def _read_meta_step(db: sa.Connection, row: Any, *, brief: bool = False) -> MetaStepRecord:
+    exchanges = [] if brief else _parts(db, t.meta_exchange, row, "position")
     return MetaStepRecord(
         step=row.step,
         adopt_step=row.adopt_step,
@@ -407,8 +417,8 @@ def _read_meta_step(db: sa.Connection, row: Any) -> MetaStepRecord:
         child=_read_revision(db, row.child_id) if row.child_id else None,
         decision=row.decision,
         reason=row.reason,
-        samples=_read_samples(db, row),
-        exchanges=tuple(_record(ExchangeRecord, e) for e in _parts(db, t.meta_exchange, row, "position")),
+        samples=() if brief else _read_samples(db, row),
+        exchanges=tuple(_record(ExchangeRecord, e) for e in exchanges),
         proposals=_read_proposals(db, row),
         seconds=row.seconds,
     )

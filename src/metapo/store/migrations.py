@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from metapo.errors import StoreError
+from metapo.errors import StoreError, StoreOutdated
+from metapo.store.text import Text, prompt_id
 
 Migration = Callable[[sa.Connection], None]
 MIGRATIONS: list[Migration] = []
@@ -21,10 +22,7 @@ def migrate(db: sa.Connection) -> int:
     database that holds something else."""
     done = _begun(db)
     if done > len(MIGRATIONS):
-        raise StoreError(
-            f"the store has schema {done}, this version of metapo knows up to {len(MIGRATIONS)}: "
-            "open it with the version that wrote it, or a newer one"
-        )
+        raise _newer(done)
     for number, function in enumerate(MIGRATIONS[done:], done + 1):
         function(db)
         db.execute(
@@ -48,6 +46,32 @@ def _begun(db: sa.Connection) -> int:
             "one, or on a server an empty schema"
         )
     return db.scalar(sa.text("SELECT COALESCE(MAX(number), 0) FROM migration")) or 0
+
+
+def schema_of(db: sa.Connection) -> int:
+    """The number of the newest migration that ran. Raises StoreError where none ever did."""
+    if not sa.inspect(db).has_table("migration"):
+        raise StoreError("there is no store here")
+    return db.scalar(sa.text("SELECT COALESCE(MAX(number), 0) FROM migration")) or 0
+
+
+def check_schema(db: sa.Connection) -> None:
+    """Raises StoreOutdated for an older schema than this version's, StoreError for a newer one."""
+    found = schema_of(db)
+    if found > len(MIGRATIONS):
+        raise _newer(found)
+    if found < len(MIGRATIONS):
+        raise StoreOutdated(
+            f"the store has schema {found}, and this version of metapo reads {len(MIGRATIONS)}. Whatever opens it to "
+            "write brings it there, which would stop an older version that still writes to it"
+        )
+
+
+def _newer(found: int) -> StoreError:
+    return StoreError(
+        f"the store has schema {found}, this version of metapo knows up to {len(MIGRATIONS)}: "
+        "open it with the version that wrote it, or a newer one"
+    )
 
 
 def _run(db: sa.Connection, script: str) -> None:
@@ -404,4 +428,49 @@ CREATE VIEW spending AS SELECT role, model, SUM(n_calls) AS n_calls, SUM(n_faile
     SUM(prompt_tokens) AS prompt_tokens, SUM(completion_tokens) AS completion_tokens, SUM(cost_usd) AS cost_usd,
     SUM(latency_s) AS latency_s
     FROM spent_by GROUP BY role, model
+"""
+
+
+@migration
+def m008_viewing(db: sa.Connection) -> None:
+    """What people who look at a run search by: the flags of each rollout, its prompt, its reward."""
+    _run(db, _M008)
+    rollout = sa.table("rollout", sa.column("id", Text()), sa.column("prompt", Text()), sa.column("prompt_id", Text()))
+    named = sa.update(rollout).where(rollout.c.id == sa.bindparam("of")).values(prompt_id=sa.bindparam("name"))
+    prompts, last = sa.select(rollout.c.id, rollout.c.prompt).order_by(rollout.c.id).limit(_MOST_NAMED), ""
+    while rows := db.execute(prompts.where(rollout.c.id > last)).all():
+        db.execute(named, [{"of": row.id, "name": prompt_id(row.prompt)} for row in rows])
+        last = rows[-1].id
+    _run(db, _M008_INDEXES)
+
+
+_MOST_NAMED = 2000  # whose prompts are in memory at once
+_M008 = """
+DROP VIEW screened_by_reason;
+DROP VIEW unscored_by_reason;
+DROP VIEW points_by_criterion;
+DROP VIEW reward_by_step;
+DROP VIEW live_rollout;
+ALTER TABLE rollout ADD COLUMN prompt_id TEXT NOT NULL DEFAULT '';
+CREATE TABLE rollout_flag (
+    rollout_id TEXT NOT NULL REFERENCES rollout (id), detector TEXT NOT NULL, detail TEXT NOT NULL,
+    PRIMARY KEY (rollout_id, detector));
+CREATE VIEW live_rollout AS SELECT r.* FROM rollout r WHERE NOT EXISTS (
+    SELECT 1 FROM attempt a WHERE a.id > r.attempt_id AND (
+        a.resumed_step < r.step OR a.resumed_step = 0 OR (a.resumed_step = r.step AND r.split = 'train')));
+CREATE VIEW reward_by_step AS SELECT step, split, revision_id, COUNT(*) AS n_rollouts,
+    COUNT(*) - COUNT(value) AS n_unscored, AVG(normalized) AS normalized, AVG(raw) AS raw, AVG(monitor) AS monitor
+    FROM live_rollout GROUP BY step, split, revision_id;
+CREATE VIEW points_by_criterion AS SELECT r.step, r.split, v.criterion_id, COUNT(*) AS n_rollouts,
+    COUNT(*) - COUNT(v.points) AS n_unscored, AVG(COALESCE(v.expected, v.points)) AS points
+    FROM live_rollout r JOIN verdict v ON v.rollout_id = r.id GROUP BY r.step, r.split, v.criterion_id;
+CREATE VIEW unscored_by_reason AS SELECT r.step, r.split, v.reason, COUNT(*) AS n_verdicts
+    FROM live_rollout r JOIN verdict v ON v.rollout_id = r.id WHERE v.reason IS NOT NULL
+    GROUP BY r.step, r.split, v.reason;
+CREATE VIEW screened_by_reason AS SELECT step, split, screened AS reason, COUNT(*) AS n_rollouts, AVG(value) AS reward
+    FROM live_rollout WHERE screened <> '' GROUP BY step, split, screened
+"""
+_M008_INDEXES = """
+CREATE INDEX rollout_by_prompt ON rollout (prompt_id, step, split, position, attempt_id);
+CREATE INDEX rollout_by_reward ON rollout (value, step, split, position, attempt_id)
 """

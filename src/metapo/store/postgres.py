@@ -42,8 +42,9 @@ class PostgreSQL:
 
     path = None
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, reads_only: bool = False) -> None:
         self._url = _parse(url)
+        self._reads_only = reads_only
         secret = {name: "***" for name in self._url.query if "password" in name}
         self._secrets = [str(s) for s in (self._url.password, *(self._url.query[name] for name in secret)) if s]
         self.place = self._url.update_query_dict(secret).render_as_string(hide_password=True)
@@ -55,7 +56,8 @@ class PostgreSQL:
     def options(self, *, writes: bool) -> dict[str, Any]:
         """A read sees one state of the store, whatever is written meanwhile. A write sees what was written while it
         waited for its turn."""
-        return {"isolation_level": "READ COMMITTED" if writes else "REPEATABLE READ"}
+        level = "READ COMMITTED" if writes else "REPEATABLE READ"
+        return {"isolation_level": level, "postgresql_readonly": self._reads_only}
 
     def explain(self, error: sa.exc.DBAPIError, *, committing: bool) -> str:
         text = self._hide(" ".join(str(error.orig).split()))

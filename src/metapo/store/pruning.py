@@ -36,6 +36,7 @@ def _old(before_step: int) -> dict[sa.Table, sa.ColumnElement[bool]]:
         t.known_answer: t.known_answer.c.step < before_step,
         t.opinion: t.opinion.c.rollout_id.in_(superseded),
         t.verdict: t.verdict.c.rollout_id.in_(superseded),
+        t.rollout_flag: t.rollout_flag.c.rollout_id.in_(superseded),
         t.rollout_key: t.rollout_key.c.rollout_id.in_(superseded),
         t.rollout: t.rollout.c.id.in_(superseded),
     }

@@ -123,6 +123,15 @@ class AnchorRecord:
 
 
 @dataclass(frozen=True)
+class AttemptRecord:
+    """The run began, or went on after `resumed_step` steps, at a time in UTC."""
+
+    number: int
+    resumed_step: int
+    started_at: str
+
+
+@dataclass(frozen=True)
 class BegunRecord:
     """A meta step began after `step` steps, for the reason `why`; what it brings holds from `adopt_step` on."""
 

@@ -10,6 +10,7 @@ from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome, Reason, Unscored, Verdict
 from metapo.store import schema as t
 from metapo.store.records import CallRecord, OpinionRecord, RolloutRecord
+from metapo.store.text import prompt_id
 
 
 def rollout_id(attempt: int, rollout: Rollout) -> str:
@@ -52,6 +53,7 @@ def rollout_row(rollout_id: str, attempt: int, record: RolloutRecord) -> dict[st
         "n_left_out": record.n_left_out,
         "monitor": record.monitor,
         "screened": record.screened,
+        "prompt_id": prompt_id(record.rollout.prompt),
     }
 
 

@@ -93,6 +93,14 @@ rollout = sa.Table(
     sa.Column("monitor", sa.Float),
     sa.Column("cluster", Text, nullable=False),
     sa.Column("screened", Text, nullable=False),
+    sa.Column("prompt_id", Text, nullable=False),
+)
+rollout_flag = sa.Table(
+    "rollout_flag",
+    metadata,
+    sa.Column("rollout_id", Text, primary_key=True),
+    sa.Column("detector", Text, primary_key=True),
+    sa.Column("detail", Text, nullable=False),
 )
 verdict = sa.Table(
     "verdict",

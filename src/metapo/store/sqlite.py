@@ -1,10 +1,12 @@
 """A store in a file: SQLite."""
 
+import os
 import sqlite3
 import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import filelock
 import sqlalchemy as sa
@@ -18,12 +20,15 @@ RETRY_S = 0.05
 class SQLite:
     """One writer at a time, who keeps the others waiting."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reads_only: bool = False) -> None:
         self.path = path
         self.place = str(path)
+        self._reads_only = reads_only
 
     def engine(self, patience_s: float) -> sa.Engine:
         """Whoever waits longer than `patience_s` for another writer gets an error."""
+        if self._reads_only:
+            return self._reader(patience_s)
         engine = sa.create_engine(f"sqlite:///{self.path}")
 
         def set_up(connection: Any, _record: Any) -> None:
@@ -37,12 +42,27 @@ class SQLite:
         sa.event.listen(engine, "begin", _begin)
         return engine
 
+    def _reader(self, patience_s: float) -> sa.Engine:
+        """Writes nothing, and makes no file where there is none. In a folder that can't be written no other program
+        writes either, and SQLite has to be told so."""
+        alone = "" if os.access(self.path.parent, os.W_OK) else "&immutable=1"
+        engine = sa.create_engine(f"sqlite:///file:{quote(str(self.path.absolute()))}?mode=ro{alone}&uri=true")
+
+        def set_up(connection: Any, _record: Any) -> None:
+            connection.execute(f"PRAGMA busy_timeout={round(1000 * patience_s)}")
+
+        sa.event.listen(engine, "connect", set_up)
+        sa.event.listen(engine, "begin", _begin)
+        return engine
+
     def options(self, *, writes: bool) -> dict[str, Any]:
         """What a connection is to know before its transaction begins."""
         return {"writes": writes}
 
     def explain(self, error: sa.exc.DBAPIError, *, committing: bool) -> str:
         text = str(error.orig)
+        if "unable to open" in text and not self.path.is_file():
+            return f"{text}: there is no such file"
         if "disk is full" in text or "disk I/O" in text:
             return f"{text}. Nothing of this step was written. Free some space, then resume the run."
         if "not a database" in text or "malformed" in text:

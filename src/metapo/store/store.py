@@ -6,15 +6,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from metapo.rollout import Split
+from metapo.rollout import Rollout, Split
 from metapo.rubric import Outcome
 from metapo.store import schema as t
 from metapo.store.calls import append_calls, count_calls, insert_into
 from metapo.store.database import next_number
 from metapo.store.lineages import live_rollout, trained
 from metapo.store.pruning import prune
-from metapo.store.records import CallRecord, RolloutRecord, Spent
-from metapo.store.rows import insert_rollouts, read_call, read_outcome, read_rollout
+from metapo.store.records import AttemptRecord, CallRecord, RolloutRecord, Spent
+from metapo.store.rows import insert_rollouts, read_call, read_outcome, read_rollout, rollout_id
 from metapo.store.serving import Serving
 
 
@@ -45,6 +45,17 @@ class Store(Serving):
             with self._transaction(writes=True) as db:
                 insert_rollouts(db, attempt, records)
                 count_calls(db, self.writer, [call for record in records for call in record.calls])
+
+    def append_flags(self, attempt: int, flags: Sequence[tuple[Rollout, str, str]]) -> None:
+        """Write which detectors fired on rollouts of this attempt: (rollout, detector, detail). What is there already
+        stays as it is."""
+        if flags:
+            rows = [
+                {"rollout_id": rollout_id(attempt, rollout), "detector": detector, "detail": detail}
+                for rollout, detector, detail in flags
+            ]
+            with self._transaction(writes=True) as db:
+                db.execute(insert_into(db, t.rollout_flag).on_conflict_do_nothing(), rows)
 
     def append_other_calls(self, attempt: int | None, step: int, calls: Sequence[CallRecord]) -> None:
         """Write calls that belong to no rollout and are no exchange, made when `step` steps were done; `attempt` is
@@ -93,6 +104,19 @@ class Store(Serving):
         with self._transaction() as db:
             rows = db.execute(sa.select(t.answered_by).where(t.answered_by.c.attempt_id == newest)).all()
         return {row.role: row.identity for row in rows}
+
+    def attempts(self) -> list[AttemptRecord]:
+        """Every start and resume of the run, oldest first."""
+        with self._transaction() as db:
+            rows = db.execute(sa.select(t.attempt).order_by(t.attempt.c.id)).all()
+        return [AttemptRecord(row.id, row.resumed_step, row.started_at) for row in rows]
+
+    def last_told(self) -> str | None:
+        """The newest time (UTC, ISO 8601) that the run put on record: of a start, or of a step that is over."""
+        times = sa.union_all(sa.select(t.attempt.c.started_at.label("at")), sa.select(t.boundary.c.closed_at))
+        with self._transaction() as db:
+            found: str | None = db.scalar(sa.select(sa.func.max(times.subquery().c.at)))
+        return found
 
     def first_step(self, cluster: str) -> int | None:
         """The first step with live training rollouts of a cluster that no task's rule scored, or None."""

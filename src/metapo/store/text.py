@@ -1,5 +1,6 @@
 """Text as a database holds it: in PostgreSQL, which knows no NUL character, with an escape for it."""
 
+import hashlib
 import re
 
 import sqlalchemy as sa
@@ -25,3 +26,8 @@ class Text(sa.types.TypeDecorator[str]):
 def unescape(text: str) -> str:
     """What was meant by a text from PostgreSQL."""
     return ESCAPED.sub(lambda found: "\x00" if found[1] == "0" else found[1], text) if ESCAPE in text else text
+
+
+def prompt_id(prompt: str) -> str:
+    """What names a prompt, whatever its length: 16 hex digits."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]

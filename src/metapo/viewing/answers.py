@@ -25,8 +25,9 @@ that share a rubric are a cluster, "" being that of all prompts without a name. 
 run lacks is null or empty, never 0. Text comes as it was written: whoever shows it has to see to markup.
 
 Filters of rollouts: split (train, eval), cluster, from_step, to_step (both ends are in), min_reward, max_reward,
-revision, flag (a detector), criterion with points (a level) or unscored=true, unscored (no reward), screened, text (in
-prompt or completion, whatever the case), prompt (an id). `order` is newest, oldest, best or worst.
+revision, flag (a detector), criterion (that was judged) with points (a level) and has_verdict (true, false),
+has_reward, screened, text (in prompt or completion, whatever the case), prompt (an id). `order` is newest, oldest, best
+or worst.
 """
 
 from enum import StrEnum
@@ -48,8 +49,8 @@ Who = Annotated[Name, Field(min_length=1)]
 
 
 class Standing(StrEnum):
-    """`training`: what it wrote is at most two minutes old; `finished`: the trained policy is there; `stopped`: an error
-    stopped it; `quiet`: none of these, it may have been interrupted."""
+    """`training`: what it wrote is at most two minutes old; `finished`: the trained policy is there; `stopped`: an
+    error stopped it; `quiet`: none of these, it may have been interrupted."""
 
     TRAINING = "training"
     FINISHED = "finished"
@@ -59,8 +60,8 @@ class Standing(StrEnum):
 
 class RunEntry(Answer):
     """A run in a list. `place` is its folder or its store's URL without the password. `step` is how many optimizer
-    steps are done of `steps`, null where that is not known. `problem` says why it can't be read; it has no figures then.
-    `written_at` is when it last wrote (UTC, ISO 8601); `reward` is that of the newest training step."""
+    steps are done of `steps`, null where that is not known. `problem` says why it can't be read; it has no figures
+    then. `written_at` is when it last wrote (UTC, ISO 8601); `reward` is that of the newest training step."""
 
     run: str
     place: str
@@ -166,8 +167,9 @@ class MetricsAnswer(Answer):
     `widening` (how far the gap, smoothed over 5 steps, lies above its lowest so far), `kl` (the trainer's, of the same
     step), `words` (mean length), `flagged` (share with a detector's flag), `unscored` (share without a reward),
     `saturated` (share of groups in which all rewards are equal), `uncertainty` (of a verdict, in points), `calls`,
-    `tokens` and `cost_usd` (of judging, in this step). These are what is sent unless `columns` names others, by commas;
-    `names` lists all by kind, so also `criterion/ID` (mean points), `flag/NAME`, `hack/NAME` and what the trainer tells.
+    `tokens` and `cost_usd` (of judging, in this step). These are what is sent unless `columns` names others, by
+    commas, but for those that no row has; `names` lists all by kind, so also `criterion/ID` (mean points), `flag/NAME`,
+    `hack/NAME` and what the trainer tells.
 
     `newest` is the number of the newest row: ask with `after` it, and with this `generation`, for what is new. Where
     the generation is another, rows were superseded: all are sent, and `is_whole` is true. Marks always come whole.
@@ -185,13 +187,14 @@ class MetricsAnswer(Answer):
 
 
 class Status(StrEnum):
-    """How a revision stands. `decided` was waiting until a person rejected or replaced it; `aside` was accepted, but its
-    parent was no longer in force when it came; `rolled_back` was in force until the rollback that its child stands for.
-    """
+    """How a revision stands. `coming` was accepted, and is in force from its meta step's adopt_step on; `decided`
+    waited until a person rejected or replaced it; `aside` was accepted, but another was chosen, or its parent was no
+    longer in force when it came; `rolled_back` was in force until a meta step returned to its parent."""
 
     IN_FORCE = "in_force"
     EARLIER = "earlier"
     ROLLED_BACK = "rolled_back"
+    COMING = "coming"
     WAITING = "waiting"
     REJECTED = "rejected"
     DECIDED = "decided"
@@ -213,7 +216,8 @@ class Node(Answer):
     """One revision in a cluster's lineage. `step` is the training step after which it was written, `in_force_from` and
     `in_force_to` (not in) the steps that it scored, null where it never did or still does; `scale` is what its values
     were brought to. `meta_step` is the step of the meta step that proposed it, null for a person's and the first;
-    `why` is why that began, `verdict` how the gate's finding ends in words."""
+    `why` is why that began, `verdict` what the gate said in words; `is_return` where it brings the rubric before its
+    parent's back."""
 
     id: str
     parents: tuple[str, ...]
@@ -225,6 +229,7 @@ class Node(Answer):
     in_force_to: int | None = None
     scale: Scale | None = None
     meta_step: int | None = None
+    is_return: bool = False
     why: str = ""
     verdict: str = ""
     findings: tuple[Finding, ...] = ()
@@ -363,9 +368,9 @@ class Span(Answer):
 
 class VerdictShown(Answer):
     """What the judge said of one criterion. Without a verdict `points` is null, and `missing` says why, `detail` more.
-    `value` is what counts, in points; `level` describes the level that was given; `spans` are where the completion holds
-    the `quote`, empty where it doesn't or none was given; `label_mass` (0 to 1) is what the probabilities of the levels
-    summed up to where they were asked for."""
+    `value` is what counts, in points; `level` describes the level that was given; `spans` are where the completion
+    holds the `quote`, empty where it doesn't or none was given; `label_mass` (0 to 1) is what the probabilities of the
+    levels summed up to where they were asked for."""
 
     criterion: str
     name: str
@@ -616,8 +621,9 @@ class ActRequest(Frozen):
     """What somebody decides; who and why go on record.
 
     approve and reject: `about` is the waiting revision. edit: `rubric`, or `text` (YAML, or the form in which rubrics
-    are printed), comes into force; `about` is the waiting revision that it stands in for, if any. pin and unpin:
-    `criterion`. evolve needs none of these. `cluster` null means all.
+    are printed), comes into force; `about` is the waiting revision that it stands in for, or the one in force that was
+    edited: where another is in force by then, nothing changes. pin and unpin: `criterion`. evolve needs none of these.
+    `cluster` null means all.
     """
 
     kind: ActKind

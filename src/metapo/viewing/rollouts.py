@@ -1,0 +1,244 @@
+"""Rollouts in order, by what they have in common, page by page.
+
+A page begins where the one before it ended, at a key that an index knows: its cost doesn't grow with what lies before
+it. What no index knows is looked for in at most `MOST_LOOKED_AT` rollouts at a time.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from metapo.errors import DataError
+from metapo.rollout import Split
+from metapo.store import schema as t
+from metapo.store.text import Text
+from metapo.store.views import live
+from metapo.viewing.answers import RolloutEntry, RolloutsAnswer
+from metapo.viewing.runs import Viewed
+
+MOST_LOOKED_AT = 20_000
+SNIPPET = 200
+rollout = live(t.rollout)
+r = rollout.c
+
+
+class Order(StrEnum):
+    """By step, or by reward; what has no reward is in neither of the latter."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    BEST = "best"
+    WORST = "worst"
+
+    @property
+    def is_falling(self) -> bool:
+        return self in (Order.NEWEST, Order.BEST)
+
+    @property
+    def key(self) -> tuple[sa.ColumnElement[Any], ...]:
+        place = (r.step, r.split, r.position, r.attempt_id)
+        return (r.value, *place) if self in (Order.BEST, Order.WORST) else place
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which rollouts; None asks for nothing. Both ends of a range are in."""
+
+    split: Split | None = None
+    cluster: str | None = None
+    from_step: int | None = None
+    to_step: int | None = None
+    min_reward: float | None = None
+    max_reward: float | None = None
+    revision: str | None = None
+    flag: str | None = None
+    criterion: str | None = None
+    points: int | None = None
+    has_verdict: bool | None = None
+    has_reward: bool | None = None
+    screened: bool | None = None
+    text: str | None = None
+    prompt: str | None = None
+
+
+def find(run: Viewed, wanted: Wanted, order: Order, cursor: str | None, limit: int) -> RolloutsAnswer:
+    """One page. Raises DataError for a cursor of something else, UnknownRevision, StoreError."""
+    revision = run.store.find_revision(wanted.revision).id if wanted.revision else None
+    key = order.key
+    inside = [*_ranges(run, wanted, revision, order), *after(cursor, order, key)]
+    by = [column.desc() if order.is_falling else column for column in key]
+    with run.store.snapshot() as db:
+        window = sa.select(*_WINDOW).where(*inside).order_by(*by).limit(MOST_LOOKED_AT).subquery()
+        ids = list(db.scalars(_chosen(window, _filters(wanted, revision, window.c), order).limit(limit + 1)))
+        n_looked_at, last = len(ids), None
+        if len(ids) <= limit:
+            n_looked_at = db.scalar(sa.select(sa.func.count()).select_from(window)) or 0
+            edge = sa.select(*key).where(*inside).order_by(*by).offset(MOST_LOOKED_AT - 1).limit(1)
+            last = db.execute(edge).one_or_none() if n_looked_at == MOST_LOOKED_AT else None
+        entries = entries_of(db, ids[:limit])
+        if len(ids) > limit:
+            last = db.execute(sa.select(*key).where(r.id == ids[limit - 1])).one()
+    following = None if last is None else make_cursor(order, list(last))
+    return RolloutsAnswer(rollouts=tuple(entries), next=following, n_looked_at=n_looked_at)
+
+
+def entries_of(db: sa.Connection, ids: Sequence[str]) -> list[RolloutEntry]:
+    """These rollouts in this order, as the store names them; what doesn't count any more is left out."""
+    rows: dict[str, Any] = {}
+    flags: dict[str, list[str]] = {}
+    missing: dict[str, int] = {}
+    v, f = t.verdict.c, t.rollout_flag.c
+    for some in _in_parts(ids):
+        rows |= {row.id: row for row in db.execute(sa.select(*_SHOWN).where(r.id.in_(some)))}
+        for row in db.execute(sa.select(f.rollout_id, f.detector).where(f.rollout_id.in_(some)).order_by(f.detector)):
+            flags.setdefault(row.rollout_id, []).append(row.detector)
+        unscored = sa.select(v.rollout_id, sa.func.count().label("n")).where(
+            v.rollout_id.in_(some), v.reason.is_not(None)
+        )
+        missing |= {row.rollout_id: row.n for row in db.execute(unscored.group_by(v.rollout_id))}
+    return [_entry(rows[i], tuple(flags.get(i, ())), missing.get(i, 0)) for i in ids if i in rows]
+
+
+def after(cursor: str | None, order: Order, key: Sequence[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[bool]]:
+    """What lies behind a cursor in an order. Raises DataError."""
+    if cursor is None:
+        return []
+    at = sa.tuple_(*(sa.literal(v, c.type) for v, c in zip(read_cursor(cursor, order, len(key)), key, strict=True)))
+    return [sa.tuple_(*key) < at if order.is_falling else sa.tuple_(*key) > at]
+
+
+def make_cursor(order: str, key: Sequence[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps([str(order), *key]).encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str, order: str, n: int) -> list[Any]:
+    """Raises DataError for what is no cursor, or one of another order."""
+    try:
+        named, *key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError, TypeError) as e:
+        raise DataError("the cursor is none that this server gave; begin without one") from e
+    is_plain = all(isinstance(part, int | float | str) and not isinstance(part, bool) for part in key)
+    if named != order or len(key) != n or not is_plain:
+        raise DataError(f"the cursor belongs to another question than {order!r}; begin without one")
+    return key
+
+
+def public_id(rollout_id: str) -> str:
+    """A rollout's id in addresses: 1-train-12-3."""
+    return rollout_id.replace("/", "-")
+
+
+def stored_id(rollout_id: str) -> str:
+    return rollout_id.replace("-", "/")
+
+
+def snippet(text: str) -> str:
+    """How a text begins, on one line."""
+    return " ".join(text.split())[:SNIPPET]
+
+
+_WINDOW = (*(r.id, r.step, r.split, r.position, r.attempt_id, r.value), *(r.cluster, r.revision_id, r.screened))
+_SHOWN = (
+    *(r.id, r.prompt_id, r.step, r.position, r.split, r.cluster, r.revision_id, r.value, r.normalized, r.raw),
+    *(r.monitor, r.screened),
+    sa.func.substr(r.prompt, 1, 2 * SNIPPET, type_=Text()).label("prompt_start"),
+    sa.func.substr(r.completion, 1, 2 * SNIPPET, type_=Text()).label("start"),
+)
+
+
+def _ranges(run: Viewed, wanted: Wanted, revision: str | None, order: Order) -> list[sa.ColumnElement[bool]]:
+    """What an index can go by."""
+    first, last = _steps_of(run, revision) if revision else (None, None)
+    found = [r.step >= step for step in (wanted.from_step, first) if step is not None]
+    found += [r.step <= step for step in (wanted.to_step, last) if step is not None]
+    found += [r.prompt_id == wanted.prompt] if wanted.prompt is not None else []
+    if order in (Order.BEST, Order.WORST):
+        found.append(r.value.is_not(None))
+        found += [r.value >= wanted.min_reward] if wanted.min_reward is not None else []
+        found += [r.value <= wanted.max_reward] if wanted.max_reward is not None else []
+    return found
+
+
+def _steps_of(run: Viewed, revision: str) -> tuple[int | None, int | None]:
+    """The steps that a revision can have scored, both ends in; none where it never was in force."""
+    first: list[int] = []
+    last: list[int | None] = []
+    for cluster in dict.fromkeys(["", *run.store.clusters()]):
+        chain = run.store.adoptions(cluster)
+        for i, adoption in enumerate(chain):
+            if adoption.revision.id == revision:
+                first.append(adoption.step)
+                last.append(chain[i + 1].step if i + 1 < len(chain) else None)
+    if not first:
+        return 0, -1
+    return min(first), None if None in last else max(step for step in last if step is not None)
+
+
+def _filters(wanted: Wanted, revision: str | None, w: Any) -> list[sa.ColumnElement[bool]]:
+    """What each rollout in the window `w` is held against."""
+    equal: Mapping[str, Any] = {"split": wanted.split, "cluster": wanted.cluster, "revision_id": revision}
+    found = [w[name] == str(value) for name, value in equal.items() if value is not None]
+    found += [w.value >= wanted.min_reward] if wanted.min_reward is not None else []
+    found += [w.value <= wanted.max_reward] if wanted.max_reward is not None else []
+    if wanted.has_reward is not None:
+        found.append(w.value.is_not(None) if wanted.has_reward else w.value.is_(None))
+    if wanted.screened is not None:
+        found.append(w.screened != "" if wanted.screened else w.screened == "")
+    if wanted.flag is not None:
+        f = t.rollout_flag.c
+        found.append(sa.exists().where(f.rollout_id == w.id, f.detector == wanted.flag))
+    if wanted.criterion is not None:
+        found.append(_judged(wanted, w))
+    if wanted.text is not None:
+        c = t.rollout.c
+        holds = sa.or_(
+            c.completion.icontains(wanted.text, autoescape=True), c.prompt.icontains(wanted.text, autoescape=True)
+        )
+        found.append(sa.exists().where(c.id == w.id, holds))
+    return found
+
+
+def _judged(wanted: Wanted, w: Any) -> sa.ColumnElement[bool]:
+    v = t.verdict.c
+    asked = [v.rollout_id == w.id, v.criterion_id == wanted.criterion]
+    asked += [v.points == wanted.points] if wanted.points is not None else []
+    if wanted.has_verdict is not None:
+        asked.append(v.reason.is_(None) if wanted.has_verdict else v.reason.is_not(None))
+    return sa.exists().where(*asked)
+
+
+def _chosen(window: sa.Subquery, filters: Sequence[sa.ColumnElement[bool]], order: Order) -> sa.Select[Any]:
+    key = [window.c[column.name] for column in order.key]
+    by = [column.desc() if order.is_falling else column for column in key]
+    return sa.select(window.c.id).where(*filters).order_by(*by)
+
+
+def _entry(row: Any, flags: tuple[str, ...], n_unscored: int) -> RolloutEntry:
+    return RolloutEntry(
+        id=public_id(row.id),
+        prompt_id=row.prompt_id,
+        step=row.step,
+        position=row.position,
+        split=Split(row.split),
+        cluster=row.cluster,
+        revision=row.revision_id,
+        reward=row.value,
+        normalized=row.normalized,
+        raw=row.raw,
+        monitor=row.monitor,
+        screened=row.screened,
+        flags=flags,
+        n_unscored=n_unscored,
+        prompt_snippet=snippet(row.prompt_start),
+        snippet=snippet(row.start),
+    )
+
+
+def _in_parts(ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[i : i + 500] for i in range(0, len(ids), 500)]
