@@ -272,6 +272,7 @@ export interface Node {
   in_force_to: number | null;
   scale: Scale | null;
   meta_step: number | null;
+  is_return: boolean;
   why: string;
   verdict: string;
   findings: Finding[];
@@ -470,7 +471,7 @@ export type Split = "train" | "eval";
 
 export type Standing = "training" | "finished" | "stopped" | "quiet";
 
-export type Status = "in_force" | "earlier" | "rolled_back" | "waiting" | "rejected" | "decided" | "aside";
+export type Status = "in_force" | "earlier" | "rolled_back" | "coming" | "waiting" | "rejected" | "decided" | "aside";
 
 export interface TreeAnswer {
   cluster: string;

@@ -307,7 +307,8 @@ async def events(
     views: Shared,
     run: Run,
     after: Annotated[
-        str | None, Query(pattern="^[A-Za-z0-9-]{1,40}:[0-9]{1,15}$", description="An event's id.")
+        str | None,
+        Query(pattern="^(now|[A-Za-z0-9-]{1,40}:[0-9]{1,15})$", description="An event's id, or now: nothing older."),
     ] = None,
     last_event_id: Annotated[str | None, Header(pattern="^[A-Za-z0-9-]{1,40}:[0-9]{1,15}$")] = None,
 ) -> StreamingResponse:
@@ -316,7 +317,11 @@ async def events(
     longer count."""
     if views.n_listeners >= views.limits.max_listeners:
         raise Refused(503, "overloaded", f"{views.n_listeners} listeners are all that this server bears", 5)
-    return StreamingResponse(views.stream(run, last_event_id or after or ""), media_type="text/event-stream")
+    begin = last_event_id or after or ""
+    if begin == "now":
+        known = await asyncio.to_thread(run.figures.read)
+        begin = f"{known.generation}:{known.newest}"
+    return StreamingResponse(views.stream(run, begin), media_type="text/event-stream")
 
 
 async def _pause(ended: asyncio.Event, seconds: float) -> None:

@@ -51,6 +51,7 @@ export function Flags({ flags }: { flags: string[] }) {
 
 const STATUS: Record<Status, string> = {
   in_force: "in force",
+  coming: "coming",
   earlier: "earlier",
   rolled_back: "rolled back",
   waiting: "waiting",

@@ -28,6 +28,7 @@ export interface ChartOf {
 }
 
 const DASH = [6, 4];
+const SHARES = /^(flag|hack)\//;
 
 export const CHARTS: ChartOf[] = [
   {
@@ -158,6 +159,7 @@ export function drawnSeries(
     return [...chart.measures, ...extra].flatMap((measure): Series[] => {
       let values: Column = column(answer, measure.column, measure.kind);
       if (!hasValues(values)) values = column(detail, measure.column, measure.kind);
+      if (SHARES.test(measure.column)) values = filled(values);
       if (measure.sum) values = summed(values);
       const isNothing = !hasValues(values) || (measure.sum && lately(values.ys) === 0);
       if (isNothing) return [];
@@ -167,10 +169,13 @@ export function drawnSeries(
   });
 }
 
+/** Rows tell only of the detectors that fired; the others found nothing. */
+const filled = ({ xs, ys }: Column): Column => ({ xs, ys: ys.map((y) => y ?? 0) });
+
 function prefixed(answer: MetricsAnswer | null, prefix: string, before: number): Measure[] {
-  const names = Object.keys(answer?.series.find((rows) => rows.kind === "train")?.columns ?? {});
-  return names
-    .filter((name) => name.startsWith(prefix))
+  const columns = answer?.series.find((rows) => rows.kind === "train")?.columns ?? {};
+  return Object.keys(columns)
+    .filter((name) => name.startsWith(prefix) && columns[name]?.some((y) => y !== null && y > 0))
     .map((name, i) => ({
       name: words(name.slice(prefix.length)),
       column: name,
@@ -193,7 +198,7 @@ export function summary(answer: MetricsAnswer, run: RunAnswer): Tile[] {
     const now = lately(values.ys);
     if (now === null) return [];
     const first = values.ys.find((y) => y !== null) ?? null;
-    const more = first === null || values.ys.length < 12 ? "" : `${move(now - first)} since the first step`;
+    const more = first === null || values.ys.length < 12 ? "" : `${move(now - first)} since start`;
     return [{ name, value: format(now), more, hint: `${hint}; mean of the last 10 steps`, kind }];
   };
   const cost = run.spent.reduce((sum, on) => sum + on.cost_usd, 0);
