@@ -83,9 +83,9 @@ function Framed({ route, runs, onHelp }: { route: Route; runs: RunsAnswer; onHel
   }, [title, route.run]);
   return (
     <>
-      <a class="skip" href="#main" onClick={skip}>
+      <button type="button" class="skip" onClick={() => document.getElementById("main")?.focus()}>
         Skip to the view
-      </a>
+      </button>
       <header class="top">
         <a class="brand" href={href("run", route.run)}>
           metapo
@@ -139,7 +139,7 @@ function Framed({ route, runs, onHelp }: { route: Route; runs: RunsAnswer; onHel
             <p>{visible(entry.problem)}</p>
           </Empty>
         ) : run ? (
-          <View route={route} runs={runs} run={run} key={`${route.view} ${route.run}`} />
+          <Viewed route={route} runs={runs} run={run} key={`${route.view} ${route.run}`} />
         ) : asked.refusal ? (
           <Problem refusal={asked.refusal} />
         ) : (
@@ -150,12 +150,7 @@ function Framed({ route, runs, onHelp }: { route: Route; runs: RunsAnswer; onHel
   );
 }
 
-function skip(event: Event) {
-  event.preventDefault();
-  document.getElementById("main")?.focus();
-}
-
-function View(props: ViewProps) {
+function Viewed(props: ViewProps) {
   switch (props.route.view) {
     case "run":
       return <RunView {...props} />;

@@ -2,7 +2,15 @@ import { render } from "preact";
 import "uplot/dist/uPlot.min.css";
 import { App } from "./app";
 import { readReport, takeToken } from "./source";
-import "./style.css";
+import "./style/base.css";
+import "./style/frame.css";
+import "./style/controls.css";
+import "./style/surfaces.css";
+import "./style/figures.css";
+import "./style/beside.css";
+import "./style/rollouts.css";
+import "./style/acts.css";
+import "./style/narrow.css";
 import { applyTheme } from "./theme";
 
 await readReport();

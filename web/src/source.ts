@@ -74,7 +74,11 @@ async function send(path: string, init: RequestInit): Promise<unknown> {
 function fromReport<T>(answers: Answers, path: string): T {
   const answer = answers.find(path);
   if (answer === undefined) {
-    throw new Refusal(404, "not_in_report", "This isn't in the report, which holds a part of the run; `metapo ui` shows it.");
+    throw new Refusal(
+      404,
+      "not_in_report",
+      "This isn't in the report, which holds a part of the run; `metapo ui` shows it.",
+    );
   }
   return answer as T;
 }

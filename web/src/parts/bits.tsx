@@ -32,7 +32,7 @@ export function Bar({ value, kind = "judge", name }: { value: number | null; kin
       <span class="track" aria-hidden="true">
         <i style={{ width: `${Math.round(100 * Math.max(0, Math.min(1, value)))}%` }} />
       </span>
-      <b>{number(value)}</b>
+      <b>{value.toFixed(3)}</b>
     </span>
   );
 }
@@ -82,8 +82,8 @@ export function reign(node: Node): string {
 /** Where and when a rollout was written, in a line. */
 export function Place({ entry }: { entry: RolloutEntry }) {
   return (
-    <span class="muted">
-      {entry.split === "eval" ? "evaluation, " : ""}step {entry.step}, no. {entry.position}
+    <span class="place muted" title={entry.split === "eval" ? "an evaluation" : "training"}>
+      {entry.split === "eval" ? "eval" : "step"} {entry.step} · no. {entry.position}
     </span>
   );
 }

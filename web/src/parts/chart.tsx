@@ -40,9 +40,9 @@ export function Chart(props: Props) {
   useEffect(() => {
     const box = place.current;
     if (!box) return;
-    const made = new uPlot(options(props, box.clientWidth, height, setAt, zoom), columns(data), box);
+    const made = new uPlot(options(props, box, setAt, zoom), columns(data), box);
     plot.current = made;
-    const sized = new ResizeObserver(() => made.setSize({ width: box.clientWidth, height }));
+    const sized = new ResizeObserver(() => made.setSize({ width: box.clientWidth, height: box.clientHeight }));
     sized.observe(box);
     return () => {
       sized.disconnect();
@@ -178,8 +178,7 @@ function columns(data: ReturnType<typeof shown>): uPlot.AlignedData {
 
 function options(
   props: Props,
-  width: number,
-  height: number,
+  box: HTMLElement,
   tell: (at: number | null) => void,
   zoom: { current: Props["onZoom"] },
 ): uPlot.Options {
@@ -197,8 +196,8 @@ function options(
       points: { show: false },
     }));
   return {
-    width,
-    height,
+    width: box.clientWidth,
+    height: box.clientHeight,
     legend: { show: false },
     padding: [8, 12, 0, 0],
     scales: {
@@ -207,7 +206,7 @@ function options(
     },
     axes: [
       { ...axis, space: 56, size: 28, incrs: WHOLE },
-      { ...axis, size: 46, space: 34, values: (_, ys) => ys.map((y) => number(y)) },
+      { ...axis, size: widthOf, space: 34, values: (_, ys) => ys.map((y) => (props.format ?? number)(y)) },
     ],
     series: [{ label: "step" }, ...drawn(true), ...drawn(false)],
     cursor: {
@@ -232,6 +231,10 @@ function options(
     },
   };
 }
+
+/** Room for the longest label beside the axis. */
+const widthOf = (_: uPlot, labels: string[] | null): number =>
+  Math.max(40, 14 + 6.4 * Math.max(0, ...(labels ?? []).map((label) => label.length)));
 
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 1_000_000];
 
@@ -259,13 +262,25 @@ function drawMarks(u: uPlot, props: Props, ink: { muted: string; hack: string })
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
     if (props.height && props.height > 220)
-      writeMark(ctx, visible(words(mark.label)), x, bbox.top, isOnset ? ink.hack : ink.muted);
+      writeMark(ctx, visible(words(mark.label)), x, bbox, isOnset ? 2 : 1, isOnset ? ink.hack : ink.muted);
   }
   ctx.restore();
 }
 
-function writeMark(ctx: CanvasRenderingContext2D, text: string, x: number, top: number, ink: string): void {
+/** Right of its line, or left of it where the drawing ends. */
+function writeMark(
+  ctx: CanvasRenderingContext2D,
+  text: string,
+  x: number,
+  box: uPlot.BBox,
+  row: number,
+  ink: string,
+): void {
   ctx.font = `${10 * devicePixelRatio}px ${FONT.slice(5)}`;
   ctx.fillStyle = ink;
-  ctx.fillText(text, x + 4 * devicePixelRatio, top + 10 * devicePixelRatio);
+  const gap = 4 * devicePixelRatio;
+  const isAtEnd = x + gap + ctx.measureText(text).width > box.left + box.width;
+  ctx.textAlign = isAtEnd ? "right" : "left";
+  ctx.textBaseline = "alphabetic";
+  ctx.fillText(text, isAtEnd ? x - gap : x + gap, box.top + (12 * row - 2) * devicePixelRatio);
 }

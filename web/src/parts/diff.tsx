@@ -1,7 +1,7 @@
 /** What changed from one rubric to another, word by word. */
 
 import type { CriterionDiff, DiffAnswer, FieldDiff, Word } from "../answers";
-import { plural, visible } from "../text";
+import { number, plural, visible } from "../text";
 
 const SAID: Record<string, string> = { "+": "added", "-": "removed", "~": "changed", " ": "the same" };
 const BRIEF = new Set(["weight", "polarity", "pinned", "evidence"]);
@@ -25,7 +25,9 @@ export function Diff({ diff, whole }: { diff: DiffAnswer; whole: boolean }) {
 function Criterion({ criterion, whole }: { criterion: CriterionDiff; whole: boolean }) {
   const fields = criterion.fields.filter((field) => whole || criterion.change === "+" || field.change !== " ");
   const brief = fields.filter((field) => BRIEF.has(field.field));
-  const long = fields.filter((field) => !BRIEF.has(field.field) && !(field.field === "name" && field.change === " "));
+  const long = fields.filter(
+    (field) => !BRIEF.has(field.field) && !(field.field === "name" && criterion.change !== "~"),
+  );
   return (
     <section class={`criterion change ${classOf(criterion.change)}`}>
       <h3>
@@ -55,7 +57,7 @@ function Criterion({ criterion, whole }: { criterion: CriterionDiff; whole: bool
   );
 }
 
-const nameOf = (field: FieldDiff): string => (field.points === null ? field.field : String(field.points));
+const nameOf = (field: FieldDiff): string => (field.points === null ? field.field : number(field.points));
 
 const classOf = (change: string): string => ({ "+": "added", "-": "removed", "~": "altered" })[change] ?? "same";
 

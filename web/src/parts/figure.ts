@@ -119,7 +119,9 @@ function legend(drawing: Drawing, ink: string): string[] {
 /** A series by its name, with its run where there are several. */
 export function nameOf(drawing: { series: Series[] }, series: Series): string {
   const runs = new Set(drawing.series.map((one) => one.run));
-  return visible(runs.size > 1 ? `${series.run}: ${series.name}` : series.name);
+  const names = new Set(drawing.series.map((one) => one.name));
+  if (runs.size <= 1) return visible(series.name);
+  return visible(names.size > 1 ? `${series.run}: ${series.name}` : series.run);
 }
 
 interface Place {

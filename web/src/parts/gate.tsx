@@ -3,7 +3,7 @@
 import type { Finding } from "../answers";
 import { number, share, signed, visible, words } from "../text";
 
-export function GateTable({ findings, verdict }: { findings: Finding[]; verdict?: string }) {
+export function GateTable({ findings }: { findings: Finding[] }) {
   return (
     <div class="gate">
       <div class="scroll" tabIndex={0} role="region" aria-label="What the gate measured">
@@ -43,11 +43,6 @@ export function GateTable({ findings, verdict }: { findings: Finding[]; verdict?
           </tbody>
         </table>
       </div>
-      {verdict && (
-        <p class="muted">
-          <bdi>{visible(verdict)}</bdi>
-        </p>
-      )}
     </div>
   );
 }

@@ -27,12 +27,16 @@ export function Tree({ nodes, shown, hrefOf }: Props) {
   return (
     <div class="tree">
       <svg width={width} height={ROW * rows.length} aria-hidden="true">
-        {rows.flatMap((node) =>
-          node.parents.flatMap((id) => {
-            const parent = byId.get(id);
-            return parent ? [<path key={`${node.id} ${id}`} class={node.status} d={edge(at(node), at(parent))} />] : [];
-          }),
-        )}
+        {[...rows]
+          .sort((a, b) => (lanes.get(b.id) ?? 0) - (lanes.get(a.id) ?? 0))
+          .flatMap((node) =>
+            node.parents.flatMap((id) => {
+              const parent = byId.get(id);
+              return parent
+                ? [<path key={`${node.id} ${id}`} class={node.status} d={edge(at(node), at(parent))} />]
+                : [];
+            }),
+          )}
         {rows.map((node) => (
           <circle
             key={node.id}

@@ -64,7 +64,9 @@ function Verdict({ verdict, ink }: { verdict: VerdictShown; ink: string }) {
       <p class="muted small facts-line">
         weight {number(verdict.weight)}
         {verdict.uncertainty !== null && ` · uncertain by ${number(verdict.uncertainty)} points`}
-        {verdict.label_mass !== null && ` · levels had ${number(100 * verdict.label_mass)} % of the probability`}
+        {verdict.label_mass !== null &&
+          verdict.label_mass < 0.99 &&
+          ` · levels had ${number(100 * verdict.label_mass)} % of the probability`}
       </p>
     </article>
   );

@@ -44,7 +44,7 @@ export function ActsView({ route, runs, run }: ViewProps) {
               </h2>
               {answer.waiting.length === 0 && (
                 <p class="muted">
-                  With <code>meta.approve: person</code> every revision that the gate accepts waits here until somebody
+                  With <code>approve: manual</code> every revision that the gate accepts waits here until somebody
                   decides.
                 </p>
               )}
@@ -127,7 +127,7 @@ function Waiting({ base, run, runs, waiting }: WaitingProps) {
       <p>
         <bdi>{visible(node.reason)}</bdi>
       </p>
-      {node.findings.length > 0 && <GateTable findings={node.findings} verdict={node.verdict} />}
+      {node.findings.length > 0 && <GateTable findings={node.findings} />}
       {parent && (
         <Shown asked={diff} what="the difference">
           {(answer) => <Diff diff={answer} whole={false} />}

@@ -22,7 +22,7 @@ const MEASURES = {
 } as const;
 type Measure = keyof typeof MEASURES;
 const PALETTE = 8;
-const MOST_STEPS = 400;
+const MOST_STEPS = 100;
 
 interface Props {
   base: string;
@@ -115,7 +115,7 @@ function Standings({ criteria }: { criteria: CriterionHistory[] }) {
               </th>
               <td>{number(criterion.weight)}</td>
               <td>
-                {criterion.min_points} to {criterion.max_points}
+                {number(criterion.min_points)} to {number(criterion.max_points)}
               </td>
               <td>{number(latest(criterion.mean))}</td>
               <td>{number(latest(criterion.variance))}</td>

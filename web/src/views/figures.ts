@@ -76,7 +76,7 @@ export const CHARTS: ChartOf[] = [
     fromZero: true,
     format: share,
     prefix: "flag/",
-    measures: [{ name: "any", column: "flagged", colour: "hack" }],
+    measures: [{ name: "any", column: "flagged", colour: "text" }],
   },
   {
     title: "Hacks that are there",

@@ -107,7 +107,7 @@ function Stages({ run, answer, pathOf }: StagesProps) {
   const { entry } = answer;
   const names = [...new Set(answer.exchanges.map((exchange) => exchange.stage))];
   const spent = [
-    plural(entry.tokens, "token"),
+    entry.tokens ? plural(entry.tokens, "token") : "",
     entry.cost_usd === null ? "" : dollars(entry.cost_usd),
     entry.seconds === null ? "" : `${number(entry.seconds)} s`,
   ].filter(Boolean);
@@ -169,7 +169,7 @@ function Stages({ run, answer, pathOf }: StagesProps) {
   );
 }
 
-const FIRST = 16;
+const FIRST = 6;
 
 interface StageProps {
   name: string;
@@ -231,9 +231,9 @@ function Samples({ run, answer }: { run: string; answer: MetaStepAnswer }) {
       <ol class="rows">
         {answer.samples.map((sample, i) => (
           <li key={sample.rollout.id}>
-            <a class="rollout-row" data-item href={href("rollout", run, [sample.rollout.id])}>
+            <a class="rollout-row sample" data-item href={href("rollout", run, [sample.rollout.id])}>
               <span class="muted">
-                {i + 1}. <bdi>{visible(sample.why)}</bdi>
+                {i + 1}. <span class="place">step {sample.rollout.step}</span>
               </span>
               <Bar value={sample.rollout.reward} name="reward" />
               <span class="judged muted">{number(sample.rollout.normalized)}</span>
@@ -242,6 +242,9 @@ function Samples({ run, answer }: { run: string; answer: MetaStepAnswer }) {
                 <span class="tags">
                   <Flags flags={sample.flags} />
                 </span>
+              </span>
+              <span class="sample-why muted small">
+                chosen because: <bdi>{visible(sample.why)}</bdi>
               </span>
             </a>
           </li>
@@ -328,10 +331,13 @@ function Proposal(props: { run: string; proposal: ProposalShown; cluster: string
         {proposal.repairs !== null && <span class="tag">stands in for proposal {proposal.repairs + 1}</span>}
         <a href={href("rubric", run, [], { cluster, from: parent, to: proposal.revision })}>what it changes</a>
       </header>
-      <p>
-        <bdi>{visible(proposal.reason)}</bdi>
-      </p>
-      {proposal.findings.length > 0 && <GateTable findings={proposal.findings} />}
+      {proposal.findings.length > 0 ? (
+        <GateTable findings={proposal.findings} />
+      ) : (
+        <p>
+          <bdi>{visible(proposal.reason)}</bdi>
+        </p>
+      )}
     </article>
   );
 }

@@ -121,7 +121,12 @@ function Why({ node, run, cluster }: { node: Node; run: string; cluster: string 
           <a href={href("meta", run, [node.meta_step], { cluster })}>See the meta step after step {node.meta_step}</a>
         )}
       </p>
-      {node.findings.length > 0 && <GateTable findings={node.findings} verdict={node.verdict} />}
+      {node.findings.length === 0 && node.verdict && (
+        <p class="muted">
+          <bdi>{visible(node.verdict)}</bdi>
+        </p>
+      )}
+      {node.findings.length > 0 && <GateTable findings={node.findings} />}
     </div>
   );
 }
@@ -162,7 +167,7 @@ function Whole({ base, id, note }: { base: string; id: string; note: string }) {
               <dl class="levels">
                 {criterion.levels.map((level) => (
                   <div key={level.points}>
-                    <dt>{level.points}</dt>
+                    <dt>{number(level.points)}</dt>
                     <dd dir="auto">{visible(level.description)}</dd>
                   </div>
                 ))}

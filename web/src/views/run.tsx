@@ -9,6 +9,7 @@ import type { Mark } from "../parts/figure";
 import { Menu } from "../parts/menu";
 import { Busy, Empty, Problem } from "../parts/state";
 import { amend, href } from "../route";
+import type { Series } from "../series";
 import { dollars, number, plural, short, visible, words } from "../text";
 import { CHARTS, drawnSeries, extraCharts, summary, type Tile } from "./figures";
 
@@ -48,7 +49,8 @@ export function RunView({ route, runs, run }: ViewProps) {
   const charts = [...CHARTS, ...extraCharts(route.query.get("more") ?? "")]
     .map((chart) => ({ chart, series: drawnSeries(chart, answers, more, names) }))
     .filter(({ chart, series }) => series.length > 0 || chart.always);
-  const [main, ...rest] = charts;
+  const flat = charts.filter(({ chart, series }) => !chart.always && series.every(isFlat));
+  const [main, ...rest] = charts.filter((one) => !flat.includes(one));
   const isEmpty = (mine.answer.series.find((rows) => rows.kind === "train")?.step.length ?? 0) === 0;
 
   return (
@@ -93,12 +95,18 @@ export function RunView({ route, runs, run }: ViewProps) {
               <Chart key={chart.title} {...common} {...chart} series={series} />
             ))}
           </div>
+          {flat.length > 0 && (
+            <p class="muted small">0 in every step: {flat.map(({ chart }) => chart.title.toLowerCase()).join(", ")}.</p>
+          )}
         </>
       )}
       <Facts run={run} />
     </>
   );
 }
+
+/** Nothing but zeros: said in a line, not drawn. */
+const isFlat = (series: Series): boolean => series.ys.every((y) => !y);
 
 const isOnset = (mark: Happened): boolean => mark.kind === "onset" || mark.kind === "gold_onset";
 
@@ -190,7 +198,6 @@ const KIND: Partial<Record<Happened["kind"], string>> = {
   rolled_back: "rolled back",
   person: "by a person",
   waiting: "waits",
-  rejected: "rejected",
   onset: "onset of hacking",
   gold_onset: "onset of hacking",
   resumed: "resumed",
@@ -198,36 +205,50 @@ const KIND: Partial<Record<Happened["kind"], string>> = {
 
 /** The marks in words: what each number on the charts stands for. */
 function Happenings({ run, marks }: { run: string; marks: Happened[] }) {
-  if (marks.length === 0) return null;
-  let n = 0;
-  const rejected = marks.filter((mark) => mark.kind === "rejected").length;
+  const refused = marks.filter((mark) => mark.kind === "rejected");
+  const rest = marks.filter((mark) => mark.kind !== "rejected");
+  const came = rest.filter((mark) => CAME.includes(mark.kind));
   return (
-    <details class="happenings" open={marks.length - rejected <= 6}>
-      <summary>
-        {plural(marks.filter((mark) => CAME.includes(mark.kind)).length, "revision")} came into force
-        {rejected > 0 && `, ${rejected} rejected`}
-        {marks.some(isOnset) && ", reward hacking set in"}
-      </summary>
-      <ol>
-        {marks.map((mark, i) => (
-          <li key={i} class={mark.kind}>
-            <b class="number">{CAME.includes(mark.kind) ? ++n : isOnset(mark) ? "!" : "·"}</b>
-            <span class="muted">step {mark.step}</span>
-            <span>
-              {mark.revision && (
-                <>
-                  <a class="mono" href={href("rubric", run, [], { cluster: mark.cluster, to: mark.revision })}>
-                    {short(mark.revision)}
-                  </a>{" "}
-                </>
-              )}
-              {KIND[mark.kind] && <b>{KIND[mark.kind]}: </b>}
-              {mark.cluster && <span class="tag">{visible(mark.cluster)}</span>} <bdi>{visible(mark.text)}</bdi>
-            </span>
-          </li>
-        ))}
-      </ol>
-    </details>
+    <section class="happenings" aria-label="What happened">
+      {rest.length > 0 && (
+        <ol>
+          {rest.map((mark, i) => {
+            const sign = CAME.includes(mark.kind) ? String(came.indexOf(mark) + 1) : isOnset(mark) ? "!" : "·";
+            return <Happening key={i} run={run} mark={mark} sign={sign} />;
+          })}
+        </ol>
+      )}
+      {refused.length > 0 && (
+        <details>
+          <summary>{plural(refused.length, "proposal")} rejected by the gate</summary>
+          <ol>
+            {refused.map((mark, i) => (
+              <Happening key={i} run={run} mark={mark} sign="·" />
+            ))}
+          </ol>
+        </details>
+      )}
+    </section>
+  );
+}
+
+function Happening({ run, mark, sign }: { run: string; mark: Happened; sign: string }) {
+  return (
+    <li class={mark.kind}>
+      <b class="number">{sign}</b>
+      <span class="muted">step {mark.step}</span>
+      <span>
+        {mark.revision && (
+          <>
+            <a class="mono" href={href("rubric", run, [], { cluster: mark.cluster, to: mark.revision })}>
+              {short(mark.revision)}
+            </a>{" "}
+          </>
+        )}
+        {KIND[mark.kind] && <b>{KIND[mark.kind]}: </b>}
+        {mark.cluster && <span class="tag">{visible(mark.cluster)}</span>} <bdi>{visible(mark.text)}</bdi>
+      </span>
+    </li>
   );
 }
 
