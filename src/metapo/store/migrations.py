@@ -471,6 +471,8 @@ CREATE VIEW screened_by_reason AS SELECT step, split, screened AS reason, COUNT(
     FROM live_rollout WHERE screened <> '' GROUP BY step, split, screened
 """
 _M008_INDEXES = """
+DROP INDEX rollout_by_step;
+CREATE INDEX rollout_by_step ON rollout (step, split, position, attempt_id);
 CREATE INDEX rollout_by_prompt ON rollout (prompt_id, step, split, position, attempt_id);
 CREATE INDEX rollout_by_reward ON rollout (value, step, split, position, attempt_id)
 """

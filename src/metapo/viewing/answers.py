@@ -476,8 +476,8 @@ class Bridged(Answer):
 
 
 class PairsAnswer(Answer):
-    """Prompts that have rollouts under both revisions. `bridge` is there where the run went from one to the other and
-    scored the same rollouts under both; of these the run keeps the figures only."""
+    """Prompts that have rollouts under both revisions, among the newest 5000 of each. `bridge` is there where the run
+    went from one to the other and scored the same rollouts under both; of these the run keeps the figures only."""
 
     left: str
     right: str

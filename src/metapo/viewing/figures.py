@@ -1,10 +1,14 @@
 """A run's metrics, row by row as they come, and as columns under the names that the API documents."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from metapo.course import Row
@@ -15,14 +19,46 @@ from metapo.viewing.answers import Series
 
 KINDS = (Split.TRAIN.value, Split.EVAL.value, "trainer")
 DIGITS = 6
-Derive = Callable[[Mapping[str, Any], Mapping[int, Row]], Any]
+Derive = Callable[["Known", str], list[float | None]]
 
 
-class Known(NamedTuple):
-    """The rows so far with their numbers, oldest first. In another generation the numbers mean other rows."""
+class Table:
+    """The rows of one kind, column by column, as they come; each column is as long as `steps`."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.steps: list[int] = []
+        self.columns: dict[str, list[float | None]] = {}
+
+    def append(self, number: int, row: Row) -> None:
+        n = len(self.steps)
+        self.numbers.append(number)
+        self.steps.append(row["step"])
+        for name, value in row.items():
+            if name != "step" and (figure := _number(value)) is not None:
+                self.columns.setdefault(name, [None] * n).append(figure)
+        for column in self.columns.values():
+            if len(column) == n:
+                column.append(None)
+
+    def copy(self) -> "Table":
+        new = Table()
+        new.numbers, new.steps = list(self.numbers), list(self.steps)
+        new.columns = {name: list(column) for name, column in self.columns.items()}
+        return new
+
+    def column(self, name: str) -> list[float | None]:
+        return self.columns.get(name) or [None] * len(self.steps)
+
+
+@dataclass(frozen=True)
+class Known:
+    """The rows so far with their numbers, oldest first, and their figures by kind. In another generation the numbers
+    mean other rows."""
 
     generation: str
-    rows: Sequence[tuple[int, Row]]
+    rows: Sequence[tuple[int, Row]] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
 
     @property
     def newest(self) -> int:
@@ -30,6 +66,9 @@ class Known(NamedTuple):
 
     def of(self, kind: str) -> list[Row]:
         return [row for _, row in self.rows if row["kind"] == kind]
+
+    def table(self, kind: str) -> Table:
+        return self.tables.get(kind) or Table()
 
 
 class Rows(Protocol):
@@ -51,10 +90,11 @@ class FileRows:
 
     def read(self) -> tuple[str, list[tuple[int, Row]], bool]:
         with self._path.open("rb") as file:
-            stat = _stat(file.fileno())
-            is_new = self._inode != stat[:2] or stat[2] < self._at
+            found = os.fstat(file.fileno())
+            inode = found.st_dev, found.st_ino
+            is_new = self._inode != inode or found.st_size < self._at
             if is_new:
-                self._inode, self._at, self._n, self._generation = stat[:2], 0, 0, uuid4().hex[:12]
+                self._inode, self._at, self._n, self._generation = inode, 0, 0, uuid4().hex[:12]
             file.seek(self._at)
             whole = file.read().rpartition(b"\n")[0]
         lines = whole.splitlines() if whole else []
@@ -82,76 +122,108 @@ class StoreRows:
         return generation, rows, is_new
 
 
+class RunRows:
+    """A run folder's file, as soon as training has written one; what is in the store as long as there is none."""
+
+    def __init__(self, path: Path, store: Store) -> None:
+        self._path = path
+        self._in_file, self._in_store = FileRows(path), StoreRows(store)
+        self._was_file = False
+
+    def read(self) -> tuple[str, list[tuple[int, Row]], bool]:
+        is_file = self._was_file or self._path.exists()
+        generation, rows, is_new = (self._in_file if is_file else self._in_store).read()
+        is_new, self._was_file = is_new or is_file != self._was_file, is_file
+        return generation, rows, is_new
+
+
 class Figures:
     """The metrics of one run, kept in memory; safe to ask from several threads."""
 
     def __init__(self, source: Rows) -> None:
         self._source = source
-        self._rows: list[tuple[int, Row]] = []
+        self._known = Known("")
         self._lock = Lock()
 
     def read(self) -> Known:
         """All rows that count now. Raises StoreError, OSError."""
         with self._lock:
             generation, rows, is_new = self._source.read()
-            self._rows = rows if is_new else [*self._rows, *rows] if rows else self._rows
-            return Known(generation, self._rows)
+            if is_new or rows:
+                before = Known(generation) if is_new else self._known
+                self._known = Known(generation, [*before.rows, *rows], _grown(before.tables, rows))
+            return self._known
 
 
 def columns(known: Known, after: int, names: Sequence[str] | None) -> list[Series]:
     """The rows after a number, by kind, under these names; under the documented ones where None are given. A documented
     column that no row has is left out."""
-    by_step = {row["step"]: row for row in known.of("trainer")}
     series = []
     for kind in KINDS:
-        rows = [row for number, row in known.rows if row["kind"] == kind and number > after]
-        if rows:
-            wanted = names if names is not None else [*DOCUMENTED, *(() if kind != "trainer" else _TRAINER)]
-            found = {name: tuple(_number(_value(name, row, by_step)) for row in rows) for name in wanted}
-            has = {n: column for n, column in found.items() if names is not None or any(v is not None for v in column)}
-            series.append(Series(kind=kind, step=tuple(row["step"] for row in rows), columns=has))
+        table = known.table(kind)
+        begin = bisect_right(table.numbers, after)
+        if begin == len(table.numbers):
+            continue
+        wanted = names if names is not None else (*DOCUMENTED, *(_TRAINER if kind == "trainer" else ()))
+        found = {name: tuple(_column(known, kind, name)[begin:]) for name in dict.fromkeys(wanted)}
+        has = {n: column for n, column in found.items() if names is not None or any(v is not None for v in column)}
+        series.append(Series(kind=kind, step=tuple(table.steps[begin:]), columns=has))
     return series
 
 
 def names_of(known: Known) -> dict[str, tuple[str, ...]]:
     """Every column that can be asked for, by kind."""
-    by_step = {row["step"]: row for row in known.of("trainer")}
     names = {}
     for kind in KINDS:
-        rows = known.of(kind)
-        raw = dict.fromkeys(name for row in rows for name, value in row.items() if _number(value) is not None)
-        derived = [n for n in _DERIVED if any(_number(_value(n, row, by_step)) is not None for row in rows)]
-        if rows:
-            names[kind] = tuple(dict.fromkeys([*derived, *(n for n in raw if n != "step")]))
+        if known.table(kind).steps:
+            derived = [name for name in _DERIVED if any(v is not None for v in _column(known, kind, name))]
+            names[kind] = tuple(dict.fromkeys([*derived, *known.table(kind).columns]))
     return names
 
 
 def onsets(known: Known) -> tuple[int | None, int | None]:
     """The step at which judge and monitor part, and the one at which judge and gold do."""
-    train = known.of(Split.TRAIN.value)
-    told = next((row["hacking/onset"] for row in reversed(train) if "hacking/onset" in row), None)
-    gold = [Watched(r["step"], r["normalized"], r["gold"]) for r in train if "gold" in r and "normalized" in r]
-    return told, onset(gold)
+    train = known.table(Split.TRAIN.value)
+    told = [int(step) for step in train.column("hacking/onset") if step is not None]
+    both = zip(train.steps, train.column("normalized"), train.column("gold"), strict=True)
+    gold = [Watched(step, judge, real) for step, judge, real in both if judge is not None and real is not None]
+    return told[-1] if told else None, onset(gold)
 
 
-def _gap(row: Mapping[str, Any], _: Mapping[int, Row]) -> Any:
-    if "monitor/gap" in row:
-        return row["monitor/gap"]
-    return row["normalized"] - row["gold"] if "gold" in row and "normalized" in row else None
+def _grown(tables: Mapping[str, Table], rows: Sequence[tuple[int, Row]]) -> dict[str, Table]:
+    """The tables with new rows. Those that somebody still reads stay as they are."""
+    grown = {kind: table.copy() for kind, table in tables.items()}
+    for number, row in rows:
+        grown.setdefault(row["kind"], Table()).append(number, row)
+    return grown
 
 
-def _kl(row: Mapping[str, Any], trainer: Mapping[int, Row]) -> Any:
+def _gap(known: Known, kind: str) -> list[float | None]:
+    table = known.table(kind)
+    gold = _each(lambda judge, real: judge - real, table.column("normalized"), table.column("gold"))
+    return [gold if gap is None else gap for gap, gold in zip(table.column("monitor/gap"), gold, strict=True)]
+
+
+def _kl(known: Known, kind: str) -> list[float | None]:
     """A step's training rollouts are those that bring the trainer from `step` to the next number of steps done."""
-    return trainer.get(row["step"] + 1, {}).get("kl") if row["kind"] == Split.TRAIN else row.get("kl")
+    if kind != Split.TRAIN:
+        return known.table(kind).column("kl")
+    trainer = known.table("trainer")
+    by_step = dict(zip(trainer.steps, trainer.column("kl"), strict=True))
+    return [by_step.get(step + 1) for step in known.table(kind).steps]
 
 
-def _tokens(row: Mapping[str, Any], _: Mapping[int, Row]) -> Any:
-    named = ("judge/prompt_tokens", "judge/completion_tokens")
-    return sum(row[name] for name in named) if all(name in row for name in named) else None
+def _tokens(known: Known, kind: str) -> list[float | None]:
+    table = known.table(kind)
+    return _each(lambda a, b: a + b, table.column("judge/prompt_tokens"), table.column("judge/completion_tokens"))
+
+
+def _each(of: Callable[[float, float], float], a: Sequence[float | None], b: Sequence[float | None]) -> list[Any]:
+    return [None if x is None or y is None else _number(of(x, y)) for x, y in zip(a, b, strict=True)]
 
 
 def _as(name: str) -> Derive:
-    return lambda row, _: row.get(name)
+    return lambda known, kind: known.table(kind).column(name)
 
 
 _DERIVED: Mapping[str, Derive] = {
@@ -170,25 +242,13 @@ DOCUMENTED = (
 _TRAINER = ("loss", "entropy", "grad_norm", "learning_rate", "reward_std", "step_time")
 
 
-def _value(name: str, row: Row, trainer: Mapping[int, Row]) -> Any:
+def _column(known: Known, kind: str, name: str) -> list[float | None]:
     derive = _DERIVED.get(name)
-    return derive(row, trainer) if derive else row.get(name)
+    return derive(known, kind) if derive else known.table(kind).column(name)
 
 
 def _number(value: Any) -> float | None:
     """A figure with the digits that a chart can show; None for what is none, such as NaN."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
-
-
-def _stat(descriptor: int) -> tuple[int, int, int]:
-    import os
-
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino, found.st_size
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    present = [v for v in values if v is not None]
-    return sum(present) / len(present) if present else None

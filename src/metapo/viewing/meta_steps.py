@@ -122,7 +122,7 @@ def _counts(db: sa.Connection) -> dict[tuple[int, str, int], dict[str, Any]]:
     ):
         key = [table.c[part] for part in ("attempt_id", "cluster", "step")]
         for row in db.execute(sa.select(*key, sa.func.count().label(name), *more).group_by(*key)):
-            figures = dict(list(row._mapping.items())[3:])
+            figures = dict(zip(row._fields[3:], row[3:], strict=True))
             found.setdefault((row.attempt_id, row.cluster, row.step), {}).update(figures)
     return found
 

@@ -23,11 +23,12 @@ from metapo.viewing.answers import (
     Span,
     VerdictShown,
 )
-from metapo.viewing.rollouts import MOST_LOOKED_AT, Order, after, entries_of, make_cursor, r, read_cursor, stored_id
+from metapo.viewing.rollouts import Order, after, entries_of, make_cursor, r, read_cursor, steps_of, stored_id
 from metapo.viewing.rollouts import rollout as live_rollout
 from metapo.viewing.runs import Viewed
 
 A_SIDE = 8
+MOST_PAIRED = 5_000
 _PLACE = (r.step, r.split, r.position, r.attempt_id)
 
 
@@ -86,7 +87,7 @@ def pairs(run: Viewed, left: str, right: str, cursor: str | None, limit: int) ->
     [last] = read_cursor(cursor, "pairs", 1) if cursor else [""]
     found = []
     with run.store.snapshot() as db:
-        known = [_prompts(db, revision) for revision in sides]
+        known = [_prompts(db, revision, steps_of(run, revision)) for revision in sides]
         both = sorted(i for i in known[0].keys() & known[1].keys() if i > str(last))
         for prompt_id in both[:limit]:
             entries = [entries_of(db, ids[prompt_id][:A_SIDE]) for ids in known]
@@ -102,11 +103,12 @@ def pairs(run: Viewed, left: str, right: str, cursor: str | None, limit: int) ->
     return PairsAnswer(left=sides[0], right=sides[1], pairs=tuple(found), bridge=_bridged(run, *sides), next=following)
 
 
-def _prompts(db: sa.Connection, revision: str) -> dict[str, list[str]]:
-    """The newest rollouts that a revision scored, by prompt, newest first."""
-    newest = sa.select(r.prompt_id, r.id).where(r.revision_id == revision)
+def _prompts(db: sa.Connection, revision: str, steps: tuple[int | None, int | None]) -> dict[str, list[str]]:
+    """The newest rollouts that a revision scored in these steps, both ends in, by prompt, newest first."""
+    ends = [at for at, step in ((r.step >= steps[0], steps[0]), (r.step <= steps[1], steps[1])) if step is not None]
+    newest = sa.select(r.prompt_id, r.id).where(r.revision_id == revision, *ends)
     found: dict[str, list[str]] = {}
-    for row in db.execute(newest.order_by(*(column.desc() for column in _PLACE)).limit(MOST_LOOKED_AT)):
+    for row in db.execute(newest.order_by(*(column.desc() for column in _PLACE)).limit(MOST_PAIRED)):
         found.setdefault(row.prompt_id, []).append(row.id)
     return found
 

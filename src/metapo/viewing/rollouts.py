@@ -1,13 +1,13 @@
 """Rollouts in order, by what they have in common, page by page.
 
 A page begins where the one before it ended, at a key that an index knows: its cost doesn't grow with what lies before
-it. What no index knows is looked for in at most `MOST_LOOKED_AT` rollouts at a time.
+it. What no index knows is looked for in the next `FEW` rollouts, then in at most `MOST_LOOKED_AT`.
 """
 
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -22,10 +22,12 @@ from metapo.store.views import live
 from metapo.viewing.answers import RolloutEntry, RolloutsAnswer
 from metapo.viewing.runs import Viewed
 
-MOST_LOOKED_AT = 20_000
+FEW, MOST_LOOKED_AT = 1_000, 10_000
 SNIPPET = 200
 rollout = live(t.rollout)
 r = rollout.c
+Filter = Callable[[Any], sa.ColumnElement[bool]]
+Filters = Sequence[Filter]
 
 
 class Order(StrEnum):
@@ -44,6 +46,11 @@ class Order(StrEnum):
     def key(self) -> tuple[sa.ColumnElement[Any], ...]:
         place = (r.step, r.split, r.position, r.attempt_id)
         return (r.value, *place) if self in (Order.BEST, Order.WORST) else place
+
+    @property
+    def by(self) -> list[sa.ColumnElement[Any]]:
+        """What sorts it."""
+        return [column.desc() if self.is_falling else column for column in self.key]
 
 
 @dataclass(frozen=True)
@@ -70,22 +77,49 @@ class Wanted:
 def find(run: Viewed, wanted: Wanted, order: Order, cursor: str | None, limit: int) -> RolloutsAnswer:
     """One page. Raises DataError for a cursor of something else, UnknownRevision, StoreError."""
     revision = run.store.find_revision(wanted.revision).id if wanted.revision else None
-    key = order.key
-    inside = [*_ranges(run, wanted, revision, order), *after(cursor, order, key)]
-    by = [column.desc() if order.is_falling else column for column in key]
+    filters = _filters(wanted, revision)
+    last: list[Any] | None
+    behind = [*_ranges(run, wanted, revision, order), *after(cursor, order, order.key)]
     with run.store.snapshot() as db:
-        window = sa.select(*_WINDOW).where(*inside).order_by(*by).limit(MOST_LOOKED_AT).subquery()
-        ids = list(db.scalars(_chosen(window, _filters(wanted, revision, window.c), order).limit(limit + 1)))
-        n_looked_at, last = len(ids), None
-        if len(ids) <= limit:
-            n_looked_at = db.scalar(sa.select(sa.func.count()).select_from(window)) or 0
-            edge = sa.select(*key).where(*inside).order_by(*by).offset(MOST_LOOKED_AT - 1).limit(1)
-            last = db.execute(edge).one_or_none() if n_looked_at == MOST_LOOKED_AT else None
-        entries = entries_of(db, ids[:limit])
-        if len(ids) > limit:
-            last = db.execute(sa.select(*key).where(r.id == ids[limit - 1])).one()
-    following = None if last is None else make_cursor(order, list(last))
+        for n in (FEW, MOST_LOOKED_AT) if filters else (limit + 1,):
+            window = _Window(db, order, sa.select(*_WINDOW).where(*behind).order_by(*order.by).limit(n), n)
+            ids = window.passing(filters, limit + 1)
+            if len(ids) > limit:
+                n_looked_at, last = n, window.key_of(ids[limit - 1])
+                break
+        else:
+            n_looked_at, last = window.size(), window.edge() if filters else None
+        ids = ids[:limit]
+        entries = entries_of(db, ids)
+    following = None if last is None else make_cursor(order, last)
     return RolloutsAnswer(rollouts=tuple(entries), next=following, n_looked_at=n_looked_at)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The next `n` rollouts in an order."""
+
+    db: sa.Connection
+    order: Order
+    rows: sa.Select[Any]
+    n: int
+
+    def passing(self, filters: Filters, limit: int) -> list[str]:
+        """The ids of the first ones that pass."""
+        w = self.rows.subquery().c
+        by = [w[c.name].desc() if self.order.is_falling else w[c.name] for c in self.order.key]
+        return list(self.db.scalars(sa.select(w.id).where(*(holds(w) for holds in filters)).order_by(*by).limit(limit)))
+
+    def size(self) -> int:
+        return self.db.scalar(sa.select(sa.func.count()).select_from(self.rows.subquery())) or 0
+
+    def edge(self) -> list[Any] | None:
+        """The key of the last one; None where there is none behind it."""
+        row = self.db.execute(self.rows.with_only_columns(*self.order.key).offset(self.n - 1).limit(1)).one_or_none()
+        return None if row is None else list(row)
+
+    def key_of(self, rollout_id: str) -> list[Any]:
+        return list(self.db.execute(sa.select(*self.order.key).where(r.id == rollout_id)).one())
 
 
 def entries_of(db: sa.Connection, ids: Sequence[str]) -> list[RolloutEntry]:
@@ -154,7 +188,7 @@ _SHOWN = (
 
 def _ranges(run: Viewed, wanted: Wanted, revision: str | None, order: Order) -> list[sa.ColumnElement[bool]]:
     """What an index can go by."""
-    first, last = _steps_of(run, revision) if revision else (None, None)
+    first, last = steps_of(run, revision) if revision else (None, None)
     found = [r.step >= step for step in (wanted.from_step, first) if step is not None]
     found += [r.step <= step for step in (wanted.to_step, last) if step is not None]
     found += [r.prompt_id == wanted.prompt] if wanted.prompt is not None else []
@@ -165,7 +199,7 @@ def _ranges(run: Viewed, wanted: Wanted, revision: str | None, order: Order) -> 
     return found
 
 
-def _steps_of(run: Viewed, revision: str) -> tuple[int | None, int | None]:
+def steps_of(run: Viewed, revision: str) -> tuple[int | None, int | None]:
     """The steps that a revision can have scored, both ends in; none where it never was in force."""
     first: list[int] = []
     last: list[int | None] = []
@@ -180,28 +214,30 @@ def _steps_of(run: Viewed, revision: str) -> tuple[int | None, int | None]:
     return min(first), None if None in last else max(step for step in last if step is not None)
 
 
-def _filters(wanted: Wanted, revision: str | None, w: Any) -> list[sa.ColumnElement[bool]]:
-    """What each rollout in the window `w` is held against."""
+def _filters(wanted: Wanted, revision: str | None) -> Filters:
+    """What each rollout in a window, whose columns they take, is held against."""
     equal: Mapping[str, Any] = {"split": wanted.split, "cluster": wanted.cluster, "revision_id": revision}
-    found = [w[name] == str(value) for name, value in equal.items() if value is not None]
-    found += [w.value >= wanted.min_reward] if wanted.min_reward is not None else []
-    found += [w.value <= wanted.max_reward] if wanted.max_reward is not None else []
+    found: list[Filter] = [_equals(name, str(value)) for name, value in equal.items() if value is not None]
+    if wanted.min_reward is not None:
+        found.append(lambda w: w.value >= wanted.min_reward)
+    if wanted.max_reward is not None:
+        found.append(lambda w: w.value <= wanted.max_reward)
     if wanted.has_reward is not None:
-        found.append(w.value.is_not(None) if wanted.has_reward else w.value.is_(None))
+        found.append(lambda w: w.value.is_not(None) if wanted.has_reward else w.value.is_(None))
     if wanted.screened is not None:
-        found.append(w.screened != "" if wanted.screened else w.screened == "")
+        found.append(lambda w: w.screened != "" if wanted.screened else w.screened == "")
     if wanted.flag is not None:
         f = t.rollout_flag.c
-        found.append(sa.exists().where(f.rollout_id == w.id, f.detector == wanted.flag))
+        found.append(lambda w: sa.exists().where(f.rollout_id == w.id, f.detector == wanted.flag))
     if wanted.criterion is not None:
-        found.append(_judged(wanted, w))
+        found.append(lambda w: _judged(wanted, w))
     if wanted.text is not None:
-        c = t.rollout.c
-        holds = sa.or_(
-            c.completion.icontains(wanted.text, autoescape=True), c.prompt.icontains(wanted.text, autoescape=True)
-        )
-        found.append(sa.exists().where(c.id == w.id, holds))
+        found.append(lambda w: _says(str(wanted.text), w))
     return found
+
+
+def _equals(name: str, value: str) -> Filter:
+    return lambda w: w[name] == value
 
 
 def _judged(wanted: Wanted, w: Any) -> sa.ColumnElement[bool]:
@@ -213,10 +249,10 @@ def _judged(wanted: Wanted, w: Any) -> sa.ColumnElement[bool]:
     return sa.exists().where(*asked)
 
 
-def _chosen(window: sa.Subquery, filters: Sequence[sa.ColumnElement[bool]], order: Order) -> sa.Select[Any]:
-    key = [window.c[column.name] for column in order.key]
-    by = [column.desc() if order.is_falling else column for column in key]
-    return sa.select(window.c.id).where(*filters).order_by(*by)
+def _says(text: str, w: Any) -> sa.ColumnElement[bool]:
+    c = t.rollout.c
+    parts = (part.icontains(text, autoescape=True) for part in (c.completion, c.prompt))
+    return sa.exists().where(c.id == w.id, sa.or_(*parts))
 
 
 def _entry(row: Any, flags: tuple[str, ...], n_unscored: int) -> RolloutEntry:

@@ -16,7 +16,7 @@ from metapo.files import hold
 from metapo.rubric import Revision, Rubric
 from metapo.run import LOCK, METRICS, POLICY, SETTINGS, STORE
 from metapo.store import Store
-from metapo.viewing.figures import Figures, FileRows, StoreRows
+from metapo.viewing.figures import Figures, RunRows, StoreRows
 
 TRAINS_S = 120.0  # what wrote within that time is taken to go on
 T = TypeVar("T")
@@ -32,8 +32,7 @@ class Viewed:
         self.folder = folder
         self.place = place
         """What opens the store to write."""
-        rows = folder / METRICS if folder else None
-        self.figures = Figures(FileRows(rows) if rows and rows.exists() else StoreRows(store))
+        self.figures = Figures(RunRows(folder / METRICS, store) if folder else StoreRows(store))
         self._revisions: dict[str, Revision] = {}
         self._settings: dict[str, Any] | None = None
         self._remembered: dict[Hashable, tuple[object, object]] = {}
