@@ -129,7 +129,8 @@ function Rollout({ run, answer }: { run: string; answer: RolloutAnswer }) {
           )}
           <p class="muted small">
             {answer.n_reused > 0 && `${plural(answer.n_reused, "verdict")} known from before. `}
-            {answer.n_left_out > 0 && `${plural(answer.n_left_out, "criterion", "criteria")} left out of this reward. `}
+            {answer.n_left_out > 0 &&
+              `${plural(answer.n_left_out, "character")} of the completion were not shown to the judge. `}
             {answer.read_by.map((step) => (
               <a key={step} href={href("meta", run, [step], { cluster: entry.cluster })}>
                 Read by the meta step after step {step}.{" "}

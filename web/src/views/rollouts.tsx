@@ -147,74 +147,80 @@ function Filters({ base, query, run }: FiltersProps) {
   const tree = useAnswer<TreeAnswer>(`${base}/lineage?cluster=${encodeURIComponent(run.clusters[0] ?? "")}`);
   const history = useAnswer<CriteriaAnswer>(get("criterion") ? `${base}/criteria?max_steps=1` : null);
   const criterion = history.answer?.criteria.find((one) => one.id === get("criterion"));
+  const [open, setOpen] = useState(false);
   const used = FILTERS.filter((name) => name !== "order" && query.get(name));
   const any = (words: string): [string, string] => ["", words];
   return (
     <form class="filters" role="search" aria-label="Filter rollouts" onSubmit={(event) => event.preventDefault()}>
       <Typed label="Text" name="text" query={query} wide placeholder="in prompt or completion" />
-      <Typed label="From step" name="from_step" query={query} />
-      <Typed label="to step" name="to_step" query={query} />
-      <Typed label="Reward from" name="min_reward" query={query} />
-      <Typed label="to" name="max_reward" query={query} />
-      {run.flags.length > 0 && (
+      <button type="button" class="narrow-only" aria-expanded={open} onClick={() => setOpen(!open)}>
+        {open ? "Fewer filters" : "More filters"}
+      </button>
+      <div class={open ? "extra open" : "extra"}>
+        <Typed label="From step" name="from_step" query={query} />
+        <Typed label="to step" name="to_step" query={query} />
+        <Typed label="Reward from" name="min_reward" query={query} />
+        <Typed label="to" name="max_reward" query={query} />
+        {run.flags.length > 0 && (
+          <Choose
+            label="Flag"
+            value={get("flag")}
+            onChange={set("flag")}
+            options={[any("any"), ...run.flags.map(named)]}
+          />
+        )}
         <Choose
-          label="Flag"
-          value={get("flag")}
-          onChange={set("flag")}
-          options={[any("any"), ...run.flags.map(named)]}
+          label="Criterion"
+          value={get("criterion")}
+          onChange={(to) => amend({ criterion: to, points: null, has_verdict: null })}
+          options={[any("any"), ...run.criteria.map(named)]}
         />
-      )}
-      <Choose
-        label="Criterion"
-        value={get("criterion")}
-        onChange={(to) => amend({ criterion: to, points: null, has_verdict: null })}
-        options={[any("any"), ...run.criteria.map(named)]}
-      />
-      {get("criterion") && (
+        {get("criterion") && (
+          <Choose
+            label="its verdict"
+            value={get("has_verdict") ? "unscored" : get("points")}
+            options={levels(criterion)}
+            onChange={setVerdict}
+          />
+        )}
         <Choose
-          label="its verdict"
-          value={get("has_verdict") ? "unscored" : get("points")}
-          options={levels(criterion)}
-          onChange={setVerdict}
+          label="Revision"
+          value={get("revision")}
+          onChange={set("revision")}
+          options={[
+            any("any"),
+            ...(tree.answer?.nodes ?? [])
+              .filter((node) => node.in_force_from !== null)
+              .map((node): [string, string] => [node.id, `${short(node.id)} · from step ${node.in_force_from}`]),
+          ]}
         />
-      )}
-      <Choose
-        label="Revision"
-        value={get("revision")}
-        onChange={set("revision")}
-        options={[
-          any("any"),
-          ...(tree.answer?.nodes ?? [])
-            .filter((node) => node.in_force_from !== null)
-            .map((node): [string, string] => [node.id, `${short(node.id)} · from step ${node.in_force_from}`]),
-        ]}
-      />
-      {run.clusters.length > 1 && (
+        {run.clusters.length > 1 && (
+          <Choose
+            label="Cluster"
+            value={get("cluster")}
+            onChange={set("cluster")}
+            options={[any("any"), ...run.clusters.map(named)]}
+          />
+        )}
         <Choose
-          label="Cluster"
-          value={get("cluster")}
-          onChange={set("cluster")}
-          options={[any("any"), ...run.clusters.map(named)]}
+          label="Kind"
+          value={get("split") || (get("screened") ? "screened" : get("has_reward") ? "unscored" : "")}
+          onChange={setKind}
+          options={[
+            any("all"),
+            ["train", "training"],
+            ["eval", "evaluation"],
+            ["unscored", "unscored"],
+            ["screened", "screened"],
+          ]}
         />
-      )}
-      <Choose
-        label="Kind"
-        value={get("split") || (get("screened") ? "screened" : get("has_reward") ? "unscored" : "")}
-        onChange={setKind}
-        options={[
-          any("all"),
-          ["train", "training"],
-          ["eval", "evaluation"],
-          ["unscored", "unscored"],
-          ["screened", "screened"],
-        ]}
-      />
-      <Choose
-        label="Order"
-        value={get("order") || "newest"}
-        onChange={(to) => amend({ order: to === "newest" ? null : to })}
-        options={ORDERS}
-      />
+        <Choose
+          label="Order"
+          value={get("order") || "newest"}
+          onChange={(to) => amend({ order: to === "newest" ? null : to })}
+          options={ORDERS}
+        />
+      </div>
       {used.length > 0 && (
         <button type="button" onClick={() => amend(Object.fromEntries(FILTERS.map((name) => [name, null])))}>
           Clear {used.length === 1 ? "the filter" : `${used.length} filters`}
