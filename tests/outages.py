@@ -647,7 +647,7 @@ OUTAGES: dict[str, tuple[Outage, ...]] = {
             "more requests per second than `--rate`",
             "refuses those beyond",
             BACK,
-            flood(Limits(rate=50, grace_s=2)),
+            flood(Limits(rate=20, grace_s=2)),
             _seen("a reward", "429 rate"),
         ),
         Outage(

@@ -1,11 +1,11 @@
 """What serving costs, beside the judge: `python -m bench.server --clients 1,16,256 --seconds 5`.
 
 Servers in processes of their own score completions of 320 words under five criteria, with a judge in the same process
-that answers at once; one request holds one completion. Each client keeps a connection and sends the next request when
-it has the answer. The load comes from one more process, whose work takes CPU time from the servers where cores are few.
-Rewards a second, and the middle, 95th and 99th percentile of the milliseconds from a request's first byte to its
-answer's last; memory is what all servers hold together, before and after. `--store` is a PostgreSQL database by its
-URL, which is filled with rollouts: give an empty one.
+that answers at once, or after `--judge-ms`; one request holds `--group` completions. Each client keeps a connection and
+sends the next request when it has the answer. The load comes from one more process, whose work takes CPU time from the
+servers where cores are few. Rewards a second, and the middle, 95th and 99th percentile of the milliseconds from a
+request's first byte to its answer's last, without those of the judge; memory is what all servers hold together, before
+and after. `--store` is a PostgreSQL database by its URL, which is filled with rollouts: give an empty one.
 """
 
 import argparse
@@ -26,8 +26,16 @@ from urllib.parse import urlsplit
 WORDS = ("because every reason that is given here stands on its own " * 32)[:2000]
 
 
+class Kind(NamedTuple):
+    """Completions in a request, and the judge's milliseconds for each, which are all judged at once."""
+
+    group: int = 1
+    judge_ms: float = 0.0
+
+
 class Load(NamedTuple):
-    """What one load came to: rewards in all and their seconds, and each request's milliseconds, in order."""
+    """What one load came to: rewards in all and their seconds, and the milliseconds that were added to the judge's, of
+    each request, in order."""
 
     n: int
     seconds: float
@@ -42,9 +50,9 @@ class Load(NamedTuple):
 
 
 @contextmanager
-def servers(n: int, out: Path, store: str) -> Iterator[list[tuple[str, int]]]:
+def servers(n: int, out: Path, store: str, kind: Kind) -> Iterator[list[tuple[str, int]]]:
     """The URL and process id of each of `n` servers on one run."""
-    command = [sys.executable, "-m", "bench.server.serving", str(out), store]
+    command = [sys.executable, "-m", "bench.server.serving", str(out), store, str(kind.judge_ms / 1000)]
     started: list[subprocess.Popen[str]] = []
     try:
         found = []
@@ -61,7 +69,7 @@ def servers(n: int, out: Path, store: str) -> Iterator[list[tuple[str, int]]]:
             child.wait(60)
 
 
-async def load(urls: Sequence[str], n_clients: int, seconds: float, name: str) -> Load:
+async def load(urls: Sequence[str], n_clients: int, seconds: float, name: str, kind: Kind) -> Load:
     """Ask from `n_clients` connections, spread over the servers, for so long."""
     ms: list[float] = []
     until = time.monotonic() + seconds
@@ -72,9 +80,9 @@ async def load(urls: Sequence[str], n_clients: int, seconds: float, name: str) -
         try:
             count = 0
             while (began := time.monotonic()) < until:
-                writer.write(_request(f"{name}/{number}/{count}"))
-                await _answer(reader)
-                ms.append(1000 * (time.monotonic() - began))
+                writer.write(_request(f"{name}/{number}/{count}", kind.group))
+                await _answer(reader, kind.group)
+                ms.append(1000 * (time.monotonic() - began) - kind.judge_ms)
                 count += 1
         finally:
             writer.close()
@@ -83,24 +91,28 @@ async def load(urls: Sequence[str], n_clients: int, seconds: float, name: str) -
     async with asyncio.TaskGroup() as group:
         for number in range(n_clients):
             group.create_task(client(number))
-    return Load(len(ms), time.monotonic() - began, sorted(ms))
+    return Load(len(ms) * kind.group, time.monotonic() - began, sorted(ms))
 
 
-def _request(key: str) -> bytes:
-    rollout = {"prompt": "Should cities build bike lanes?", "completion": f"{WORDS} ({key})", "step": 0, "key": key}
-    body = json.dumps({"rollouts": [rollout]}).encode()
+def _request(name: str, group: int) -> bytes:
+    keys = [f"{name}/{i}" for i in range(group)]
+    rollouts = [
+        {"prompt": "Should cities build bike lanes?", "completion": f"{WORDS} ({key})", "step": 0, "key": key}
+        for key in keys
+    ]
+    body = json.dumps({"rollouts": rollouts}).encode()
     head = (
         f"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     )
     return head.encode() + b"\r\n\r\n" + body
 
 
-async def _answer(reader: asyncio.StreamReader) -> None:
+async def _answer(reader: asyncio.StreamReader, group: int) -> None:
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
     body = await reader.readexactly(int(length.partition(b":")[2]))
-    if not head.startswith(b"HTTP/1.1 200") or b'"reward":1.0' not in body:
-        raise RuntimeError(f"no reward came: {head[:30]!r} {body[:200]!r}")
+    if not head.startswith(b"HTTP/1.1 200") or body.count(b'"reward":1.0') != group:
+        raise RuntimeError(f"not every reward came: {head[:30]!r} {body[:200]!r}")
 
 
 def held_mb(pids: Sequence[int]) -> float:
@@ -114,22 +126,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", default="1,16,64,256", help="numbers of clients at once")
     parser.add_argument("--servers", default="1,2", help="numbers of server processes on one run")
+    parser.add_argument("--group", type=int, default=1, help="completions in a request")
+    parser.add_argument("--judge-ms", type=float, default=0.0, help="how long the judge takes for each")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
     parser.add_argument("--store", default="", help="URL of an empty PostgreSQL database to use in place of SQLite")
     told = parser.parse_args()
-    print("| store | servers | clients | rewards/s | p50 ms | p95 ms | p99 ms | MB before | after |", flush=True)
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    kind = Kind(told.group, told.judge_ms)
+    print(
+        "| store | servers | clients | group | judge ms | rewards/s | p50 ms | p95 ms | p99 ms | MB before | after |",
+        flush=True,
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for n_servers in map(int, told.servers.split(",")):
-        with tempfile.TemporaryDirectory() as out, servers(n_servers, Path(out) / "run", told.store) as up:
+        with tempfile.TemporaryDirectory() as out, servers(n_servers, Path(out) / "run", told.store, kind) as up:
             urls, pids = zip(*up, strict=True)
-            asyncio.run(load(urls, n_servers, 1.0, "warm"))
+            asyncio.run(load(urls, n_servers, 1.0, "warm", kind))
             for n_clients in map(int, told.clients.split(",")):
                 before = held_mb(pids)
-                found = asyncio.run(load(urls, n_clients, told.seconds, f"{n_servers}/{n_clients}"))
+                found = asyncio.run(load(urls, n_clients, told.seconds, f"{n_servers}/{n_clients}", kind))
                 times = " | ".join(f"{found.at(p):.0f}" for p in (50, 95, 99))
                 store = "PostgreSQL" if told.store else "SQLite"
                 figures = f"{found.per_second:.0f} | {times} | {before:.0f} | {held_mb(pids):.0f}"
-                print(f"| {store} | {n_servers} | {n_clients} | {figures} |", flush=True)
+                print(
+                    f"| {store} | {n_servers} | {n_clients} | {kind.group} | {kind.judge_ms:g} | {figures} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

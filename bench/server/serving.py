@@ -1,6 +1,6 @@
-"""One reward server whose judge sits in its own process and answers at once.
+"""One reward server whose judge sits in its own process and answers after a set time.
 
-`python -m bench.server.serving OUT STORE`, where STORE is a database's URL, or "" for a file in OUT.
+`python -m bench.server.serving OUT STORE SECONDS`, where STORE is a database's URL, or "" for a file in OUT.
 """
 
 import asyncio
@@ -21,14 +21,17 @@ from metapo.settings import MetaSchedule, Settings
 N_CRITERIA = 5
 
 
-class Instant:
-    """Gives every criterion the best level, and takes no time."""
+class Timed:
+    """Gives every criterion the best level, after so many seconds; with 0, at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._replies: dict[tuple[str, ...], str] = {}
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         assert isinstance(request.form, JsonForm)
+        if self._seconds:
+            await asyncio.sleep(self._seconds)
         keys = tuple(request.form.spec["required"])
         if keys not in self._replies:
             points = {k: request.form.spec["properties"][k] for k in keys}
@@ -36,17 +39,17 @@ class Instant:
                 f'"{k}": {max(map(int, re.findall(r"-?[0-9]+", str(p["enum"]))))}' for k, p in points.items()
             )
             self._replies[keys] = f"{{{chosen}}}"
-        return ChatReply(text=self._replies[keys], model="instant", prompt_tokens=1000, completion_tokens=20)
+        return ChatReply(text=self._replies[keys], model="timed", prompt_tokens=1000, completion_tokens=20)
 
     async def identify(self) -> str:
-        return "instant"
+        return "timed"
 
     async def aclose(self) -> None:
         pass
 
 
-async def main(out: Path, store: str) -> None:
-    endpoint = EndpointSettings(url="http://127.0.0.1:9/v1", model="instant", max_in_flight=1024)
+async def main(out: Path, store: str, seconds: float) -> None:
+    endpoint = EndpointSettings(url="http://127.0.0.1:9/v1", model="timed", max_in_flight=1024)
     judging = JudgeSettings(mode="joint", rationales="never", warm_up=False, cache=False)
     settings = Settings(
         rubric=rubric(N_CRITERIA),
@@ -55,7 +58,7 @@ async def main(out: Path, store: str) -> None:
         task_description=TASK,
         meta=MetaSchedule(every=0),
     )
-    judge = Instant()
+    judge = Timed(seconds)
     options = ServeOptions(port=0)
     served = Served(settings, out, store or None)
     taken = listen(options.host, options.port)
@@ -63,4 +66,4 @@ async def main(out: Path, store: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])))

@@ -43,7 +43,7 @@ from metapo.store import schema as t
 from metapo.store.calls import count_calls
 from metapo.store.rows import insert_rollouts, rollout_id
 
-PER_STEP, GROUP, N_PROMPTS, N_META_STEPS = 64, 8, 2000, 16
+PER_STEP, GROUP, N_PROMPTS = 64, 8, 2000
 CHUNK_STEPS = 25
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 TOPICS = ("bike lanes", "school uniforms", "night trains", "city trees", "quiet carriages", "public libraries")
@@ -69,11 +69,13 @@ def main() -> None:
     make(args.folder, args.rollouts, clusters=("essays", "letters", "speeches") if args.clusters else ("",))
 
 
-def make(folder: Path, n_rollouts: int, *, clusters: tuple[str, ...] = ("",), seed: int = 0) -> Path:
-    """A run with so many rollouts in a new folder, training and evaluation together; returns the folder."""
+def make(
+    folder: Path, n_rollouts: int, *, clusters: tuple[str, ...] = ("",), n_meta_steps: int = 16, seed: int = 0
+) -> Path:
+    """A run with so many rollouts of training, and evaluation after each 200 steps, in a new folder; returns that."""
     folder.mkdir(parents=True)
     with closing(Store(folder / "store.db")) as store:
-        made = Made(store, n_rollouts, clusters, Random(seed))
+        made = Made(store, n_rollouts, clusters, n_meta_steps, Random(seed))
         made.write()
         (folder / "settings.yaml").write_text(made.settings.to_yaml())
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made.rows))
@@ -82,9 +84,11 @@ def make(folder: Path, n_rollouts: int, *, clusters: tuple[str, ...] = ("",), se
     return folder
 
 
-def make_served(store: Store, n_rollouts: int, *, clusters: tuple[str, ...] = ("",), seed: int = 0) -> None:
+def make_served(
+    store: Store, n_rollouts: int, *, clusters: tuple[str, ...] = ("",), n_meta_steps: int = 16, seed: int = 0
+) -> None:
     """The same as a reward server leaves it in an empty store: metrics and settings, too."""
-    made = Made(store, n_rollouts, clusters, Random(seed))
+    made = Made(store, n_rollouts, clusters, n_meta_steps, Random(seed))
     store.serve(made.settings.model_dump_json())
     made.write()
     rows = [
@@ -100,9 +104,11 @@ def make_served(store: Store, n_rollouts: int, *, clusters: tuple[str, ...] = ("
 class Made:
     """One run as it is made: its store is written, its metrics are `rows`."""
 
-    def __init__(self, store: Store, n_rollouts: int, clusters: tuple[str, ...], rng: Random) -> None:
-        self.store, self.clusters, self.rng = store, clusters, rng
-        self.n_steps = max(N_META_STEPS, n_rollouts // PER_STEP)
+    def __init__(
+        self, store: Store, n_rollouts: int, clusters: tuple[str, ...], n_meta_steps: int, rng: Random
+    ) -> None:
+        self.store, self.clusters, self.n_meta_steps, self.rng = store, clusters, n_meta_steps, rng
+        self.n_steps = max(n_meta_steps, n_rollouts // PER_STEP)
         self.in_force = Revision(rubric=first_rubric(), reason="the settings' rubric", proposer="settings", step=0)
         rubric = self.in_force.rubric.model_dump(mode="json")
         self.settings = TrainSettings.from_yaml("{}", base=SETTINGS | {"rubric": rubric})
@@ -114,7 +120,7 @@ class Made:
         )
         self.store.adopt(self.attempt, 0, self.in_force)
         self.store.append_anchors([self.anchor(i) for i in range(20)])
-        every = max(1, self.n_steps // N_META_STEPS)
+        every = max(1, self.n_steps // self.n_meta_steps)
         for begin in range(0, self.n_steps, CHUNK_STEPS):
             steps = range(begin, min(self.n_steps, begin + CHUNK_STEPS))
             batches = []
@@ -245,7 +251,7 @@ class Made:
 
     def meta_step(self, step: int, number: int) -> None:
         """One that reads the last step's rollouts; only the run's own lineage moves, clusters follow it."""
-        parent, waits = self.in_force, number == N_META_STEPS - 1
+        parent, waits = self.in_force, number == self.n_meta_steps - 1
         child = Revision(
             rubric=changed(parent.rubric, number),
             parents=(parent.id,),

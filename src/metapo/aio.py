@@ -13,6 +13,8 @@ async def each(work: Callable[[T], Awaitable[R]], items: Sequence[T], at_once: i
 
     The first error is raised, as it is, after everything else has been cancelled.
     """
+    if len(items) == 1:
+        return [await work(items[0])]
     results: dict[int, R] = {}
     waiting = iter(enumerate(items))
 

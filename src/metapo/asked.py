@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from metapo.errors import DataError
@@ -26,7 +27,7 @@ class Asked:
     split: Split = Split.TRAIN
     key: str = ""
 
-    @property
+    @cached_property
     def rollout(self) -> Rollout:
         """Without its place: a step that is counted is not known yet. Raises DataError for what can't be read."""
         if self.step is not None and self.step < 0:

@@ -47,6 +47,8 @@ def slug(name: str) -> str:
 
 def _well_formed(text: str) -> str:
     """Replace halves of surrogate pairs: JSON escapes can bring them in, but no file or database can hold them."""
+    if text.isascii():
+        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 

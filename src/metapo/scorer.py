@@ -197,14 +197,15 @@ class Scorer:
 
     async def _score(self, in_force: InForce, rollout: Rollout) -> Scored:
         revision = in_force.revision
-        watching = asyncio.create_task(self._watch(revision.rubric, rollout))
+        watching = self._watching(revision.rubric, rollout)
         try:
             assessment = await self._judge.assess(revision.rubric, rollout)
             reward = self._reward(revision.rubric, rollout, assessment.outcomes)
             reward = reward._replace(value=in_force.scale.apply(reward.value))
-            return Scored(rollout, in_force.id, assessment, reward, await watching)
+            return Scored(rollout, in_force.id, assessment, reward, await watching if watching else None)
         finally:
-            watching.cancel()
+            if watching:
+                watching.cancel()
 
     def _reward(self, rubric: Rubric, rollout: Rollout, outcomes: Sequence[Outcome]) -> Reward:
         """Dropout leaves the training rollouts of one step and prompt, a group, the same criteria on every rank."""
@@ -214,7 +215,8 @@ class Scorer:
         kept = drop_criteria(rubric, self._settings.dropout, rng)
         return masked(self.aggregate, rubric, kept, outcomes)
 
-    async def _watch(self, rubric: Rubric, rollout: Rollout) -> Monitored | None:
+    def _watching(self, rubric: Rubric, rollout: Rollout) -> asyncio.Task[Monitored] | None:
+        """The monitor at work, beside the judge, where there is one and it is the rollout's turn."""
         monitor = self._settings.monitor
         if monitor is None or self._monitor is None:
             return None
@@ -222,12 +224,14 @@ class Scorer:
         draw = Random(f"{self._settings.seed}/monitor/{place}").random()
         if rollout.split is Split.TRAIN and draw >= monitor.share:
             return None
-        rubric = monitor.rubric or rubric
+        return asyncio.create_task(self._watch(self._monitor, monitor.judge.model, monitor.rubric or rubric, rollout))
+
+    async def _watch(self, monitor: Assessor, model: str, rubric: Rubric, rollout: Rollout) -> Monitored:
         try:
-            assessment = await self._monitor.assess(rubric, rollout)
+            assessment = await monitor.assess(rubric, rollout)
         except ChatMisconfigured as e:  # what is only watched ends nothing
             assessment = _nothing(rubric, Reason.MISCONFIGURED, str(e))
-        return Monitored(monitor.judge.model, assessment, self.aggregate(rubric, assessment.outcomes))
+        return Monitored(model, assessment, self.aggregate(rubric, assessment.outcomes))
 
     async def _warm_up(self, in_force: ByCluster, rollouts: Sequence[Rollout]) -> tuple[Call, ...]:
         """Once per revision, where a batch holds enough of its rollouts to gain by it."""

@@ -142,6 +142,11 @@ class RewardService:
         return service
 
     @property
+    def attempt(self) -> int:
+        """The run's attempt that is scored in: one more each time that the engine goes back to a checkpoint."""
+        return self._standing.attempt
+
+    @property
     def step(self) -> int:
         """How many steps are over."""
         return self._standing.step

@@ -14,8 +14,14 @@ from tests.store.raw import raw
 from tests.store.test_store import CHILD, FIRST, NOW, begin, gated, record
 
 OLD = {
-    **{"judge_call": 12, "other_call": 1, "known_answer": 1, "opinion": 2, "verdict": 2, "rollout_flag": 2},
-    **{"rollout_key": 2, "rollout": 2},
+    "judge_call": 12,
+    "other_call": 1,
+    "known_answer": 1,
+    "opinion": 2,
+    "verdict": 2,
+    "rollout_flag": 2,
+    "rollout_key": 2,
+    "rollout": 2,
 }
 """What of the steps before 5 goes."""
 

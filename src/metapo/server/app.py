@@ -85,7 +85,7 @@ class Server:
         return self.options.unscored
 
 
-def _server(request: Request) -> Server:
+async def _server(request: Request) -> Server:
     server: Server = request.app.state.server
     return server
 

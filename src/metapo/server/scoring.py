@@ -23,10 +23,12 @@ from metapo.store import RolloutRecord, Store
 UNHEARD_S = 600.0  # how long an answer waits for a client that comes again: engines give up sooner
 MAX_STEPS = 64  # whose means are kept
 Work = asyncio.Task[list[RolloutRecord]]
+Mark = tuple[int, str]
+"""A request without keys: the newest attempt when it came, and a digest of what it says."""
 
 
 class Judged(NamedTuple):
-    """What a request got, and the attempt of the run that was the newest when it came."""
+    """What a request got, and the attempt of the run that it was scored in."""
 
     attempt: int
     records: list[RolloutRecord]
@@ -36,24 +38,23 @@ class Scoring:
     """Scores requests to their end, whether or not the client waits: what was paid for is on record.
 
     A request whose client went away before the answer was there is kept; when the same request comes again, from a
-    client that retries, it gets that answer and is not scored a second time. Engines that send no key need this. What
-    is kept counts for its attempt alone: where the trainer went back it asks anew, whichever process it told so.
+    client that retries, it gets that answer and is not scored a second time. Engines that send no key need this; what
+    has a key is found on record. What is kept counts for its attempt alone: where the trainer went back it asks anew,
+    whichever process it told so.
     """
 
     def __init__(self, service: RewardService, store: Store, figures: Figures) -> None:
         self._service = service
-        self._attempt: Together[None, int] = Together(lambda asking: [store.standing().attempt] * len(asking))
+        self._newest: Together[None, int] = Together(lambda asking: [store.standing().attempt] * len(asking))
         self._figures = figures
         self._under_way: set[Work] = set()
-        self._unheard: dict[tuple[int, str], list[tuple[float, Work]]] = {}
+        self._unheard: dict[Mark, list[tuple[float, Work]]] = {}
         self._means: OrderedDict[tuple[int, int], tuple[float, int]] = OrderedDict()
 
     async def score(self, request: Request, asked: Sequence[Asked]) -> Judged:
         """Raises MetapoError."""
-        attempt = await self._attempt(None)
-        body = hashlib.sha256(request.url.path.encode() + b"\n" + await request.body()).hexdigest()
-        mark = attempt, body
-        work = self._take(mark) or self._begin(attempt, asked)
+        mark = None if all(one.key for one in asked) else await self._mark(request)
+        work = self._take(mark) or self._begin(asked)
         gone = asyncio.create_task(_gone(request))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -65,7 +66,7 @@ class Scoring:
             raise
         finally:
             gone.cancel()
-        return Judged(attempt, work.result())
+        return Judged(self._service.attempt, work.result())
 
     async def finish(self) -> None:
         """End what is still under way; nothing of it is on record."""
@@ -78,8 +79,12 @@ class Scoring:
         total, n = self._means.get((attempt, step), (0.0, 0))
         return total / n if n else None
 
-    def _begin(self, attempt: int, asked: Sequence[Asked]) -> Work:
-        work = asyncio.create_task(self._work(attempt, asked))
+    async def _mark(self, request: Request) -> Mark:
+        body = hashlib.sha256(request.url.path.encode() + b"\n" + await request.body()).hexdigest()
+        return await self._newest(None), body
+
+    def _begin(self, asked: Sequence[Asked]) -> Work:
+        work = asyncio.create_task(self._work(asked))
         self._under_way.add(work)
         work.add_done_callback(self._done)
         return work
@@ -89,19 +94,21 @@ class Scoring:
         if not work.cancelled():
             work.exception()  # seen, also where nobody waits for it
 
-    async def _work(self, attempt: int, asked: Sequence[Asked]) -> list[RolloutRecord]:
+    async def _work(self, asked: Sequence[Asked]) -> list[RolloutRecord]:
         records = await self._service.score(asked)
         self._figures.scored(records)
         for record in records:
             if record.value is not None and record.rollout.split is Split.TRAIN:
-                place = attempt, record.rollout.step
+                place = self._service.attempt, record.rollout.step
                 total, n = self._means.get(place, (0.0, 0))
                 self._means[place] = (total + record.value, n + 1)
         while len(self._means) > MAX_STEPS:
             self._means.popitem(last=False)
         return records
 
-    def _keep(self, mark: tuple[int, str], work: Work) -> None:
+    def _keep(self, mark: Mark | None, work: Work) -> None:
+        if mark is None:
+            return
         now = time.monotonic()
         while self._unheard and (oldest := next(iter(self._unheard))):
             if self._unheard[oldest][-1][0] > now - UNHEARD_S:
@@ -109,11 +116,11 @@ class Scoring:
             del self._unheard[oldest]
         self._unheard.setdefault(mark, []).append((now, work))
 
-    def _take(self, mark: tuple[int, str]) -> Work | None:
+    def _take(self, mark: Mark | None) -> Work | None:
         """The work on an equal request that nobody waits for any more; None where there is none, or it failed."""
-        kept = self._unheard.pop(mark, [])
-        if not kept:
+        if mark is None or mark not in self._unheard:
             return None
+        kept = self._unheard.pop(mark)
         (at, work), *others = kept
         if others:
             self._unheard[mark] = others

@@ -69,7 +69,7 @@ def anchors(run: Viewed, source: str | None, cursor: str | None, limit: int) -> 
     """Raises DataError, StoreError."""
     table = live(t.anchor)
     where = [table.c.source == source] if source is not None else []
-    before = [table.c.number < read_cursor(cursor, "anchors", 1)[0]] if cursor else []
+    before = [table.c.number < read_cursor(cursor, "anchors", [int])[0]] if cursor else []
     asked = sa.select(table).where(*where, *before).order_by(table.c.number.desc()).limit(limit + 1)
     with run.store.snapshot() as db:
         rows = db.execute(asked).all()

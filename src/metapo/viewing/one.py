@@ -84,11 +84,11 @@ def prompt(run: Viewed, prompt_id: str, cursor: str | None, limit: int) -> Promp
 def pairs(run: Viewed, left: str, right: str, cursor: str | None, limit: int) -> PairsAnswer:
     """Prompts with rollouts under both revisions, in the order of their ids. Raises UnknownRevision, DataError."""
     sides = [run.store.find_revision(prefix).id for prefix in (left, right)]
-    [last] = read_cursor(cursor, "pairs", 1) if cursor else [""]
+    [last] = read_cursor(cursor, "pairs", [str]) if cursor else [""]
     found = []
     with run.store.snapshot() as db:
         known = [_prompts(db, revision, steps_of(run, revision)) for revision in sides]
-        both = sorted(i for i in known[0].keys() & known[1].keys() if i > str(last))
+        both = sorted(i for i in known[0].keys() & known[1].keys() if i > last)
         for prompt_id in both[:limit]:
             entries = [entries_of(db, ids[prompt_id][:A_SIDE]) for ids in known]
             found.append(
@@ -105,7 +105,8 @@ def pairs(run: Viewed, left: str, right: str, cursor: str | None, limit: int) ->
 
 def _prompts(db: sa.Connection, revision: str, steps: tuple[int | None, int | None]) -> dict[str, list[str]]:
     """The newest rollouts that a revision scored in these steps, both ends in, by prompt, newest first."""
-    ends = [at for at, step in ((r.step >= steps[0], steps[0]), (r.step <= steps[1], steps[1])) if step is not None]
+    ends = [r.step >= steps[0]] if steps[0] is not None else []
+    ends += [r.step <= steps[1]] if steps[1] is not None else []
     newest = sa.select(r.prompt_id, r.id).where(r.revision_id == revision, *ends)
     found: dict[str, list[str]] = {}
     for row in db.execute(newest.order_by(*(column.desc() for column in _PLACE)).limit(MOST_PAIRED)):

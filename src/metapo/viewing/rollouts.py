@@ -24,6 +24,7 @@ from metapo.viewing.runs import Viewed
 
 FEW, MOST_LOOKED_AT = 1_000, 10_000
 SNIPPET = 200
+MAX_NUMBER = 2**53
 rollout = live(t.rollout)
 r = rollout.c
 Filter = Callable[[Any], sa.ColumnElement[bool]]
@@ -143,7 +144,8 @@ def after(cursor: str | None, order: Order, key: Sequence[sa.ColumnElement[Any]]
     """What lies behind a cursor in an order. Raises DataError."""
     if cursor is None:
         return []
-    at = sa.tuple_(*(sa.literal(v, c.type) for v, c in zip(read_cursor(cursor, order, len(key)), key, strict=True)))
+    kinds = [float if isinstance(c.type, sa.Float) else int if isinstance(c.type, sa.Integer) else str for c in key]
+    at = sa.tuple_(*(sa.literal(v, c.type) for v, c in zip(read_cursor(cursor, order, kinds), key, strict=True)))
     return [sa.tuple_(*key) < at if order.is_falling else sa.tuple_(*key) > at]
 
 
@@ -151,16 +153,23 @@ def make_cursor(order: str, key: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps([str(order), *key]).encode()).decode().rstrip("=")
 
 
-def read_cursor(cursor: str, order: str, n: int) -> list[Any]:
-    """Raises DataError for what is no cursor, or one of another order."""
+def read_cursor(cursor: str, order: str, kinds: Sequence[type]) -> list[Any]:
+    """The key in a cursor, of values of these kinds. Raises DataError for what is no cursor, or another order's."""
     try:
         named, *key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError, TypeError) as e:
+    except (binascii.Error, ValueError, TypeError, RecursionError) as e:
         raise DataError("the cursor is none that this server gave; begin without one") from e
-    is_plain = all(isinstance(part, int | float | str) and not isinstance(part, bool) for part in key)
-    if named != order or len(key) != n or not is_plain:
+    if named != order or len(key) != len(kinds) or not all(map(_is_a, key, kinds)):
         raise DataError(f"the cursor belongs to another question than {order!r}; begin without one")
-    return key
+    return list(key)
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """Is it a value of this kind that every database can hold?"""
+    if kind is str:
+        return isinstance(value, str)
+    is_number = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
+    return is_number and abs(value) < MAX_NUMBER
 
 
 def public_id(rollout_id: str) -> str:
