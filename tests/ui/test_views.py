@@ -164,7 +164,9 @@ def test_rollouts_are_filtered_by_verdict_and_revision(page: Page) -> None:
     page.says("24 shown, all there are")
     page.run("document.querySelectorAll('.filters select')[2]")
     page.choose("Revision", "", "main")
-    revision = page.run("return [...document.querySelectorAll('.filters select')].find(s => /from step/.test(s.innerText)).options[2].value")
+    revision = page.run(
+        "return [...document.querySelectorAll('.filters select')].find(s => /from step/.test(s.innerText)).options[2].value"
+    )
     page.open(f"#/rollouts/essay?revision={revision}")
     page.says(f"{(N_STEPS - 4) * PER_STEP} shown, all there are")
 
