@@ -63,6 +63,7 @@ ORDER = (
     "world",
     "evals",
     "offline",
+    "preflight",
     "server",
     "cli",
     "__init__",

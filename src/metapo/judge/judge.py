@@ -239,8 +239,12 @@ class Judge:
 
     def prompt(self, rubric: Rubric, rollout: Rollout) -> str:
         """The prompt of the first request for a rollout, without what is prepared."""
+        return self.prompts(rubric, rollout)[0]
+
+    def prompts(self, rubric: Rubric, rollout: Rollout) -> list[str]:
+        """The prompts of all requests for a rollout whose replies are clear, without what is prepared."""
         case = _Case.of(rollout, self.settings.max_chars)
-        return self._questions(rubric)[0].prompt(self.task, case.material)
+        return [question.prompt(self.task, case.material) for question in self._questions(rubric)]
 
     def _questions(self, rubric: Rubric) -> tuple[Question, ...]:
         """What to ask about each completion, one request per question; kept, as many completions have one rubric."""
