@@ -147,16 +147,27 @@ def read_rollouts(path: Path) -> "tuple[list[dict[str, Any]], list[Rollout]]":
 def task_of(path: Path | None, preset: "Mapping[str, Any] | None" = None) -> str:
     """The `task` that a settings file or else its preset names, before the file is checked; an own .py file as an
     absolute path."""
+    named = _unchecked(path).get("task")
+    if path is not None and isinstance(named, str) and named.endswith(".py"):
+        return str((path.parent / named).absolute())
+    return str(named or (preset or {}).get("task", "generic"))
+
+
+def is_for_training(path: Path) -> bool:
+    """Does a settings file say what is trained? One that can't be read counts as one that does."""
+    read = _unchecked(path)
+    return not read or read.keys() & {"data", "policy", "engine"} != set() or task_of(path) != "generic"
+
+
+def _unchecked(path: Path | None) -> "dict[str, Any]":
+    """What a settings file holds, before it is checked; nothing where it can't be read."""
     import yaml
 
     data: Any = {}
     # reading the file as settings will say what is wrong with it
     with suppress(OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
         data = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
-    named = data.get("task") if isinstance(data, dict) else None
-    if path is not None and isinstance(named, str) and named.endswith(".py"):
-        return str((path.parent / named).absolute())
-    return str(named or (preset or {}).get("task", "generic"))
+    return data if isinstance(data, dict) else {}
 
 
 def scoring_settings(path: Path, base: "Mapping[str, Any] | None" = None) -> "Settings":

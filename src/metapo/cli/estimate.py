@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +40,12 @@ COLUMNS = ("calls", "prompt tokens", "reply tokens", "US dollars")
     "--step-seconds", type=SECONDS, help="Seconds that the policy's own part of a step takes (default: not counted)."
 )
 @click.option("--reply-tokens", type=click.IntRange(1), help="What a judge's reply has, its thoughts included.")
-@click.option("--tokenizer", help="Count tokens with that of this model folder or hub id (default: 3 to 5 letters each).")
-@click.option("--ask", type=click.IntRange(1), help="Ask the judge so many times first, to measure instead of assuming.")
+@click.option(
+    "--tokenizer", help="Count tokens with that of this model folder or hub id (default: 3 to 5 letters each)."
+)
+@click.option(
+    "--ask", type=click.IntRange(1), help="Ask the judge so many times first, to measure instead of assuming."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def estimate(
     settings: Path | None,
@@ -105,17 +108,19 @@ def _assumptions(
     tokenizer: str | None,
 ) -> "Assumptions":
     from metapo.preflight.ranges import Range, exactly
-    from metapo.preflight.tokens import Assumptions
+    from metapo.preflight.tokens import JUDGE_S, META_S, Assumptions
 
     most, n = settings.engine.max_completion_tokens, len(settings.rubric.criteria)
-    told = Assumptions(
+    return Assumptions(
         completion_tokens=exactly(completion_tokens) if completion_tokens else Range(most / 4, most),
-        criteria=exactly(criteria) if criteria else Range(min(n, settings.meta.max_criteria), settings.meta.max_criteria),
+        criteria=exactly(criteria)
+        if criteria
+        else Range(min(n, settings.meta.max_criteria), settings.meta.max_criteria),
         reply_tokens=exactly(reply_tokens) if reply_tokens else None,
         count=_counter(tokenizer) if tokenizer else None,
+        judge_s=exactly(latency) if latency else JUDGE_S,
+        meta_s=exactly(meta_latency) if meta_latency else META_S,
     )
-    given: dict[str, Any] = {"judge_s": latency, "meta_s": meta_latency}
-    return replace(told, **{name: exactly(seconds) for name, seconds in given.items() if seconds})
 
 
 def _counter(tokenizer: str) -> Any:
@@ -151,7 +156,9 @@ def _table(found: "Estimate") -> Iterable[str]:
     rows = [("", *COLUMNS), *zip(names, *zip(*cells, strict=True), strict=True), ("all", *_cells(found.all, found.usd))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for name, *figures in rows:
-        yield "  ".join([name.ljust(widths[0]), *(f.rjust(w) for f, w in zip(figures, widths[1:], strict=True))]).rstrip()
+        yield "  ".join(
+            [name.ljust(widths[0]), *(f.rjust(w) for f, w in zip(figures, widths[1:], strict=True))]
+        ).rstrip()
 
 
 def _cells(load: "Load", usd: "Range | None") -> tuple[str, str, str, str]:

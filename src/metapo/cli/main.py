@@ -7,9 +7,11 @@ import click
 from metapo.cli.audit import audit
 from metapo.cli.card import card
 from metapo.cli.data import data
+from metapo.cli.doctor import doctor
 from metapo.cli.estimate import estimate
 from metapo.cli.evals import evals
 from metapo.cli.evolution import evolution
+from metapo.cli.init import init
 from metapo.cli.judge import judge
 from metapo.cli.offline import autoprompt, optimize
 from metapo.cli.people import PEOPLE
@@ -39,7 +41,25 @@ def main() -> None:
     """Train language models on an LLM judge whose rubric evolves (Meta Policy Optimization)."""
 
 
-_COMMANDS = (estimate, train, serve, card, data, score, judge, audit, evals, rubric, autoprompt, optimize, world, export, prune)
+_COMMANDS = (
+    init,
+    doctor,
+    estimate,
+    train,
+    serve,
+    card,
+    data,
+    score,
+    judge,
+    audit,
+    evals,
+    rubric,
+    autoprompt,
+    optimize,
+    world,
+    export,
+    prune,
+)
 for _command in _COMMANDS:
     main.add_command(_command)
 for _command in (*PEOPLE, evolution, slots):

@@ -156,7 +156,9 @@ class _Run:
             reasons = explained(self.settings, self.rubric, self._sample, self.told)
             read = exactly(min(self.settings.meta.samples, self._n_readable()))
             parts.append(Part("meta: reasons", self.settings.judge, reasons.times(read).times(n)))
-        parts += [Part("meta: gate", judge, self.one.times(n_examined(self.settings)).times(n)) for judge in self.judges]
+        parts += [
+            Part("meta: gate", judge, self.one.times(n_examined(self.settings)).times(n)) for judge in self.judges
+        ]
         if self.settings.meta.bridge != "off":
             batches = self.n_adopted * Range(1, 1 if self.settings.judging.cache else 2) * exactly(self.batch)
             parts += [Part("meta: bridge", judge, self.one.times(batches)) for judge in self.judges]
@@ -170,7 +172,8 @@ class _Run:
         n_steps, n_evaluations = self.settings.engine.steps, self.n_evaluations
         batches = [(exactly(self.batch), n_steps), (exactly(len(self.evaluated)), n_evaluations)]
         waits = [
-            [self._seconds(judge, self.one.times(size)) * exactly(n) for size, n in batches if n] for judge in self.judges
+            [self._seconds(judge, self.one.times(size)) * exactly(n) for size, n in batches if n]
+            for judge in self.judges
         ]
         sums = [Range(sum(w.low for w in wait), sum(w.high for w in wait)) for wait in waits]
         return Range(max(s.low for s in sums), max(s.high for s in sums))

@@ -21,6 +21,10 @@ LEVEL_TOKENS = Range(4, 9)  # of a reply, for each criterion: its key and points
 RATIONALE_TOKENS = Range(10, 60)
 QUOTE_TOKENS = Range(5, 60)
 LETTER_TOKENS = Range(1, 4)
+CHARS_PER_TOKEN = Range(3.0, 5.0)
+META_REPLY_TOKENS = Range(50, 600)
+JUDGE_S = Range(0.5, 10.0)
+META_S = Range(2.0, 30.0)
 CountTokens = Callable[[str], int]
 
 
@@ -32,11 +36,11 @@ class Assumptions:
 
     completion_tokens: Range
     criteria: Range
-    chars_per_token: Range = Range(3.0, 5.0)
-    meta_reply_tokens: Range = Range(50, 600)
+    chars_per_token: Range = CHARS_PER_TOKEN
+    meta_reply_tokens: Range = META_REPLY_TOKENS
     reply_tokens: Range | None = None
-    judge_s: Range = Range(0.5, 10.0)
-    meta_s: Range = Range(2.0, 30.0)
+    judge_s: Range = JUDGE_S
+    meta_s: Range = META_S
     count: CountTokens | None = None
 
     def tokens(self, text: str) -> Range:
@@ -137,9 +141,7 @@ def meta_calls(settings: Settings, rubric: Rubric, prompts: Sequence[Prompt], to
         comparison=call(filled("compare", task=task) + given + told.completion_tokens * exactly(2), Range(1, 60)),
         exemplar=call(filled("exemplify", task=task) + given, told.completion_tokens),
         attack=call(filled("attack", task=task) + whole + given + told.completion_tokens, told.completion_tokens),
-        split=_conversation(
-            filled("split_count", task=task) + whole, filled("split_criterion", form=form), one, told
-        ),
+        split=_conversation(filled("split_count", task=task) + whole, filled("split_criterion", form=form), one, told),
     )
 
 
