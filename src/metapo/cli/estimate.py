@@ -32,7 +32,7 @@ COLUMNS = ("calls", "prompt tokens", "reply tokens", "US dollars")
 @click.option(
     "--criteria",
     type=click.IntRange(1),
-    help="Criteria of the rubrics that the meta model writes (default: as many as the first has, to meta.max_criteria).",
+    help="Criteria that the meta model's rubrics have (default: from the first one's to meta.max_criteria).",
 )
 @click.option("--latency", type=SECONDS, help="Seconds that a judge's reply takes (default: 0.5 to 10).")
 @click.option("--meta-latency", type=SECONDS, help="Seconds that a meta model's reply takes (default: 2 to 30).")
@@ -200,7 +200,8 @@ def _told(
     engine = settings.engine
     n_each = engine.batch_size // engine.num_generations
     yield ""
-    yield f"{engine.steps} steps of {n_each} prompts with {engine.num_generations} completions each, of {n_prompts} prompts"
+    n_completions = engine.num_generations
+    yield f"{engine.steps} steps of {n_each} prompts with {n_completions} completions each, of {n_prompts} prompts"
     yield f"{_span(found.n_meta_steps)} meta steps, {found.n_evaluations} evaluations"
     if found.n_meta_steps.high > found.n_meta_steps.low:
         yield "  how many is up to the run: meta.budget.steps bounds them, meta.budget.usd what they cost"

@@ -20,6 +20,7 @@ from metapo.cli.score import score
 from metapo.cli.serve import serve
 from metapo.cli.slots import slots
 from metapo.cli.storing import export, prune
+from metapo.cli.track import track
 from metapo.cli.train import train
 from metapo.cli.world import world
 from metapo.errors import MetapoError
@@ -47,6 +48,7 @@ _COMMANDS = (
     estimate,
     train,
     serve,
+    track,
     card,
     data,
     score,

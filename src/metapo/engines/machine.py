@@ -59,15 +59,16 @@ def _on_hub(model: str) -> int | None:
         info = HfApi().model_info(model, timeout=HUB_TIMEOUT_S)
     except (HfHubHTTPError, HFValidationError) as e:
         raise ModelError(
-            f"{model} is neither a folder here nor a model on the hub that you may read: {' '.join(str(e).split())[:200]}. "
+            f"{model} is neither a folder here nor a model on the hub that you may read: "
+            f"{' '.join(str(e).split())[:200]}. "
             "Correct the name; for a gated model accept its terms there and set HF_TOKEN."
         ) from e
     except (httpx.HTTPError, OfflineModeIsEnabled, OSError) as e:
         if isinstance(try_to_load_from_cache(model, "config.json"), str):
             return None
         raise ModelError(
-            f"{model} is no folder here, it was never downloaded, and the hub can't be reached ({e}). Give a model folder, "
-            "or see to the connection."
+            f"{model} is no folder here, it was never downloaded, and the hub can't be reached ({e}). Give a model "
+            "folder, or see to the connection."
         ) from e
     counts = info.safetensors.parameters if info.safetensors else {}
     return sum(n * BYTES.get(dtype, 4) for dtype, n in counts.items()) or None

@@ -39,7 +39,7 @@ class Answers:
     @property
     def lacks(self) -> list[str]:
         """What is needed and missing, as the options of `metapo init` are called."""
-        needed = {"--judge": self.judge_url, "--judge-model": self.judge_model}
+        needed: dict[str, str | None] = {"--judge": self.judge_url, "--judge-model": self.judge_model}
         if self.trains:
             needed |= {"--data": self.data, "--policy": self.policy}
         return [name for name, value in needed.items() if not value]

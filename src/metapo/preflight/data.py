@@ -98,8 +98,8 @@ def _lengths(settings: TrainSettings, train: Sequence[Prompt]) -> Iterator[Found
     if context is not None and longest + engine.max_completion_tokens > context:
         yield problem(
             "policy",
-            f"a prompt of {longest} tokens and a completion of {engine.max_completion_tokens} don't fit into its context of "
-            f"{context}: lower engine.max_prompt_tokens or engine.max_completion_tokens",
+            f"a prompt of {longest} tokens and a completion of {engine.max_completion_tokens} don't fit into its "
+            f"context of {context}: lower engine.max_prompt_tokens or engine.max_completion_tokens",
         )
 
 

@@ -65,8 +65,8 @@ def devices(settings: TrainSettings) -> Iterator[Found]:
     elif needed > free:
         yield warning(
             "memory",
-            f"training takes some {_gb(needed)} besides activations, the {where} has {_gb(free)} free: use policy.lora, "
-            "a smaller policy, or several processes (docs/processes.md)",
+            f"training takes some {_gb(needed)} besides activations, the {where} has {_gb(free)} free: use "
+            "policy.lora, a smaller policy, or several processes (docs/processes.md)",
         )
     else:
         yield ok("memory", f"{_gb(free)} free, training takes some {_gb(needed)} besides activations")

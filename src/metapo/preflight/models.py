@@ -82,7 +82,8 @@ async def _too_long(transport: OpenAITransport, settings: Settings, prompts: Seq
     return (
         f"the longest prompt takes some {n_asked} tokens with the rubric; with a completion of "
         f"{settings.engine.max_completion_tokens} and a reply of {settings.judging.max_tokens} that is more than its "
-        f"context of {context}: completions will be shown without their middle. Serve it with more, or lower judging.max_tokens"
+        f"context of {context}: completions will be shown without their middle. Serve it with more, or lower "
+        "judging.max_tokens"
     )
 
 

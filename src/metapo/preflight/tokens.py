@@ -1,4 +1,4 @@
-"""What requests hold, in tokens: real templates filled with real prompts, and assumptions where nothing is known yet."""
+"""What requests hold, in tokens: real templates filled with real prompts, assumptions where nothing is known yet."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
