@@ -21,6 +21,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from metapo.errors import RubricError
+from metapo.pages import in_notebook
 
 MAX_ABS_POINTS = 1000
 MAX_WEIGHT = 1e6
@@ -193,6 +194,9 @@ class Rubric(Frozen):
     def criterion(self, criterion_id: str) -> Criterion | None:
         return next((c for c in self.criteria if c.id == criterion_id), None)
 
+    def _repr_html_(self) -> str | None:
+        return in_notebook("rubric", self)
+
     def to_yaml(self) -> str:
         """The rubric as YAML, without fields that hold their default."""
         data = self.model_dump(mode="json", exclude_defaults=True)
@@ -282,6 +286,9 @@ class Verdict(Frozen):
         """What counts in the reward, in points: the expected points where there are any."""
         return self.points if self.expected is None else self.expected
 
+    def _repr_html_(self) -> str | None:
+        return in_notebook("outcomes", [self])
+
 
 class Unscored(Frozen):
     """No verdict on a criterion: the reason, a detail for people, and what the judge wrote."""
@@ -290,6 +297,9 @@ class Unscored(Frozen):
     reason: Reason
     detail: Text = ""
     raw: Text = ""
+
+    def _repr_html_(self) -> str | None:
+        return in_notebook("outcomes", [self])
 
 
 Outcome = Verdict | Unscored
@@ -316,3 +326,6 @@ class Revision(Frozen):
     @property
     def short_id(self) -> str:
         return self.id[:10]
+
+    def _repr_html_(self) -> str | None:
+        return in_notebook("revision", self)

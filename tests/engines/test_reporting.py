@@ -67,7 +67,7 @@ def test_the_run_s_figures_reach_the_trackers(here: Path, tiny_model: Path) -> N
     with ChatServer(judge_and_meta) as server:
         train(settings(server.url, tiny_model, installed), here / "run", [Prompt(f"Say {i}.") for i in range(6)])
     if "tensorboard" in installed:
-        assert OURS <= set(scalars(here / "run"))
+        assert set(scalars(here / "run")) >= OURS
         assert [value for _, value in scalars(here / "run")["train/rubric/number"]] == [1.0, 1.0]
     if "wandb" in installed:
         import wandb

@@ -28,6 +28,7 @@ from metapo.judge.preparation import First, preparation_prompt, read_preparation
 from metapo.judge.question import Question, Sheet, Style
 from metapo.judge.template import fence
 from metapo.judge.transport import ChatReply, ChatRequest, Sent, Transport, Try
+from metapo.pages import in_notebook
 from metapo.rollout import Message, Rollout
 from metapo.rubric import Criterion, Frozen, Outcome, Reason, Rubric, Unscored, Verdict, digest
 
@@ -122,6 +123,10 @@ class Assessment:
     @property
     def unscored(self) -> list[Unscored]:
         return [o for o in self.outcomes if isinstance(o, Unscored)]
+
+    def _repr_html_(self) -> str | None:
+        n = len(self.calls)
+        return in_notebook("outcomes", self.outcomes, f"{n} {'call' if n == 1 else 'calls'}, {self.n_reused} known")
 
 
 class _Known(Frozen):
