@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metapo.cli.common import FILE, FOLDER, is_for_training, scoring_settings, train_settings
+from metapo.cli.common import FILE, FOLDER, PRESET, is_for_training, scoring_settings, train_settings
 from metapo.errors import MetapoError
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ SIGNS = {"ok": ("ok", "green"), "warning": ("--", "yellow"), "problem": ("NO", "
 
 @click.command()
 @click.argument("settings", type=FILE, required=False)
-@click.option("--preset", help="Settings that come with metapo, such as paper/essay; SETTINGS say what differs.")
+@click.option(
+    "--preset", type=PRESET, help="Settings that come with metapo, such as paper/essay; SETTINGS say what differs."
+)
 @click.option("--out", type=FOLDER, help="Folder that the run is going to have.")
 @click.option("--store", help="URL of the PostgreSQL database that the run's store is going to have.")
 @click.option("--offline", is_flag=True, help="Ask no model: judges are asked some 25 short questions otherwise.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metapo.cli.common import FILE, NumberRange, train_settings
+from metapo.cli.common import FILE, PRESET, NumberRange, train_settings
 
 if TYPE_CHECKING:
     from metapo.preflight.estimate import Estimate
@@ -23,7 +23,9 @@ COLUMNS = ("calls", "prompt tokens", "reply tokens", "US dollars")
 
 @click.command()
 @click.argument("settings", type=FILE, required=False)
-@click.option("--preset", help="Settings that come with metapo, such as paper/essay; SETTINGS say what differs.")
+@click.option(
+    "--preset", type=PRESET, help="Settings that come with metapo, such as paper/essay; SETTINGS say what differs."
+)
 @click.option(
     "--completion-tokens",
     type=click.IntRange(1),
