@@ -49,7 +49,7 @@ def opened(name: str) -> Any:
     [line] = [line for known, line in LINES if known == name]
     if "duckdb" in line:
         names["duckdb"] = pytest.importorskip("duckdb")
-    return eval(line.partition("     #")[0], names)
+    return eval(line.partition("  #")[0], names)
 
 
 def test_metrics_open_in_pandas() -> None:

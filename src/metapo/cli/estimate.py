@@ -217,7 +217,8 @@ def _told(
     yield f"  a judge's reply takes {_span(told.judge_s, _duration)}, a meta model's {_span(told.meta_s, _duration)}"
     if told.count is None:
         yield f"  a token has {_span(told.chars_per_token, lambda n: f'{n:.2g}')} letters"
-    yield "assumed:"
+    if is_measured:
+        yield "assumed:"
     yield f"  a completion has {_span(told.completion_tokens)} tokens"
     yield f"  a rubric of the meta model's has {_span(told.criteria)} criteria"
     yield "  every reply is clear, no completion is like another, the judge is asked about each, one process trains"
