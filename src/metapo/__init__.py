@@ -13,6 +13,7 @@ _HOMES = {
     "EndpointSettings": "metapo.judge.endpoint",
     "Judge": "metapo.judge.judge",
     "Level": "metapo.rubric",
+    "Lineage": "metapo.history",
     "MetaSchedule": "metapo.settings",
     "MetapoError": "metapo.errors",
     "Revision": "metapo.rubric",

@@ -6,7 +6,7 @@ trainer of this process; a `RewardService` has one for engines that ask from els
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from metapo.meta.conversation import MetaModel
 from metapo.meta.onset import hacking, watched
 from metapo.meta.step import Reviser, Senses
 from metapo.records import take_records
+from metapo.reported import at_boundary
 from metapo.reward import Observe, Scored
 from metapo.rollout import Split
 from metapo.rubric import Revision
@@ -45,10 +46,12 @@ class Notes(Protocol):
 
 @dataclass(frozen=True)
 class Boundary:
-    """What holds from the next step on: what is in force for each cluster, and the error that ends the run, if any."""
+    """What holds from the next step on: what is in force for each cluster, and the error that ends the run, if any.
+    `figures` are what the last step and this boundary have to report."""
 
     in_force: ByCluster
     error: MetapoError | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def revision(self) -> Revision:
@@ -151,7 +154,9 @@ class Course:
             except ChatMisconfigured as e:
                 error = e
             self.record_calls(())
-        return Boundary(self.in_force, error)
+        n_adopted = sum(evolution.n_adopted for evolution in self._evolutions.values())
+        figures = {"rubric/number": float(n_adopted), **at_boundary(self._notes.rows, step)}
+        return Boundary(self.in_force, error, figures)
 
     async def interrupt(self) -> None:
         """End meta steps that are under way; a run that goes on begins them again."""

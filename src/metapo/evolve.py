@@ -97,6 +97,11 @@ class Evolution:
             self.first = InForce(chain[0].revision)
             self.in_force = InForce(chain[-1].revision, Scale(factor=chain[-1].factor, shift=chain[-1].shift))
 
+    @property
+    def n_adopted(self) -> int:
+        """How many revisions came into force after the first."""
+        return max(0, len(self._adopted) - 1)
+
     def begin(self, attempt: int, step: int) -> None:
         """Go on after `step` steps, as the store tells it: with the meta step that was under way there, if any."""
         self._attempt = attempt

@@ -1,10 +1,43 @@
 """A run's lineages and meta steps, line by line."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Self
 
+from metapo.errors import RunError
 from metapo.meta.step import Decision
+from metapo.pages import in_notebook
 from metapo.rubric import Revision
+from metapo.rubric_diff import diff_rubrics
 from metapo.store import MetaStepRecord, Store
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The revisions that scored, in order, each with the step from which it did. A notebook shows what each changed."""
+
+    revisions: tuple[tuple[int, Revision], ...]
+
+    @classmethod
+    def load(cls, run: str | Path, cluster: str = "") -> Self:
+        """That of a run folder, or of the store at a URL; `cluster` names prompts with a rubric of their own. Raises
+        RunError, StoreError."""
+        place = run if isinstance(run, str) and "://" in run else Path(run) / "store.db"
+        if isinstance(place, Path) and not place.is_file():
+            raise RunError(f"{run} is no run folder: there is no {place}. Give one, or the URL of a store.")
+        with closing(Store(place)) as store:
+            return cls(tuple(store.lineage(cluster)))
+
+    def _repr_html_(self) -> str | None:
+        changes = [
+            [part for part in diff_rubrics(before.rubric, after.rubric) if part.changed]
+            for (_, before), (_, after) in pairwise(self.revisions)
+        ]
+        shown = zip(self.revisions, [[], *changes], strict=False)
+        return in_notebook("lineage", [(step, revision, changed) for (step, revision), changed in shown])
 
 
 def history(store: Store) -> list[tuple[int, str]]:

@@ -1,6 +1,6 @@
 """Pages from templates: text files under a package's `templates/`; those that pages share are under metapo's own."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metapo.errors import MissingExtra
 
@@ -23,3 +23,11 @@ def load_page(name: str, package: str = "metapo") -> "Template":
         lstrip_blocks=True,
     )
     return environment.get_template(name)
+
+
+def in_notebook(kind: str, value: Any, note: str = "") -> str | None:
+    """HTML by which a notebook shows a value, all text in it escaped; None, for its plain form, without Jinja2."""
+    try:
+        return load_page("shown.html").render(kind=kind, value=value, note=note)
+    except MissingExtra:
+        return None

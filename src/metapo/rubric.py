@@ -12,15 +12,17 @@ import hashlib
 import json
 import math
 import re
+from difflib import get_close_matches
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from metapo.errors import RubricError
+from metapo.pages import in_notebook
 
 MAX_ABS_POINTS = 1000
 MAX_WEIGHT = 1e6
@@ -193,6 +195,9 @@ class Rubric(Frozen):
     def criterion(self, criterion_id: str) -> Criterion | None:
         return next((c for c in self.criteria if c.id == criterion_id), None)
 
+    def _repr_html_(self) -> str | None:
+        return in_notebook("rubric", self)
+
     def to_yaml(self) -> str:
         """The rubric as YAML, without fields that hold their default."""
         data = self.model_dump(mode="json", exclude_defaults=True)
@@ -221,8 +226,9 @@ class Rubric(Frozen):
             raise RubricError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
 
 
-def describe(error: ValidationError) -> str:
-    """A pydantic error as one line a field: where, what was wrong, what came."""
+def describe(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """A pydantic error as one line a field: where, what was wrong, what came. With the `model` that was read, a field
+    that there isn't has those that are like it."""
     lines = []
     parts = error.errors(include_url=False)
     for part in parts:
@@ -231,11 +237,38 @@ def describe(error: ValidationError) -> str:
         if part["type"] == "too_short" and any(p["loc"][:depth] == part["loc"] and p is not part for p in parts):
             continue
         # a part in angle brackets tells which kind of value was tried, which is no field
-        where = ".".join(str(p) for p in part["loc"] if not str(p).startswith("<")) or "(top)"
+        path = [str(p) for p in part["loc"] if not str(p).startswith("<")]
+        where = ".".join(path) or "(top)"
+        if part["type"] == "extra_forbidden" and model is not None:
+            lines.append(f"  {where}: there is no such field. {_like(path[-1], _fields(model, path[:-1]))}")
+            continue
         is_told = part["type"] == "missing" or "; got " in part["msg"]
         got = "" if is_told else f"; got {str(part['input'])[:80]!r}"
         lines.append(f"  {where}: {part['msg'].removeprefix('Value error, ')}{got}")
     return "\n".join(lines)
+
+
+def _fields(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The names of the fields at a path through nested models; none where it leads elsewhere."""
+    here = [model]
+    for name in path:
+        below = [one.model_fields[name].annotation for one in here if name in one.model_fields]
+        here = [one for annotation in below for one in _models(annotation)]
+    return [name for one in here for name in one.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Those in an annotation, such as the one in `Endpoint | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [one for part in get_args(annotation) for one in _models(part)]
+
+
+def _like(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=3)
+    if near:
+        return f"Similar ones: {', '.join(near)}"
+    return f"There are {', '.join(known)}" if known else "Leave it out"
 
 
 class Reason(StrEnum):
@@ -282,6 +315,9 @@ class Verdict(Frozen):
         """What counts in the reward, in points: the expected points where there are any."""
         return self.points if self.expected is None else self.expected
 
+    def _repr_html_(self) -> str | None:
+        return in_notebook("outcomes", [self])
+
 
 class Unscored(Frozen):
     """No verdict on a criterion: the reason, a detail for people, and what the judge wrote."""
@@ -290,6 +326,9 @@ class Unscored(Frozen):
     reason: Reason
     detail: Text = ""
     raw: Text = ""
+
+    def _repr_html_(self) -> str | None:
+        return in_notebook("outcomes", [self])
 
 
 Outcome = Verdict | Unscored
@@ -316,3 +355,6 @@ class Revision(Frozen):
     @property
     def short_id(self) -> str:
         return self.id[:10]
+
+    def _repr_html_(self) -> str | None:
+        return in_notebook("revision", self)

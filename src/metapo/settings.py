@@ -148,7 +148,9 @@ class Settings(Frozen):
             data = yaml.safe_load(text)
         # PyYAML lets Python's own errors through where a value doesn't fit its tag, and where nesting is too deep.
         except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as e:
-            raise SettingsError(f"{source} is not YAML: {e}") from e
+            raise SettingsError(
+                f"{source} is not YAML: {e}. Mend the line that this names, or the one above it."
+            ) from e
         if not isinstance(data, dict):
             raise SettingsError(f"{source} must hold fields, like 'rubric: rubric.yaml'; got {str(data)[:80]!r}")
         data = under(base or {}, {name: value for name, value in data.items() if name not in ignore}, WHOLE)
@@ -165,7 +167,7 @@ class Settings(Frozen):
         try:
             return cls.model_validate(data)
         except ValidationError as e:
-            raise SettingsError(f"{source} is wrong in these fields:\n{describe(e)}") from e
+            raise SettingsError(f"{source} is wrong in these fields:\n{describe(e, cls)}") from e
 
     def to_yaml(self) -> str:
         """Every field as resolved, defaults included, the rubric in full."""

@@ -276,11 +276,12 @@ def test_the_trainers_log_has_the_same_names_whichever_clusters_a_batch_holds(tm
         return seen
 
     criteria = [f"criterion/{c.id}" for c in first.revision.rubric.criteria]
-    assert list(logged("", "")) == ["judge/unscored", "judge/normalized", *criteria]
+    figures = ["judge/unscored", "judge/normalized", "judge/raw", "rubric/criteria", "rubric/words"]
+    assert list(logged("", "")) == [*figures, *criteria]
     reward.scorer.in_force = ByCluster(first, {"": first, "law": InForce(law)})
     for clusters in (("", "law"), ("law", ""), ("law", "law"), ("", "")):
         seen = logged(*clusters)
-        assert list(seen) == ["judge/unscored", "judge/normalized"]
+        assert list(seen) == figures
         assert 0 <= seen["judge/normalized"] <= 1
     reward.close()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from metapo.errors import DataError, RubricError, SettingsError
 
@@ -22,6 +23,33 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 SEED = click.IntRange(0, 2**32 - 1)  # what Settings.seed takes
 
 
+class Preset(click.ParamType[str]):
+    """The name of a preset, which a shell completes."""
+
+    name = "text"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from metapo.shipped import shipped_presets
+
+        return [CompletionItem(name) for name in shipped_presets() if name.startswith(incomplete)]
+
+
+class RubricSource(click.ParamType[str]):
+    """A rubric, wherever it is: a shell completes shipped ones, then files."""
+
+    name = "text"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from metapo.shipped import shipped_rubrics
+
+        shipped = [CompletionItem(name) for name in shipped_rubrics() if name.startswith(incomplete)]
+        return shipped or [CompletionItem(incomplete, type="file")]
+
+
+PRESET = Preset()
+RUBRIC = RubricSource()
+
+
 class Place(click.ParamType[Path | str]):
     """A run: its folder, or the URL of the database that holds its store."""
 
@@ -29,6 +57,9 @@ class Place(click.ParamType[Path | str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
         return value if isinstance(value, str) and "://" in value else Path(FOLDER.convert(value, param, ctx))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="dir")]
 
 
 PLACE = Place()
@@ -115,7 +146,9 @@ def open_store(run: Path | str) -> "Store":
         return Store(run)
     if not (run / "store.db").is_file():
         inside = sorted(path.parent for path in run.glob("*/store.db"))
-        hint = f". It holds runs, such as {inside[0]}" if inside else ""
+        hint = (
+            f". It holds runs, such as {inside[0]}" if inside else ". Give the folder that a run was begun with (--out)"
+        )
         if (run / "settings.yaml").is_file():
             hint = ". Where the run was served with --store, give that URL in place of the folder"
         raise RubricError(f"{run} is neither a rubric file nor a run folder: there is no {run / 'store.db'}{hint}")
@@ -147,16 +180,27 @@ def read_rollouts(path: Path) -> "tuple[list[dict[str, Any]], list[Rollout]]":
 def task_of(path: Path | None, preset: "Mapping[str, Any] | None" = None) -> str:
     """The `task` that a settings file or else its preset names, before the file is checked; an own .py file as an
     absolute path."""
+    named = _unchecked(path).get("task")
+    if path is not None and isinstance(named, str) and named.endswith(".py"):
+        return str((path.parent / named).absolute())
+    return str(named or (preset or {}).get("task", "generic"))
+
+
+def is_for_training(path: Path) -> bool:
+    """Does a settings file say what is trained? One that can't be read counts as one that does."""
+    read = _unchecked(path)
+    return not read or read.keys() & {"data", "policy", "engine"} != set() or task_of(path) != "generic"
+
+
+def _unchecked(path: Path | None) -> "dict[str, Any]":
+    """What a settings file holds, before it is checked; nothing where it can't be read."""
     import yaml
 
     data: Any = {}
     # reading the file as settings will say what is wrong with it
     with suppress(OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
         data = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
-    named = data.get("task") if isinstance(data, dict) else None
-    if path is not None and isinstance(named, str) and named.endswith(".py"):
-        return str((path.parent / named).absolute())
-    return str(named or (preset or {}).get("task", "generic"))
+    return data if isinstance(data, dict) else {}
 
 
 def scoring_settings(path: Path, base: "Mapping[str, Any] | None" = None) -> "Settings":

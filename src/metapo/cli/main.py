@@ -7,8 +7,11 @@ import click
 from metapo.cli.audit import audit
 from metapo.cli.card import card
 from metapo.cli.data import data
+from metapo.cli.doctor import doctor
+from metapo.cli.estimate import estimate
 from metapo.cli.evals import evals
 from metapo.cli.evolution import evolution
+from metapo.cli.init import init
 from metapo.cli.judge import judge
 from metapo.cli.offline import autoprompt, optimize
 from metapo.cli.people import PEOPLE
@@ -17,6 +20,7 @@ from metapo.cli.score import score
 from metapo.cli.serve import serve
 from metapo.cli.slots import slots
 from metapo.cli.storing import export, prune
+from metapo.cli.track import track
 from metapo.cli.train import train
 from metapo.cli.ui import ui
 from metapo.cli.world import world
@@ -40,9 +44,13 @@ def main() -> None:
 
 
 _COMMANDS = (
+    init,
+    doctor,
+    estimate,
     train,
     serve,
     ui,
+    track,
     card,
     data,
     score,

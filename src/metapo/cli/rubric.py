@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from metapo.cli.common import PLACE, counted, load_rubric, open_store
+from metapo.cli.common import PLACE, RUBRIC, counted, load_rubric, open_store
 
 
 @click.group()
@@ -15,7 +15,7 @@ def rubric() -> None:
 
 
 @rubric.command()
-@click.argument("source")
+@click.argument("source", type=RUBRIC)
 @click.option(
     "--format",
     "form",
@@ -35,8 +35,8 @@ def show(source: str, form: str) -> None:
 
 
 @rubric.command()
-@click.argument("before")
-@click.argument("after")
+@click.argument("before", type=RUBRIC)
+@click.argument("after", type=RUBRIC)
 def diff(before: str, after: str) -> None:
     """Print what changed between two rubrics, criterion by criterion."""
     from metapo.rubric_diff import Change, diff_rubrics
@@ -53,7 +53,7 @@ def diff(before: str, after: str) -> None:
 
 
 @rubric.command()
-@click.argument("source")
+@click.argument("source", type=RUBRIC)
 def lint(source: str) -> None:
     """Check a rubric: errors end with exit code 1, advice does not."""
     from metapo.rubric_lint import lint as findings_of

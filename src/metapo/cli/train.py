@@ -9,13 +9,15 @@ from typing import Any
 
 import click
 
-from metapo.cli.common import FILE, FOLDER, train_settings
+from metapo.cli.common import FILE, FOLDER, PRESET, train_settings
 from metapo.errors import SettingsError
 
 
 @click.command()
 @click.argument("settings", type=FILE, required=False)
-@click.option("--preset", help="Settings that come with metapo, such as paper/essay; SETTINGS say what differs.")
+@click.option(
+    "--preset", type=PRESET, help="Settings that come with metapo, such as paper/essay; SETTINGS say what differs."
+)
 @click.option("--show", is_flag=True, help="Print the preset's settings file, to begin your own with, and stop.")
 @click.option("--out", type=FOLDER, help="Folder for the new run; it must not hold one.")
 @click.option("--resume", type=FOLDER, help="Go on with the run in this folder, with the settings it began with.")

@@ -15,8 +15,13 @@ from metapo.settings import LoraSettings
 
 def load_tokenizer(model: str) -> Any:
     """The tokenizer of a model folder or hub id. Raises ModelError."""
-    _check_name(model)
-    advice = f"Save the right one there with tokenizer.save_pretrained({model!r})."
+    check_name(model)
+    is_here = Path(model).exists()
+    advice = (
+        f"Save the right one there with tokenizer.save_pretrained({model!r})."
+        if is_here
+        else "Correct the name or see to the connection (a gated model needs HF_TOKEN), or give a model folder."
+    )
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError, KeyError, ImportError) as e:
@@ -34,7 +39,7 @@ def load_model(model: str, *, device: str, dtype: str) -> Any:
 
     A `dtype` of "auto" is the one that the weights were saved in.
     """
-    _check_name(model)
+    check_name(model)
     _check_base(Path(model))
     try:
         loaded, info = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, output_loading_info=True)
@@ -72,7 +77,7 @@ def _check_base(folder: Path) -> None:
         raise MissingExtra("lora", f"the adapter in {folder}")
     try:
         base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-        _check_name(base)
+        check_name(base)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ModelError(f"adapter_config.json in {folder} names no base_model_name_or_path: write it there.") from e
     except ModelError as e:
@@ -82,7 +87,7 @@ def _check_base(folder: Path) -> None:
         ) from e
 
 
-def _check_name(model: str) -> None:
+def check_name(model: str) -> None:
     """Refuse a folder that holds no model, and a path that leads nowhere: no hub is asked for it. Raises ModelError."""
     path = Path(model)
     if path.exists():

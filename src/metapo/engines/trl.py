@@ -86,6 +86,7 @@ class EvolvingReward:
         self._error: MetapoError | None = None
         self._policy: Any = None
         self._counter: tuple[Split, int, int] = (Split.TRAIN, -1, 0)
+        self._figures: Mapping[str, float] = {}
 
     @classmethod
     def open(
@@ -171,6 +172,8 @@ class EvolvingReward:
         self._scored += scored
         if log_metric := columns.get("log_metric"):
             _log(log_metric, scored, self.scorer.in_force)
+            for name, value in self._figures.items() if training else ():
+                log_metric(name, value)
         return [s.reward.value for s in scored]
 
     @property
@@ -227,7 +230,7 @@ class EvolvingReward:
                 run.end_step(step, scored, error, others=others, senses=senses, max_unscored=max_unscored)
             )
         )
-        self.scorer.in_force = boundary.in_force
+        self.scorer.in_force, self._figures = boundary.in_force, boundary.figures
         return boundary.error
 
     def end_evaluation(self) -> MetapoError | None:
@@ -453,7 +456,10 @@ def _log(log_metric: Callable[[str, float], None], scored: Sequence[Scored], in_
     same names, since TRL gathers name by name: they follow from what is in force, not from the batch."""
     log_metric("judge/unscored", sum(s.reward.value is None for s in scored) / len(scored))
     log_metric("judge/normalized", _mean([s.reward.normalized for s in scored]))
+    log_metric("judge/raw", _mean([s.reward.raw for s in scored]))
     rubrics = {one.revision.rubric.digest: one.revision.rubric for one in in_force.values()}
+    log_metric("rubric/criteria", _mean([len(rubric.criteria) for rubric in rubrics.values()]))
+    log_metric("rubric/words", _mean([rubric.n_words for rubric in rubrics.values()]))
     if len(rubrics) > 1:
         return
     [rubric] = rubrics.values()

@@ -84,12 +84,17 @@ async def _context(transport: OpenAITransport) -> Finding:
     if isinstance(trained, int):
         text = f"the model was trained on {trained} tokens; how many this server takes is up to its -c"
         return Finding("context", Mark.ADVICE, text)
-    length = entry.get("max_model_len")
-    if not isinstance(length, int):
+    if (length := await context_of(transport)) is None:
         return Finding("context", Mark.ADVICE, "the server does not say how long its context is")
     return Finding(
         "context", Mark.GOOD if length >= 4096 else Mark.ADVICE, f"{length} tokens for prompt and reply together"
     )
+
+
+async def context_of(transport: OpenAITransport) -> int | None:
+    """Tokens of prompt and reply together, where the server's list of models says how many it takes."""
+    length = (await _listed(transport) or {}).get("max_model_len")
+    return length if isinstance(length, int) else None
 
 
 async def _listed(transport: OpenAITransport) -> dict[str, Any] | None:
@@ -184,8 +189,8 @@ async def _speed(transport: OpenAITransport) -> Finding:
 
 async def _long_prompts(transport: OpenAITransport) -> Finding:
     """Does the beginning of a prompt reach the model when it is as long as one with a completion of `MAX_CHARS`?"""
-    length = (await _listed(transport) or {}).get("max_model_len")
-    fits = (length - REPLY_TOKENS) * CHARS_PER_TOKEN if isinstance(length, int) else MAX_CHARS
+    length = await context_of(transport)
+    fits = MAX_CHARS if length is None else (length - REPLY_TOKENS) * CHARS_PER_TOKEN
     text = _long_prompt(min(fits, MAX_CHARS))
     message = Message(role="user", content=text)
     try:

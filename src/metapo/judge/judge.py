@@ -28,6 +28,7 @@ from metapo.judge.preparation import First, preparation_prompt, read_preparation
 from metapo.judge.question import Question, Sheet, Style
 from metapo.judge.template import fence
 from metapo.judge.transport import ChatReply, ChatRequest, Sent, Transport, Try
+from metapo.pages import in_notebook
 from metapo.rollout import Message, Rollout
 from metapo.rubric import Criterion, Frozen, Outcome, Reason, Rubric, Unscored, Verdict, digest
 
@@ -122,6 +123,10 @@ class Assessment:
     @property
     def unscored(self) -> list[Unscored]:
         return [o for o in self.outcomes if isinstance(o, Unscored)]
+
+    def _repr_html_(self) -> str | None:
+        n = len(self.calls)
+        return in_notebook("outcomes", self.outcomes, f"{n} {'call' if n == 1 else 'calls'}, {self.n_reused} known")
 
 
 class _Known(Frozen):
@@ -239,8 +244,12 @@ class Judge:
 
     def prompt(self, rubric: Rubric, rollout: Rollout) -> str:
         """The prompt of the first request for a rollout, without what is prepared."""
+        return self.prompts(rubric, rollout)[0]
+
+    def prompts(self, rubric: Rubric, rollout: Rollout) -> list[str]:
+        """The prompts of all requests for a rollout whose replies are clear, without what is prepared."""
         case = _Case.of(rollout, self.settings.max_chars)
-        return self._questions(rubric)[0].prompt(self.task, case.material)
+        return [question.prompt(self.task, case.material) for question in self._questions(rubric)]
 
     def _questions(self, rubric: Rubric) -> tuple[Question, ...]:
         """What to ask about each completion, one request per question; kept, as many completions have one rubric."""

@@ -1,6 +1,7 @@
 """Chat over HTTP for any OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, TGI, hosted APIs."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -34,6 +35,7 @@ JSON = {"Content-Type": "application/json"}
 MAX_BAD_RESPONSES = 4  # a server that answers with garbage is asked no oftener for one request
 REST_S = 1.0  # a replica that failed gets no request for so long, times its failures in a row
 MAX_REST_S = 15.0
+log = logging.getLogger(__name__)
 _jittered = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 
 
@@ -83,6 +85,7 @@ class OpenAITransport:
         self._breaker = Breaker(self._where)
         self.capabilities = Capabilities(self._probe, self._where, endpoint.structured)
         self._served = ""
+        self._has_told = False
         self._identifying = asyncio.Lock()  # so that the requests of one batch ask once
         self._client = httpx2.AsyncClient(
             headers=_headers(endpoint),
@@ -130,6 +133,7 @@ class OpenAITransport:
             wait=_wait,
             stop=self._stop(request),
             sleep=self._pause(request),
+            before_sleep=self._tell,
             reraise=True,
         )
         try:
@@ -143,6 +147,12 @@ class OpenAITransport:
                 self._breaker.gave_up(silence_s, str(e), since=request.began_at)
             e.tries = tuple(request.tries)
             raise
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        """Once, that a server which never answered is waited for: else it looks as if nothing happened."""
+        if not (self._served or self._has_told) and state.outcome:
+            self._has_told = True
+            log.warning("%s Trying again for up to %g s.", state.outcome.exception(), self.endpoint.deadline_s)
 
     def _stop(self, request: _Request) -> Callable[[tenacity.RetryCallState], bool]:
         def stop(state: tenacity.RetryCallState) -> bool:

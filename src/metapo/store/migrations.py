@@ -20,9 +20,9 @@ def migration(function: Migration) -> Migration:
 def migrate(db: sa.Connection) -> int:
     """Bring a store to the newest schema; returns how many migrations ran. Raises StoreError for a newer store, or a
     database that holds something else."""
-    done = _begun(db)
-    if done > len(MIGRATIONS):
-        raise _newer(done)
+    if (done := schema_of(db)) is None:
+        db.execute(sa.text("CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"))
+        done = 0
     for number, function in enumerate(MIGRATIONS[done:], done + 1):
         function(db)
         db.execute(
@@ -32,46 +32,36 @@ def migrate(db: sa.Connection) -> int:
     return len(MIGRATIONS) - done
 
 
-def _begun(db: sa.Connection) -> int:
-    """The number of the newest migration that was done; in an empty database none was."""
+def schema_of(db: sa.Connection) -> int | None:
+    """The number of the newest migration that was done; None in an empty database. Raises StoreError for a newer store,
+    or a database that holds something else."""
     tables = set(sa.inspect(db).get_table_names())
     if not tables:
-        db.execute(sa.text("CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"))
-    elif "migration" not in tables or {c["name"] for c in sa.inspect(db).get_columns("migration")} != {
-        "number",
-        "name",
-    }:
+        return None
+    if "migration" not in tables or {c["name"] for c in sa.inspect(db).get_columns("migration")} != {"number", "name"}:
         raise StoreError(
             f"this database is no store: it holds the tables {', '.join(sorted(tables)[:3])}. Give the store an empty "
             "one, or on a server an empty schema"
         )
-    return db.scalar(sa.text("SELECT COALESCE(MAX(number), 0) FROM migration")) or 0
-
-
-def schema_of(db: sa.Connection) -> int:
-    """The number of the newest migration that ran. Raises StoreError where none ever did."""
-    if not sa.inspect(db).has_table("migration"):
-        raise StoreError("there is no store here")
-    return db.scalar(sa.text("SELECT COALESCE(MAX(number), 0) FROM migration")) or 0
+    done = db.scalar(sa.text("SELECT COALESCE(MAX(number), 0) FROM migration")) or 0
+    if done > len(MIGRATIONS):
+        raise StoreError(
+            f"the store has schema {done}, this version of metapo knows up to {len(MIGRATIONS)}: "
+            "open it with the version that wrote it, or a newer one"
+        )
+    return done
 
 
 def check_schema(db: sa.Connection) -> None:
-    """Raises StoreOutdated for an older schema than this version's, StoreError for a newer one."""
-    found = schema_of(db)
-    if found > len(MIGRATIONS):
-        raise _newer(found)
+    """Raises StoreOutdated for an older schema than this version's, StoreError for a newer one, or where there is no
+    store."""
+    if (found := schema_of(db)) is None:
+        raise StoreError("there is no store here")
     if found < len(MIGRATIONS):
         raise StoreOutdated(
             f"the store has schema {found}, and this version of metapo reads {len(MIGRATIONS)}. Whatever opens it to "
             "write brings it there, which would stop an older version that still writes to it"
         )
-
-
-def _newer(found: int) -> StoreError:
-    return StoreError(
-        f"the store has schema {found}, this version of metapo knows up to {len(MIGRATIONS)}: "
-        "open it with the version that wrote it, or a newer one"
-    )
 
 
 def _run(db: sa.Connection, script: str) -> None:

@@ -25,7 +25,7 @@ def find_task(name: str) -> Task:
     if not name.endswith(".py"):
         raise SettingsError(f"there is no task {name!r}. Shipped are {', '.join(SHIPPED)}; your own is a .py file.")
     if not Path(name).is_file():
-        raise SettingsError(f"there is no file {name} to hold a task")
+        raise SettingsError(f"there is no file {name} to hold a task. Give its path as seen from the settings file.")
     task = run_file(name).get("TASK")
     if not isinstance(task, Task):
         raise SettingsError(f"{name} must hold a metapo Task under the name TASK; got {type(task).__name__}")

@@ -24,7 +24,7 @@ def read_source(source: str, hub_split: str) -> Iterable[Mapping[str, Any]]:
     if path.suffix in (".jsonl", ".json"):
         return read_jsonl(path)
     if path.suffix == ".parquet" and not path.is_file():
-        raise DataError(f"there is no file {path}")
+        raise DataError(f"there is no file {path}. Its path is seen from {Path.cwd()}.")
     return _read_dataset(source, hub_split)
 
 
@@ -40,7 +40,8 @@ def numbered_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
         # not splitlines(): a JSON string may hold U+2028 and its like as they are
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as e:
-        raise DataError(f"can't read {path}: {e.strerror}") from e
+        hint = f"Give a file of JSON lines; its path is seen from {Path.cwd()}."
+        raise DataError(f"can't read {path}: {e.strerror}. {hint}") from e
     except UnicodeDecodeError as e:
         raise DataError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
     rows = []
