@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 
 def load_page(name: str, package: str = "metapo") -> "Template":
-    """The template `name` of a package, which may include metapo's own. What fills an .html or .svg page is escaped, what
-    fills any other stands as it is; a name without a value is an error. Raises MissingExtra."""
+    """The template `name` of a package, which may include metapo's own. What fills an .html or .svg page is escaped,
+    what fills any other stands as it is; a name without a value is an error. Raises MissingExtra."""
     try:
         from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
     except ImportError as e:

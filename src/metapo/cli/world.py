@@ -170,7 +170,7 @@ def report(folder: Path) -> None:
 
 @world.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--arms", "names", default="iter0,mpo", show_default=True, help="Arms, separated by commas, as they stand.")
+@click.option("--arms", "names", default="iter0,mpo", show_default=True, help="Arms, separated by commas.")
 @click.option("--out", type=FILE, required=True, help="The picture to write, such as picture.svg.")
 def picture(folder: Path, names: str, out: Path) -> None:
     """Draw the judge's score and real quality over training, from the runs of a comparison, as one SVG file."""
