@@ -26,11 +26,11 @@ version = release = metapo.__version__
 html_title = f"metapo {release}"
 html_show_copyright = False
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "README"
 include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md", "examples/**"]
 exclude_patterns = [".*", "bench", "build", "runs", "site", "src", "tests", "**/__pycache__"]
-source_suffix = {".md": "markdown", ".py": "example", ".yaml": "example"}
+source_suffix = {".md": "markdown", ".py": "example", ".sh": "example", ".yaml": "example"}
 
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # a README on a code host begins with what it likes
@@ -46,7 +46,8 @@ pygments_dark_style = "github-dark"
 default_role = "code"  # docstrings are Markdown: what stands in single backquotes is code
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_mock_imports = ["accelerate", "datasets", "hydra", "omegaconf", "peft", "ray", "torch", "transformers", "trl", "verl"]
+autodoc_preserve_defaults = True
+autodoc_mock_imports = ["accelerate", "datasets", "peft", "torch", "transformers", "trl"]
 python_maximum_signature_line_length = 100
 python_display_short_literal_types = True
 
@@ -65,19 +66,25 @@ class Example(Parser):
 
 
 def groups(markdown: str) -> Iterator[tuple[str, list[str]]]:
-    """Each heading of the contents with the pages that its lists link to, as Sphinx names them."""
+    """Each heading of the contents with the entries of a toctree that its lists link to."""
     for part in re.split(r"^## ", markdown, flags=re.MULTILINE)[1:]:
         caption, _, text = part.partition("\n")
-        pages = re.findall(r"^- \[.*?\]\(([^)#]+)\)", text, re.MULTILINE)
-        found = [str((ROOT / CONTENTS).parent.joinpath(page).resolve().relative_to(ROOT)) for page in pages]
-        yield caption, [page.removesuffix(".md") for page in found]
+        links = re.findall(r"^- \[(.*?)\]\(([^)#]+)\)", text, re.MULTILINE)
+        yield caption, [f"{title} </{name_of((ROOT / CONTENTS).parent / page)}>" for title, page in links]
+
+
+def name_of(path: Path) -> str:
+    """As Sphinx names a page."""
+    return str(path.resolve().relative_to(ROOT).with_suffix(""))
 
 
 def add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
     """What only the site needs: the tree of pages at the root, and lists of what a folder holds."""
     if page == root_doc:
+        app.env.note_dependency(str(ROOT / CONTENTS))
         listed = groups((ROOT / CONTENTS).read_text())
-        source[0] += "".join(tree(caption, [f"/{name}" for name in pages]) for caption, pages in listed)
+        source[0] += tree("", [f"Contents </{name_of(ROOT / CONTENTS)}>"])
+        source[0] += "".join(tree(caption, entries) for caption, entries in listed)
     elif page == "docs/decisions/README":
         source[0] += tree("", ["0*"], "glob")
     elif page == "examples/README":
@@ -85,8 +92,16 @@ def add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def tree(caption: str, entries: list[str], *flags: str) -> str:
-    options = [f":caption: {caption}"] * bool(caption) + [":hidden:", *(f":{flag}:" for flag in flags)]
+    options = [f":caption: {caption}"] * bool(caption) + [":hidden:", ":titlesonly:", *(f":{flag}:" for flag in flags)]
     return "\n".join(["", "", "```{toctree}", *options, "", *entries, "```", ""])
+
+
+def show_code(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """In a docstring, as in Markdown, an indented paragraph is code."""
+    for i in reversed(range(1, len(lines))):
+        before = next((line for line in reversed(lines[:i]) if line.strip()), "")
+        if lines[i].startswith("    ") and not lines[i - 1].strip() and not before.startswith(" "):
+            lines[i:i] = ["::", ""]
 
 
 def copy_index(app: Sphinx, error: Exception | None) -> None:
@@ -98,4 +113,5 @@ def copy_index(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     app.add_source_parser(Example)
     app.connect("source-read", add_navigation)
+    app.connect("autodoc-process-docstring", show_code)
     app.connect("build-finished", copy_index)

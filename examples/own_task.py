@@ -1,7 +1,7 @@
 """A task of your own in one file: headlines. What has too many words is scored without the judge, and the final metric
 is the share of headlines that name what they must.
 
-    metapo train own_task.yaml --out runs/headlines
+    metapo train headlines.yaml --out runs/headlines
 """
 
 from collections.abc import Mapping, Sequence
