@@ -35,6 +35,11 @@ def test_each_program_is_short_and_stands_in_the_table() -> None:
         assert len(path.read_text().splitlines()) <= 60, path
 
 
+def test_the_page_on_trl_shows_the_same_program() -> None:
+    program = (EXAMPLES / "grpo.py").read_text().partition('"""\n\n')[2]
+    assert f"```python\n{program}```" in (EXAMPLES.parent / "docs" / "trl.md").read_text()
+
+
 def test_the_settings_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(EXAMPLES)
     for name in ("essay_ppo.yaml", "headlines.yaml"):
