@@ -29,7 +29,7 @@ html_show_copyright = False
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "README"
 include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md", "examples/**"]
-exclude_patterns = [".*", "bench", "build", "runs", "site", "src", "tests", "**/__pycache__"]
+exclude_patterns = [".*", "bench", "build", "**/runs", "site", "src", "tests", "**/__pycache__", "**/node_modules"]
 source_suffix = {".md": "markdown", ".py": "example", ".sh": "example", ".yaml": "example"}
 
 myst_heading_anchors = 4
@@ -53,7 +53,7 @@ python_display_short_literal_types = True
 
 
 class Example(Parser):
-    """A file of examples/ as a page: its docstring or first comment, then all of it."""
+    """A file of examples/ as a page: its name, and all of it."""
 
     supported = ("example",)
 
