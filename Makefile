@@ -21,7 +21,7 @@ LATEST_TESTS := tests/test_lock.py tests/test_examples.py tests/engines \
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: help env demo test test-latest check bench bench-judge bench-server bench-ui llama-server vllm lock lock-latest clean
+.PHONY: help env demo test test-latest check docs bench bench-judge bench-server bench-ui llama-server vllm lock lock-latest clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.* ## ' Makefile | sed -E 's/^([a-z-]+):.* ## /\1\t/' | awk -F'\t' '{printf "  make %-13s%s\n", $$1, $$2}'
@@ -39,11 +39,15 @@ test: $(STAMP) ## every test; ARGS="-k rubric" chooses
 test-latest: $(LATEST) ## the tests of training on the newest TRL, in an environment of its own, .venv-latest
 	@.venv-latest/bin/pytest -n 2 -W default::FutureWarning $(LATEST_TESTS) $(ARGS)
 
-check: $(STAMP) ## format, lint, types, the order of the modules, and the docs executed
+check: $(STAMP) ## format, lint, types, the order of the modules, the docs executed, and the site built
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/pytest tests/test_architecture.py tests/test_lock.py tests/docs
+
+docs: $(STAMP) ## the documentation as a site that needs no network: site/index.html
+	@.venv/bin/sphinx-build --fail-on-warning --keep-going -q -c docs -d build/doctrees . site
+	@echo "Site: site/index.html"
 
 bench: $(STAMP) ## every measurement in bench/; that on vLLM only where `make vllm` has been
 	@set -e; for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script"; done
@@ -88,7 +92,7 @@ lock-latest: ## make .venv-latest afresh with the newest TRL and all it needs, a
 	@rm .venv-latest/.unfinished; touch $(LATEST)
 
 clean: ## remove the environments, caches and build output; runs/ stays
-	rm -rf .venv .venv-latest build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-latest build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -r {} +
 
 $(STAMP): LOCK := requirements.lock

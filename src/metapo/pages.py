@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 
 
 def load_page(name: str, package: str = "metapo") -> "Template":
-    """The template `name` of a package, which may include metapo's own. What fills an .html page is escaped, what fills
-    any other stands as it is; a name without a value is an error. Raises MissingExtra."""
+    """The template `name` of a package, which may include metapo's own. What fills an .html or .svg page is escaped,
+    what fills any other stands as it is; a name without a value is an error. Raises MissingExtra."""
     try:
         from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
     except ImportError as e:
         raise MissingExtra("eval", "writing a page") from e
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("metapo")]),
-        autoescape=name.endswith(".html"),
+        autoescape=name.endswith((".html", ".svg")),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

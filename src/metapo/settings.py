@@ -122,16 +122,16 @@ class Settings(Frozen):
         return "\n\n".join(filter(None, (self.task_description, self.meta_notes)))
 
     @classmethod
-    def load(cls, path: Path, *, base: Mapping[str, Any] | None = None, ignore: Collection[str] = ()) -> Self:
+    def load(cls, path: str | Path, *, base: Mapping[str, Any] | None = None, ignore: Collection[str] = ()) -> Self:
         """Read a YAML file over what `base` sets, without the fields to `ignore`. Raises SettingsError that names each
         field that is wrong."""
         try:
-            text = path.read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8")
         except OSError as e:
             raise SettingsError(f"can't read the settings {path}: {e.strerror}. Give the path of a YAML file.") from e
         except UnicodeDecodeError as e:
             raise SettingsError(f"{path} is not UTF-8 text: {e.reason} at byte {e.start}") from e
-        return cls.from_yaml(text, folder=path.parent, source=str(path), base=base, ignore=ignore)
+        return cls.from_yaml(text, folder=Path(path).parent, source=str(path), base=base, ignore=ignore)
 
     @classmethod
     def from_yaml(

@@ -1,4 +1,4 @@
-"""The documentation executes: README.md, CONTRIBUTING.md and docs/**/*.md are run block by block.
+"""The documentation executes: README.md, CONTRIBUTING.md, docs/**/*.md and examples/README.md are run block by block.
 
 - ```python: a page's blocks are one program.
 - ```console: each `$ metapo ...` is run and must print what stands below it. A line that is just `...` stands for any
@@ -29,7 +29,7 @@ from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
 PAGES = [path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md") if path.exists()]
-PAGES += sorted((ROOT / "docs").rglob("*.md"))
+PAGES += sorted((ROOT / "docs").rglob("*.md")) + sorted((ROOT / "examples").rglob("*.md"))
 LIMIT_S = 600
 WRITE_CLI = runpy.run_path(str(ROOT / "docs" / "write_cli.py"))
 

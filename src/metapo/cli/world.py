@@ -169,6 +169,17 @@ def report(folder: Path) -> None:
 
 
 @world.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--arms", "names", default="iter0,mpo", show_default=True, help="Arms, separated by commas.")
+@click.option("--out", type=FILE, required=True, help="The picture to write, such as picture.svg.")
+def picture(folder: Path, names: str, out: Path) -> None:
+    """Draw the judge's score and real quality over training, from the runs of a comparison, as one SVG file."""
+    from metapo.world.picture import write_picture
+
+    click.echo(f"Picture: {write_picture(folder, [name.strip() for name in names.split(',')], out)}")
+
+
+@world.command()
 @click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=FOLDER)
 @click.option("--out", type=FILE, required=True, help="The page to write, such as docs/evidence.md.")
 def evidence(folders: tuple[Path, ...], out: Path) -> None:
