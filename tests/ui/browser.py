@@ -19,7 +19,7 @@ from selenium.webdriver.support.select import Select
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-WAIT_S = 20.0
+WAIT_S = 6.0
 DESKTOP, PHONE = (1280, 900), (375, 812)
 
 
@@ -94,9 +94,10 @@ class Page:
             time.sleep(0.05)
 
     def says(self, *texts: str, where: str = "body") -> None:
-        """Waits until the page says all of these, whatever the case."""
+        """Waits until the page says all of these, whatever the case and the white space."""
         for text in texts:
-            self.until(lambda text=text: text.lower() in self.text(where).lower(), f"{text!r} in {where}")
+            words = " ".join(text.lower().split())
+            self.until(lambda words=words: words in " ".join(self.text(where).lower().split()), f"{text!r} in {where}")
 
     # --- doing
 
@@ -111,7 +112,7 @@ class Page:
 
     def field(self, label: str, within: str = "main") -> WebElement:
         """The field with that label."""
-        script = """return [...document.querySelector(arguments[1]).querySelectorAll('label')]
+        script = """return [...document.querySelectorAll(arguments[1] + ' label')]
             .find(l => l.innerText.trim().startsWith(arguments[0]))?.querySelector('input, select, textarea')"""
         found: WebElement = self.until(lambda: self.run(script, label, within), f"a field {label!r}")
         return found

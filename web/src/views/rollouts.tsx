@@ -37,6 +37,7 @@ export const FILTERS = [
   "prompt",
 ] as const;
 const TYPING_MS = 350;
+const A_PAGE = 100;
 const [WIDE, NARROW] = [46, 92];
 
 /** The list that a rollout was opened from, so that the next one can be gone to. */
@@ -47,7 +48,7 @@ export function RolloutsView({ route, run }: ViewProps) {
   const asked = new URLSearchParams(
     FILTERS.flatMap((name) => (route.query.get(name) ? [[name, route.query.get(name) ?? ""]] : [])),
   );
-  const path = `${base}/rollouts${asked.size ? `?${asked}` : ""}`;
+  const path = `${base}/rollouts?${new URLSearchParams([...asked, ["limit", String(A_PAGE)]])}`;
   const paged = usePages<RolloutsAnswer, RolloutEntry>(path, (answer) => answer.rollouts);
   const isNarrow = useNarrow();
   useEffect(() => {
@@ -115,7 +116,7 @@ function Row({ run, row }: { run: string; row: RolloutEntry }) {
       <span class="what">
         <Line text={row.snippet || "(empty)"} />
         <span class="tags">
-          {row.screened && <span class="tag">{visible(words(row.screened))}</span>}
+          {row.screened && <span class="tag">{visible(row.screened)}</span>}
           {row.n_unscored > 0 && <span class="tag warn">{row.n_unscored} unscored</span>}
           <Flags flags={row.flags} />
         </span>
