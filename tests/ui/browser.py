@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.command import Command
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-WAIT_S = 6.0
+WAIT_S = 30.0
 DESKTOP, PHONE = (1280, 900), (375, 812)
 
 
@@ -32,11 +34,16 @@ def chromium(downloads: Path) -> Iterator["Page"]:
         options.add_argument(flag)
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    service = Service(DRIVER, log_output=subprocess.DEVNULL)
+    driver = webdriver.Chrome(options=options, service=service)
     try:
         yield Page(driver)
     finally:
-        driver.quit()
+        driver.execute(Command.QUIT)
+        if process := service.process:  # asked to end by itself, it may take a minute
+            process.kill()
+            process.communicate()
+            service.process = None
 
 
 class Page:

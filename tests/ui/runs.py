@@ -128,7 +128,7 @@ class _Made:
             self.step(step)
             if step in (3, 7, 11):
                 self.meta_step(step + 1, {3: "adopted", 7: "rejected", 11: "waiting"}[step])
-        act = ActRecord(ActKind.PIN, say("who"), say("act why"), NOW.isoformat(), criterion="position")
+        act = ActRecord(ActKind.EVOLVE, say("who"), say("act why"), NOW.isoformat())
         self.store.append_act(act)
 
     def step(self, step: int) -> None:

@@ -12,6 +12,7 @@ from metapo.cli.evolution import evolution
 from metapo.cli.judge import judge
 from metapo.cli.offline import autoprompt, optimize
 from metapo.cli.people import PEOPLE
+from metapo.cli.report import report
 from metapo.cli.rubric import rubric
 from metapo.cli.score import score
 from metapo.cli.serve import serve
@@ -43,6 +44,7 @@ _COMMANDS = (
     train,
     serve,
     ui,
+    report,
     card,
     data,
     score,
