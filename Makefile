@@ -21,7 +21,7 @@ LATEST_TESTS := tests/test_lock.py tests/test_examples.py tests/engines \
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: help env demo test test-latest check bench bench-judge bench-server llama-server vllm lock lock-latest clean
+.PHONY: help env demo test test-latest check bench bench-judge bench-server bench-ui llama-server vllm lock lock-latest clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.* ## ' Makefile | sed -E 's/^([a-z-]+):.* ## /\1\t/' | awk -F'\t' '{printf "  make %-13s%s\n", $$1, $$2}'
@@ -47,7 +47,7 @@ check: $(STAMP) ## format, lint, types, the order of the modules, and the docs e
 
 bench: $(STAMP) ## every measurement in bench/; that on vLLM only where `make vllm` has been
 	@set -e; for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script"; done
-	@$(MAKE) --no-print-directory bench-judge bench-server
+	@$(MAKE) --no-print-directory bench-judge bench-server bench-ui
 
 bench-judge: $(STAMP) ## what judging costs: in this process, and on vLLM; ARGS="--essays 8 --criteria 1" goes to the latter
 	@echo "== bench/judge/client.py"; .venv/bin/python -m bench.judge.client
@@ -58,6 +58,9 @@ bench-server: $(STAMP) ## rewards a second over HTTP, and their latency; ARGS="-
 
 llama-server: $(STAMP) ## the server that tests/real asks, built once (9 minutes of CPU time) into ~/.cache/metapo
 	@.venv/bin/python -m tests.real.build_llama_server
+
+bench-ui: $(STAMP) ## what `metapo ui` takes on a run of 100,000 rollouts; ARGS="--rollouts 10000" chooses
+	@echo "== bench/ui"; .venv/bin/python -m bench.ui $(ARGS)
 
 vllm: $(STAMP) ## vLLM's CPU build for bench-judge, installed once (3.4 GB) into ~/.cache/metapo
 	@.venv/bin/python -m bench.judge.setup_vllm

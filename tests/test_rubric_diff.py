@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 
 from metapo.rubric import Criterion, Level, Polarity, Rubric
-from metapo.rubric_diff import Change, CriterionDiff, Line, diff_rubrics
-from tests.helpers import any_criteria, criterion, rubric, rubrics
+from metapo.rubric_diff import Change, CriterionDiff, Line, diff_rubrics, diff_words
+from tests.helpers import any_criteria, criterion, odd_texts, rubric, rubrics
 
 DEPTH = criterion("depth", (0, 2, 5))
 STYLE = criterion("style", (0, 1))
@@ -148,3 +148,20 @@ def test_lines_tell_both_rubrics_whole(before: Rubric, after: Rubric) -> None:
             if one.criterion(d.criterion_id)
         }
         assert told == {d.criterion_id: [line.text for line in d.lines] for d in diff_rubrics(one, one)}
+
+
+@given(odd_texts, odd_texts)
+def test_words_of_a_difference_make_up_both_texts(before: str, after: str) -> None:
+    lines = diff_words(before, after)
+    assert "".join(line.text for line in lines if line.change is not Change.ADDED) == before
+    assert "".join(line.text for line in lines if line.change is not Change.REMOVED) == after
+    assert all(line.text for line in lines)
+
+
+def test_a_changed_word_alone_is_marked() -> None:
+    assert [(line.change.value, line.text) for line in diff_words("a good reason", "a better reason")] == [
+        (" ", "a "),
+        ("-", "good "),
+        ("+", "better "),
+        (" ", "reason"),
+    ]

@@ -109,6 +109,7 @@ class Made:
     ) -> None:
         self.store, self.clusters, self.n_meta_steps, self.rng = store, clusters, n_meta_steps, rng
         self.n_steps = max(n_meta_steps, n_rollouts // PER_STEP)
+        self.n_prompts = min(N_PROMPTS, self.n_steps * PER_STEP // GROUP // 4)  # each comes four times or more
         self.in_force = Revision(rubric=first_rubric(), reason="the settings' rubric", proposer="settings", step=0)
         rubric = self.in_force.rubric.model_dump(mode="json")
         self.settings = TrainSettings.from_yaml("{}", base=SETTINGS | {"rubric": rubric})
@@ -125,14 +126,15 @@ class Made:
             steps = range(begin, min(self.n_steps, begin + CHUNK_STEPS))
             batches = []
             for step in steps:
-                if step and step % every == 0:
+                if step and step % every == 0 and step // every < self.n_meta_steps:
                     self.append(batches)
                     batches = []
                     self.meta_step(step, step // every)
                 batches.append(self.batch(step))
             self.append(batches)
-        act = ActRecord(ActKind.PIN, "ada", "it matters most", BEGAN.isoformat(), criterion="position")
-        self.store.append_act(act)
+        act = self.store.append_act(ActRecord(ActKind.EVOLVE, "ada", "essays got longer", BEGAN.isoformat()))
+        for cluster in self.clusters:
+            self.store.take_act(self.attempt, self.n_steps, act, cluster, "a meta step begins, unless one is under way")
 
     def append(self, batches: list[list[RolloutRecord]]) -> None:
         records = [record for batch in batches for record in batch]
@@ -173,7 +175,7 @@ class Made:
 
     def rollout(self, step: int, i: int, split: Split = Split.TRAIN) -> RolloutRecord:
         share, rng = step / self.n_steps, self.rng
-        number = (step * (PER_STEP // GROUP) + i // GROUP) % N_PROMPTS
+        number = (step * (PER_STEP // GROUP) + i // GROUP) % self.n_prompts
         topic = TOPICS[number % len(TOPICS)]
         words = [rng.choice(SENTENCES) for _ in range(rng.randint(3, 14))]
         rollout = Rollout(
@@ -284,7 +286,7 @@ class Made:
 
     def samples(self, step: int, cluster: str) -> Iterator[SampleRecord]:
         for i in range(0, PER_STEP, 4):
-            number = ((step - 1) * (PER_STEP // GROUP) + i // GROUP) % N_PROMPTS
+            number = ((step - 1) * (PER_STEP // GROUP) + i // GROUP) % self.n_prompts
             if self.clusters[number % len(self.clusters)] == cluster:
                 rollout = Rollout(prompt="", completion="", step=step - 1, position=i)
                 yield SampleRecord(rollout, "highest reward", ("repetition",) if i % 16 == 0 else ())

@@ -147,7 +147,9 @@ class Page:
     def complaints(self) -> list[str]:
         """What the browser complained of since last asked, requests that were refused on purpose left out."""
         entries = self.driver.get_log("browser")
-        return [e["message"] for e in entries if e["level"] == "SEVERE" and "Failed to load resource" not in e["message"]]
+        return [
+            e["message"] for e in entries if e["level"] == "SEVERE" and "Failed to load resource" not in e["message"]
+        ]
 
     def overflow(self) -> list[str]:
         """What sticks out to the right, so that the page would have to be moved sideways."""

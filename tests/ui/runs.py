@@ -32,7 +32,7 @@ Say = Callable[[str], str]
 
 HOSTILE = (
     '<script>window.hacked=1</script><img src=x onerror="window.hacked=1"><svg onload=window.hacked=1> '
-    "[a](javascript:window.hacked=1) \" onmouseover=\"window.hacked=1 </textarea></title></script> {{7*7}} "
+    '[a](javascript:window.hacked=1) " onmouseover="window.hacked=1 </textarea></title></script> {{7*7}} '
     "\u202eback\u202c \x1b[31mred\x1b[0m"
 )
 N_STEPS, PER_STEP, GROUP = 12, 8, 4
@@ -122,7 +122,9 @@ class _Made:
         say = self.say
         self.attempt = self.store.begin_attempt(resumed_step=0, now=NOW, answered_by={"judge": say("identity")})
         self.store.adopt(self.attempt, 0, self.in_force)
-        anchor = AnchorRecord(say("anchor prompt"), say("better"), say("worse"), "anchor", say("anchor why"), say("ann"))
+        anchor = AnchorRecord(
+            say("anchor prompt"), say("better"), say("worse"), "anchor", say("anchor why"), say("ann")
+        )
         self.store.append_anchors([anchor])
         for step in range(N_STEPS):
             self.step(step)
@@ -162,9 +164,7 @@ class _Made:
         if i == 5 and step % 4 == 0:
             missing = Unscored(criterion_id=CRITERIA[0], reason=Reason.TIMEOUT, detail=say("failure"))
             failed = CallRecord("", error=say("call error"), model=say("model"))
-            return RolloutRecord(
-                rollout, self.in_force.id, None, None, None, (missing, *verdicts[1:]), (failed,)
-            )
+            return RolloutRecord(rollout, self.in_force.id, None, None, None, (missing, *verdicts[1:]), (failed,))
         value = sum(verdict.points for verdict in verdicts) / 6
         opinion = OpinionRecord("monitor", say("other judge"), verdicts[0])
         return RolloutRecord(

@@ -52,7 +52,9 @@ def test_what_is_typed_and_linked_is_text_too(page: Page) -> None:
 def test_hostile_names_are_text_in_figures_that_are_taken_along(page: Page) -> None:
     page.open("#/rubric/hostile")
     page.says("criterion " + SEEN, where=".criteria")
-    page.run("window.made = null; const old = URL.createObjectURL; URL.createObjectURL = b => (window.made = b, old(b))")
+    page.run(
+        "window.made = null; const old = URL.createObjectURL; URL.createObjectURL = b => (window.made = b, old(b))"
+    )
     page.click(".criteria .dots")
     page.click(".sheet button", "Figure as SVG")
     svg = page.driver.execute_async_script("window.made.text().then(arguments[0])")

@@ -29,7 +29,8 @@ def holds_quote(completion: str, quote: str) -> bool:
 
 def find_quote(completion: str, quote: str) -> list[tuple[int, int]]:
     """Where the completion holds the quote, compared as in `holds_quote`: from which character to which (not in), of
-    every place. What is taken together or apart by the comparison may shift a place by a character or so."""
+    every place. None where the comparison alone brings them together: of letters that are composed of several
+    characters, and of control tokens."""
     words = _plain(quote).strip("\"' .")
     if not holds_quote(completion, quote):
         return []

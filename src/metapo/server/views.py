@@ -83,7 +83,7 @@ class Views:
             self.n_listeners -= 1
 
 
-def _views(request: Request) -> Views:
+async def _views(request: Request) -> Views:  # not in a thread of its own, as it waits for nothing
     views: Views = request.app.state.views
     return views
 
@@ -91,7 +91,7 @@ def _views(request: Request) -> Views:
 Shared = Annotated[Views, Depends(_views)]
 
 
-def _run(
+async def _run(
     views: Shared, run: Annotated[str, Path(pattern=NAME, description="A run's name, as /v1/runs tells it.")]
 ) -> Viewed:
     if run not in views.runs:
@@ -99,7 +99,7 @@ def _run(
     return views.runs[run]
 
 
-def _act(views: Shared, run: Annotated[Viewed, Depends(_run)]) -> Viewed:
+async def _act(views: Shared, run: Annotated[Viewed, Depends(_run)]) -> Viewed:
     if not views.can_act:
         raise Refused(403, "read_only", "this server only shows: it was started with --read-only")
     return run

@@ -1,11 +1,9 @@
 """Each criterion's history: what was given on it in each step, and whether it says anything that the others don't."""
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from statistics import fmean, pvariance
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -17,27 +15,53 @@ from metapo.viewing.figures import DIGITS
 from metapo.viewing.rollouts import r
 from metapo.viewing.runs import Viewed
 
+SETTLED = 20
+"""Steps: what a service scored that long ago gets no late rollouts any more, so that its figures stay as they are."""
 
-@dataclass
-class _Given:
-    """What was given on one criterion in one step; of the rollouts with all verdicts also (points, the others' sum)."""
 
-    points: list[float] = field(default_factory=list)
-    n_best: int = 0
-    n_missing: int = 0
-    beside: list[tuple[float, float]] = field(default_factory=list)
+class Given(NamedTuple):
+    """What was given on one criterion in one step, as `CriterionHistory` tells it."""
+
+    n: int
+    mean: float | None
+    variance: float | None
+    passed: float | None
+    correlation: float | None
+    unscored: float
+
+
+class InStep(NamedTuple):
+    """What was given in one step, and the revisions that scored it."""
+
+    revisions: tuple[str, ...]
+    by_criterion: Mapping[str, Given]
+
+
+_Verdict = tuple[str, int | None, float | None]
 
 
 def history(
     run: Viewed, cluster: str, split: Split, from_step: int, to_step: int | None, max_steps: int
 ) -> CriteriaAnswer:
     """Of the steps in the range, both ends in, at most so many, evenly spaced. Raises StoreError."""
-    noted = {row["step"] for row in run.figures.read().of(split.value)}
-    steps = sorted(s for s in noted if s >= from_step and (to_step is None or s <= to_step))
+    known = run.figures.read()
+    noted = sorted(set(known.table(split.value).steps))
+    steps = [s for s in noted if s >= from_step and (to_step is None or s <= to_step)]
     chosen = spaced(steps, max_steps)
-    given, criteria = _given(run, cluster, split, chosen)
-    histories = tuple(_history(criterion, [given.get((criterion.id, s)) for s in chosen]) for criterion in criteria)
-    return CriteriaAnswer(cluster=cluster, split=split, n_steps=len(steps), steps=tuple(chosen), criteria=histories)
+    settled = run.settled.of(known.generation, (cluster, split))
+    given = {step: settled[step] for step in chosen if step in settled}
+    new = _given(run, cluster, split, [step for step in chosen if step not in given])
+    settled |= {step: of for step, of in new.items() if step < noted[-1] - SETTLED}
+    given |= new
+    in_order = (run.rubric(i).criteria for step in chosen for i in given[step].revisions)
+    criteria = {criterion.id: criterion for of in in_order for criterion in of}
+    return CriteriaAnswer(
+        cluster=cluster,
+        split=split,
+        n_steps=len(steps),
+        steps=tuple(chosen),
+        criteria=tuple(_history(c, [given[step].by_criterion.get(c.id) for step in chosen]) for c in criteria.values()),
+    )
 
 
 def spaced(steps: Sequence[int], most: int) -> list[int]:
@@ -54,7 +78,7 @@ def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
     if len(pairs) < 2:
         return None
     xs, ys = zip(*pairs, strict=True)
-    mean_x, mean_y = fmean(xs), fmean(ys)
+    mean_x, mean_y = math.fsum(xs) / len(xs), math.fsum(ys) / len(ys)
     dx, dy = [x - mean_x for x in xs], [y - mean_y for y in ys]
     scale = math.sqrt(math.fsum(x * x for x in dx) * math.fsum(y * y for y in dy))
     if scale <= 1e-12 * len(pairs):
@@ -62,54 +86,59 @@ def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
     return max(-1.0, min(1.0, math.fsum(x * y for x, y in zip(dx, dy, strict=True)) / scale))
 
 
-def _given(
-    run: Viewed, cluster: str, split: Split, steps: Sequence[int]
-) -> tuple[dict[tuple[str, int], _Given], list[Criterion]]:
-    """By criterion and step; and the criteria in the order in which they came, as they read last."""
+def _given(run: Viewed, cluster: str, split: Split, steps: Sequence[int]) -> dict[int, InStep]:
+    """What was given in each of these steps."""
     v = t.verdict.c
-    asked = (
-        sa.select(r.step, r.id, r.revision_id, v.criterion_id, v.points, v.expected)
-        .where(v.rollout_id == r.id, r.split == split.value, r.cluster == cluster, r.screened == "", r.step.in_(steps))
-        .order_by(r.step)
+    asked = sa.select(r.step, r.revision_id, r.id, v.criterion_id, v.points, v.expected).where(
+        v.rollout_id == r.id, r.split == split.value, r.cluster == cluster, r.screened == "", r.step.in_(steps)
     )
+    verdicts: dict[int, dict[tuple[str, str], list[_Verdict]]] = {step: {} for step in steps}
     with run.store.snapshot() as db:
-        rows = db.execute(asked).all()
-    by_rollout: dict[tuple[int, str, str], list[Any]] = defaultdict(list)
-    for row in rows:
-        by_rollout[row.step, row.id, row.revision_id].append(row)
-    given: dict[tuple[str, int], _Given] = defaultdict(_Given)
-    criteria: dict[str, Criterion] = {}
-    for (step, _, revision), verdicts in by_rollout.items():
-        known = {criterion.id: criterion for criterion in run.rubric(revision).criteria}
-        criteria |= known
-        _add(given, step, verdicts, known)
-    return given, list(criteria.values())
+        for step, revision, rollout, criterion, points, expected in db.execute(asked):
+            verdicts[step].setdefault((revision, rollout), []).append((criterion, points, expected))
+    return {step: _in_step(run, by_rollout) for step, by_rollout in verdicts.items()}
 
 
-def _add(given: dict[tuple[str, int], _Given], step: int, verdicts: Sequence[Any], known: dict[str, Criterion]) -> None:
-    """One rollout's verdicts."""
-    weighted = {}
-    for row in verdicts:
-        of, criterion = given[row.criterion_id, step], known.get(row.criterion_id)
-        if row.points is None or criterion is None:
-            of.n_missing += row.points is None
-            continue
-        value = row.points if row.expected is None else row.expected
-        of.points.append(value)
-        of.n_best += row.points == criterion.max_points
-        weighted[row.criterion_id] = value * criterion.weight
-    if len(weighted) == len(known):
-        total = sum(weighted.values())
-        for criterion_id, value in weighted.items():
-            given[criterion_id, step].beside.append((value, total - value))
+def _in_step(run: Viewed, by_rollout: Mapping[tuple[str, str], Sequence[_Verdict]]) -> InStep:
+    points: dict[str, list[float]] = {}
+    beside: dict[str, list[tuple[float, float]]] = {}
+    best: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
+    revisions = dict.fromkeys(sorted(revision for revision, _ in by_rollout))
+    rubrics = {i: {c.id: (c.weight, c.max_points) for c in run.rubric(i).criteria} for i in revisions}
+    for (revision, _), verdicts in by_rollout.items():
+        rubric = rubrics[revision]
+        weighted = {}
+        for criterion, given, expected in verdicts:
+            if given is None:
+                missing[criterion] += 1
+                continue
+            value = given if expected is None else expected
+            weight, most = rubric.get(criterion, (1.0, None))
+            points.setdefault(criterion, []).append(value)
+            best[criterion] += given == most
+            weighted[criterion] = value * weight
+        if len(weighted) == len(rubric):
+            total = sum(weighted.values())
+            for criterion, value in weighted.items():
+                beside.setdefault(criterion, []).append((value, total - value))
+    names = dict.fromkeys([*points, *missing])
+    given_on = {n: _figures(points.get(n, []), beside.get(n, []), best[n], missing[n]) for n in names}
+    return InStep(tuple(revisions), given_on)
 
 
-def _history(criterion: Criterion, given: Sequence[_Given | None]) -> CriterionHistory:
-    def n_of(g: _Given) -> int:
-        return len(g.points) + g.n_missing
+def _figures(points: Sequence[float], beside: Sequence[tuple[float, float]], n_best: int, n_missing: int) -> Given:
+    n = len(points) + n_missing
+    if not points:
+        return Given(n, None, None, None, None, 1.0)
+    mean = math.fsum(points) / len(points)
+    variance = math.fsum((x - mean) ** 2 for x in points) / len(points)
+    return Given(n, mean, variance, n_best / len(points), correlation(beside), n_missing / n)
 
-    def column(of: Any) -> tuple[float | None, ...]:
-        found = [None if g is None else of(g) for g in given]
+
+def _history(criterion: Criterion, given: Sequence[Given | None]) -> CriterionHistory:
+    def column(name: str) -> tuple[float | None, ...]:
+        found = [None if of is None else getattr(of, name) for of in given]
         return tuple(None if x is None else float(f"{x:.{DIGITS}g}") for x in found)
 
     return CriterionHistory(
@@ -119,10 +148,6 @@ def _history(criterion: Criterion, given: Sequence[_Given | None]) -> CriterionH
         max_points=criterion.max_points,
         weight=criterion.weight,
         pinned=criterion.pinned,
-        n=tuple(None if g is None else n_of(g) for g in given),
-        mean=column(lambda g: fmean(g.points) if g.points else None),
-        variance=column(lambda g: pvariance(g.points) if g.points else None),
-        passed=column(lambda g: g.n_best / len(g.points) if g.points else None),
-        correlation=column(lambda g: correlation(g.beside)),
-        unscored=column(lambda g: g.n_missing / n_of(g)),
+        n=tuple(None if of is None else of.n for of in given),
+        **{name: column(name) for name in ("mean", "variance", "passed", "correlation", "unscored")},
     )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from metapo.course import Row
+from metapo.errors import RunError
 from metapo.meta.onset import Watched, onset
 from metapo.rollout import Split
 from metapo.store import Store
@@ -89,6 +90,15 @@ class FileRows:
         self._generation = ""
 
     def read(self) -> tuple[str, list[tuple[int, Row]], bool]:
+        """Raises RunError for a file that is gone or damaged."""
+        try:
+            return self._read()
+        except OSError as e:
+            raise RunError(f"can't read {self._path}: {e.strerror or e}") from e
+        except ValueError as e:
+            raise RunError(f"{self._path} is damaged behind line {self._n}: {e}. Restore it from a backup.") from e
+
+    def _read(self) -> tuple[str, list[tuple[int, Row]], bool]:
         with self._path.open("rb") as file:
             found = os.fstat(file.fileno())
             inode = found.st_dev, found.st_ino
@@ -97,9 +107,8 @@ class FileRows:
                 self._inode, self._at, self._n, self._generation = inode, 0, 0, uuid4().hex[:12]
             file.seek(self._at)
             whole = file.read().rpartition(b"\n")[0]
-        lines = whole.splitlines() if whole else []
+        rows = [(number, json.loads(line)) for number, line in enumerate(whole.splitlines(), self._n + 1)]
         self._at += len(whole) + 1 if whole else 0
-        rows = [(number, json.loads(line)) for number, line in enumerate(lines, self._n + 1)]
         self._n += len(rows)
         return self._generation, rows, is_new
 
@@ -146,7 +155,7 @@ class Figures:
         self._lock = Lock()
 
     def read(self) -> Known:
-        """All rows that count now. Raises StoreError, OSError."""
+        """All rows that count now. Raises StoreError, RunError."""
         with self._lock:
             generation, rows, is_new = self._source.read()
             if is_new or rows:

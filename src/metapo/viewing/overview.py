@@ -40,7 +40,7 @@ def entries(runs: Sequence[Viewed]) -> tuple[RunEntry, ...]:
     for run in runs:
         try:
             found.append(entry(run))
-        except (MetapoError, OSError) as e:
+        except MetapoError as e:
             found.append(RunEntry(run=run.name, place=run.where, standing=Standing.QUIET, problem=str(e)))
     return tuple(found)
 

@@ -132,7 +132,7 @@ def _page(answers: dict[str, Any]) -> str:
     return "".join(
         [
             head,
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}; base-uri \'none\'; form-action \'none\'" />',
+            f"<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}; base-uri 'none'; form-action 'none'\" />",
             "<title>",
             title.partition("</title>")[0],
             "</title>",

@@ -33,6 +33,7 @@ class Viewed:
         self.place = place
         """What opens the store to write."""
         self.figures = Figures(RunRows(folder / METRICS, store) if folder else StoreRows(store))
+        self.settled = Settled()
         self._revisions: dict[str, Revision] = {}
         self._settings: dict[str, Any] | None = None
         self._remembered: dict[Hashable, tuple[object, object]] = {}
@@ -96,6 +97,19 @@ class Viewed:
     def _told_at(self) -> float | None:
         told = self.store.last_told()
         return datetime.fromisoformat(told).timestamp() if told else None
+
+
+class Settled:
+    """What was computed of steps that don't change any more, by step; forgotten where rows were superseded."""
+
+    def __init__(self) -> None:
+        self._generation = ""
+        self._known: dict[Hashable, dict[int, Any]] = {}
+
+    def of(self, generation: str, what: Hashable) -> dict[int, Any]:
+        if generation != self._generation:
+            self._generation, self._known = generation, {}
+        return self._known.setdefault(what, {})
 
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
