@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.ui.made import SETTINGS
+
 from metapo.files import append_row
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Criterion, Level, Reason, Revision, Rubric, Unscored, Verdict

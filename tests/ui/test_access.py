@@ -62,7 +62,12 @@ def test_the_dark_follows_the_system_and_the_button(page: Page) -> None:
 def test_all_views_are_walked_by_keys(page: Page) -> None:
     page.open("#/run/essay")
     page.says("Judge score and real quality")
-    for key, words in {"2": "4 revisions", "4": "3 meta steps", "5": "1 revision waiting", "3": "all there are"}.items():
+    for key, words in {
+        "2": "4 revisions",
+        "4": "3 meta steps",
+        "5": "1 revision waiting",
+        "3": "all there are",
+    }.items():
         page.press(key)
         page.says(words)
     page.press("j", "j")

@@ -49,7 +49,9 @@ def decide(page: Page, what: str, why: str) -> None:
 @pytest.mark.parametrize("kind", [ActKind.APPROVE, ActKind.REJECT])
 def test_a_waiting_revision_is_approved_or_rejected(acting: Page, folder: Path, kind: ActKind) -> None:
     decide(acting, kind.value, "as it should be")
-    acting.says("On record as act 2", )
+    acting.says(
+        "On record as act 2",
+    )
     act = newest(folder)
     assert (act.kind, act.who, act.why) == (kind, "Ada", "as it should be")
     assert act.about

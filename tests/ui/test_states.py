@@ -92,7 +92,8 @@ def test_the_page_obeys_a_strict_policy(page: Page, site: Site) -> None:
     page.open("#/run/essay")
     page.says("Judge score and real quality")
     blocked = page.driver.execute_async_script(
-        "const done = arguments[0]; document.addEventListener('securitypolicyviolation', e => done(e.violatedDirective));"
+        "const done = arguments[0];"
+        "document.addEventListener('securitypolicyviolation', e => done(e.violatedDirective));"
         "const s = document.createElement('script'); s.textContent = 'window.hacked = 1'; document.body.append(s);"
     )
     assert blocked.startswith("script-src")

@@ -162,7 +162,10 @@ def test_rollouts_are_filtered_by_verdict_and_revision(page: Page) -> None:
     page.choose("Criterion", "style")
     page.choose("its verdict", "2 points")
     page.says("36 shown, all there are")
-    revision = page.run("return [...document.querySelectorAll('.filters select')].find(s => /from step/.test(s.innerText)).options[2].value")
+    revision = page.run(
+        "return [...document.querySelectorAll('.filters select')]"
+        ".find(s => /from step/.test(s.innerText)).options[2].value"
+    )
     page.open(f"#/rollouts/essay?revision={revision}")
     page.says(f"{(N_STEPS - 4) * PER_STEP} shown, all there are")
 
