@@ -1,7 +1,7 @@
 """What the page weighs, and how long a browser takes from the address to the first chart, on a run of 100,000 rollouts.
 
-Chromium starts with an empty cache for each repeat. The times are the page's own clock: from the beginning of navigation
-to the first drawn canvas, and to the end of the last answer that the view asked for.
+Chromium starts with an empty cache for each repeat. The times are the page's own clock: from the beginning of
+navigation to the first drawn canvas, and to the end of the last answer that the view asked for.
 """
 
 import argparse
@@ -23,7 +23,9 @@ from selenium.webdriver.support.wait import WebDriverWait
 REPEATS = 5
 DRAWN = """
 const c = document.querySelector('.chart canvas');
-return c && c.width && c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v) ? performance.now() : null
+if (!c || !c.width) return null;
+const drawn = c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v);
+return drawn ? performance.now() : null;
 """
 ANSWERED = "return Math.max(...performance.getEntriesByType('resource').map(e => e.responseEnd))"
 

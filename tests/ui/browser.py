@@ -169,7 +169,8 @@ class Page:
             self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": source, "silent": True})
         found: list[dict[str, Any]] = self.driver.execute_async_script(
             "const done = arguments[arguments.length - 1];"
-            "axe.run({resultTypes: ['violations']}).then(r => done(r.violations), e => done([{impact: 'serious', id: String(e), nodes: []}]));"
+            "const failed = e => done([{impact: 'serious', id: String(e), nodes: []}]);"
+            "axe.run({resultTypes: ['violations']}).then(r => done(r.violations), failed);"
         )
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
         return [

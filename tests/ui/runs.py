@@ -1,4 +1,4 @@
-"""A small run with something in every field, written as training writes it. `say` words what people and models wrote."""
+"""A small run with something in every field, as training writes it; `say` words what people and models wrote."""
 
 import json
 from collections.abc import Callable
