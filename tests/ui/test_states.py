@@ -57,9 +57,10 @@ def test_a_server_that_is_gone_is_told_and_met_again(browser: Page, tmp_path: Pa
         browser.says("live", f"at step {N_STEPS - 1}")
     browser.says("Not connected since", "what you see may be old")
     browser.says("Judge score and real quality")  # what was there stays
+    browser.click(".lost button", "Now")
+    browser.says("Not connected since", "Judge score and real quality")
     add_step(folder, N_STEPS)
     with showing([folder], PORT):
-        browser.click(".lost button", "Now")
         browser.says("live", f"at step {N_STEPS}")
         browser.until(lambda: "Not connected" not in browser.text(), "the notice is gone")
     browser.complaints()

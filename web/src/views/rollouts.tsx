@@ -10,6 +10,7 @@ import { Choose, Field } from "../parts/choose";
 import { Busy, Empty, Problem } from "../parts/state";
 import { Window } from "../parts/window";
 import { amend, href } from "../route";
+import { embedded } from "../source";
 import { number, short, visible, words } from "../text";
 
 const ORDERS: [string, string][] = [
@@ -94,6 +95,16 @@ export function RolloutsView({ route, run }: ViewProps) {
           >
             {(row) => <Row run={route.run} row={row} />}
           </Window>
+          {embedded && (
+            <p class="notice">
+              This report holds {number(embedded.report.held[route.run], 9)} of{" "}
+              {number(
+                Object.values(run.n_rollouts).reduce((sum, n) => sum + n, 0),
+                9,
+              )}{" "}
+              rollouts: those that meta steps read, and some of evenly spaced steps. <code>metapo ui</code> shows all.
+            </p>
+          )}
           <p class="muted small tally" role="status">
             {number(paged.rows.length, 9)} shown
             {paged.isWhole ? ", all there are" : paged.loading ? ", reading more …" : ", more as you scroll"}{" "}
