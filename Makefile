@@ -21,7 +21,8 @@ LATEST_TESTS := tests/test_lock.py tests/test_examples.py tests/engines \
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: help env demo test test-latest check docs bench bench-judge bench-server bench-ui llama-server vllm lock lock-latest clean
+.PHONY: help env demo test test-latest check docs ui bench bench-judge bench-server bench-ui llama-server vllm lock \
+  lock-latest clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.* ## ' Makefile | sed -E 's/^([a-z-]+):.* ## /\1\t/' | awk -F'\t' '{printf "  make %-13s%s\n", $$1, $$2}'
@@ -65,6 +66,13 @@ llama-server: $(STAMP) ## the server that tests/real asks, built once (9 minutes
 
 bench-ui: $(STAMP) ## what `metapo ui` takes on a run of 100,000 rollouts; ARGS="--rollouts 10000" chooses
 	@echo "== bench/ui"; .venv/bin/python -m bench.ui $(ARGS)
+	@echo "== bench/ui/first_chart.py"; .venv/bin/python -m bench.ui.first_chart $(ARGS)
+
+ui: $(STAMP) ## the page of `metapo ui` and `metapo report`, built from web/ into src/metapo/ui; needs Node 20.19 or newer
+	@command -v npm >/dev/null || { \
+	  echo "'make ui' needs Node 20.19 or newer with npm. On Debian 13: apt-get install npm" >&2; exit 1; }
+	@.venv/bin/python web/write_answers.py
+	@cd web && npm ci --no-audit --no-fund && npm run --silent check && npm run --silent build
 
 vllm: $(STAMP) ## vLLM's CPU build for bench-judge, installed once (3.4 GB) into ~/.cache/metapo
 	@.venv/bin/python -m bench.judge.setup_vllm

@@ -1,6 +1,6 @@
 """Writes `src/answers.ts`: the types of what goes over the wire, as metapo.viewing.answers has them.
 
-    .venv/bin/python web/write_answers.py
+.venv/bin/python web/write_answers.py
 """
 
 import inspect

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.command import Command
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-WAIT_S = 20.0
+WAIT_S = 30.0
 DESKTOP, PHONE = (1280, 900), (375, 812)
 
 
@@ -32,11 +34,16 @@ def chromium(downloads: Path) -> Iterator["Page"]:
         options.add_argument(flag)
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    service = Service(DRIVER, log_output=subprocess.DEVNULL)
+    driver = webdriver.Chrome(options=options, service=service)
     try:
         yield Page(driver)
     finally:
-        driver.quit()
+        driver.execute(Command.QUIT)
+        if process := service.process:  # asked to end by itself, it may take a minute
+            process.kill()
+            process.communicate()
+            service.process = None
 
 
 class Page:
@@ -94,9 +101,10 @@ class Page:
             time.sleep(0.05)
 
     def says(self, *texts: str, where: str = "body") -> None:
-        """Waits until the page says all of these, whatever the case."""
+        """Waits until the page says all of these, whatever the case and the white space."""
         for text in texts:
-            self.until(lambda text=text: text.lower() in self.text(where).lower(), f"{text!r} in {where}")
+            words = " ".join(text.lower().split())
+            self.until(lambda words=words: words in " ".join(self.text(where).lower().split()), f"{text!r} in {where}")
 
     # --- doing
 
@@ -111,7 +119,7 @@ class Page:
 
     def field(self, label: str, within: str = "main") -> WebElement:
         """The field with that label."""
-        script = """return [...document.querySelector(arguments[1]).querySelectorAll('label')]
+        script = """return [...document.querySelectorAll(arguments[1] + ' label')]
             .find(l => l.innerText.trim().startsWith(arguments[0]))?.querySelector('input, select, textarea')"""
         found: WebElement = self.until(lambda: self.run(script, label, within), f"a field {label!r}")
         return found
@@ -161,7 +169,8 @@ class Page:
             self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": source, "silent": True})
         found: list[dict[str, Any]] = self.driver.execute_async_script(
             "const done = arguments[arguments.length - 1];"
-            "axe.run({resultTypes: ['violations']}).then(r => done(r.violations), e => done([{impact: 'serious', id: String(e), nodes: []}]));"
+            "const failed = e => done([{impact: 'serious', id: String(e), nodes: []}]);"
+            "axe.run({resultTypes: ['violations']}).then(r => done(r.violations), failed);"
         )
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
         return [

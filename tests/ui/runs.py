@@ -1,4 +1,4 @@
-"""A small run with something in every field, written as training writes it. `say` words what people and models wrote."""
+"""A small run with something in every field, as training writes it; `say` words what people and models wrote."""
 
 import json
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.ui.made import SETTINGS
+
 from metapo.files import append_row
 from metapo.rollout import Rollout, Split
 from metapo.rubric import Criterion, Level, Reason, Revision, Rubric, Unscored, Verdict
@@ -130,7 +131,7 @@ class _Made:
             self.step(step)
             if step in (3, 7, 11):
                 self.meta_step(step + 1, {3: "adopted", 7: "rejected", 11: "waiting"}[step])
-        act = ActRecord(ActKind.PIN, say("who"), say("act why"), NOW.isoformat(), criterion="position")
+        act = ActRecord(ActKind.EVOLVE, say("who"), say("act why"), NOW.isoformat())
         self.store.append_act(act)
 
     def step(self, step: int) -> None:

@@ -7,7 +7,7 @@ from tests.ui.runs import HOSTILE
 
 SEEN = "<script>window.hacked=1</script><img src=x onerror="
 VIEWS = {
-    "#/run/hostile": ["reason 4", "trigger"],
+    "#/run/hostile": ["reason 4", "gate reason"],
     "#/rubric/hostile": ["criterion", "level", "meta model", "reason 4", "trigger", "finding", "found"],
     "#/rollouts/hostile": ["completion", "screen"],
     "#/rollout/hostile/1-train-11-1": [

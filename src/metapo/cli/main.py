@@ -15,6 +15,7 @@ from metapo.cli.init import init
 from metapo.cli.judge import judge
 from metapo.cli.offline import autoprompt, optimize
 from metapo.cli.people import PEOPLE
+from metapo.cli.report import report
 from metapo.cli.rubric import rubric
 from metapo.cli.score import score
 from metapo.cli.serve import serve
@@ -50,6 +51,7 @@ _COMMANDS = (
     train,
     serve,
     ui,
+    report,
     track,
     card,
     data,

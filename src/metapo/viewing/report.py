@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from importlib.resources import files
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import Any
 from urllib.parse import quote
 
@@ -93,7 +93,7 @@ def _compared(tree: TreeAnswer) -> set[tuple[str, str]]:
     if len(ids) <= MOST_IN_ALL_PAIRS:
         return set(permutations(ids, 2))
     in_force = [node.id for node in tree.nodes if node.in_force_from is not None]
-    followed = set(zip(in_force, in_force[1:], strict=False))
+    followed = set(pairwise(in_force))
     return followed | {(parent, node.id) for node in tree.nodes for parent in node.parents if parent in ids}
 
 
@@ -103,7 +103,7 @@ def _meta_steps(run: Viewed) -> Iterator[MetaStepAnswer]:
 
 
 def _chosen(run: Viewed, steps: Sequence[MetaStepAnswer], most: int) -> list[str]:
-    """The rollouts to hold, by id: those that meta steps read, newest meta step first, then whole groups of spaced steps."""
+    """The rollouts to hold, by id: those that meta steps read, newest first, then groups of spaced steps."""
     read = [sample.rollout.id for step in reversed(steps) for sample in step.samples]
     chosen = dict.fromkeys(read[: most // 2])
     noted = [row["step"] for row in run.figures.read().of(Split.TRAIN.value)]
@@ -126,13 +126,14 @@ def _page(answers: dict[str, Any]) -> str:
     except OSError as e:
         raise RunError(f"the built page is missing from {built}: {e.strerror}. Build it: make ui") from e
     packed = base64.b64encode(gzip.compress(json.dumps(answers).encode(), mtime=0)).decode()
-    policy = f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:"
+    may = f"script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:"
+    policy = f"default-src 'none'; {may}; base-uri 'none'; form-action 'none'"
     head, _, rest = html.partition("<title>")
     title, _, body = rest.partition("</head>")
     return "".join(
         [
             head,
-            f"<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}; base-uri 'none'; form-action 'none'\" />",
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}" />',
             "<title>",
             title.partition("</title>")[0],
             "</title>",

@@ -15,7 +15,7 @@ interface Props {
   /** The name to propose where this browser remembers none. */
   who: string;
   disabled?: boolean;
-  /** Does it, and says in words what came of it. Raises Refusal. */
+  /** Does it, and says in words what came of it, "" where that is said elsewhere. Raises Refusal. */
   onSend: (who: string, why: string) => Promise<string>;
   children?: ComponentChildren;
 }
@@ -36,7 +36,7 @@ export function ActForm({ title, verb, who: proposed, disabled = false, onSend, 
     try {
       const words = await onSend(who.trim(), why.trim());
       remember(WHO, who.trim());
-      setTold({ kind: "done", words });
+      setTold(words ? { kind: "done", words } : null);
       setWhy("");
     } catch (e) {
       setTold({ kind: "refused", words: e instanceof Refusal ? e.message : String(e) });

@@ -29,6 +29,7 @@ import { plural, visible, words } from "../text";
 export function ActsView({ route, runs, run }: ViewProps) {
   const base = `/v1/runs/${encodeURIComponent(route.run)}`;
   const asked = useAnswer<ActsAnswer>(`${base}/acts`);
+  const [done, setDone] = useState(""); // said here: the form of what no longer waits is gone
   return (
     <>
       <h1 class="hidden">Hands on {visible(route.run)}</h1>
@@ -37,6 +38,11 @@ export function ActsView({ route, runs, run }: ViewProps) {
         {(answer) => (
           <>
             <section aria-label="Waiting revisions">
+              {done && (
+                <p class="told done" role="status">
+                  {visible(done)}
+                </p>
+              )}
               <h2>
                 {answer.waiting.length
                   ? `${plural(answer.waiting.length, "revision")} waiting`
@@ -55,6 +61,7 @@ export function ActsView({ route, runs, run }: ViewProps) {
                   run={route.run}
                   runs={runs}
                   waiting={waiting}
+                  onDone={setDone}
                 />
               ))}
             </section>
@@ -91,11 +98,12 @@ interface WaitingProps {
   run: string;
   runs: RunsAnswer;
   waiting: WaitingShown;
+  onDone: (told: string) => void;
 }
 
 const CHOICES = ["approve", "reject", "edit"] as const;
 
-function Waiting({ base, run, runs, waiting }: WaitingProps) {
+function Waiting({ base, run, runs, waiting, onDone }: WaitingProps) {
   const { node, cluster } = waiting;
   const [choice, setChoice] = useState<(typeof CHOICES)[number]>(waiting.can_be_approved ? "approve" : "reject");
   const [text, setText] = useState<string | null>(null);
@@ -103,15 +111,11 @@ function Waiting({ base, run, runs, waiting }: WaitingProps) {
   const diff = useAnswer<DiffAnswer>(parent ? `${base}/diff?from=${parent}&to=${node.id}` : null);
   const shown = useAnswer<RevisionShown>(choice === "edit" ? `${base}/revisions/${node.id}` : null);
   const edited = text ?? shown.answer?.yaml ?? "";
-  const decide = (who: string, why: string) =>
-    send(base, {
-      kind: choice,
-      who,
-      why,
-      cluster: cluster || null,
-      about: node.id,
-      text: choice === "edit" ? edited : undefined,
-    });
+  const decide = async (who: string, why: string) => {
+    const about = { cluster: cluster || null, about: node.id };
+    onDone(await send(base, { kind: choice, who, why, ...about, text: choice === "edit" ? edited : undefined }));
+    return "";
+  };
   return (
     <article class="card waiting">
       <header class="head">

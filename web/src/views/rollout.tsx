@@ -73,7 +73,7 @@ function Rollout({ run, answer }: { run: string; answer: RolloutAnswer }) {
           Rollout at <Place entry={entry} />
         </h1>
         <Flags flags={entry.flags} />
-        {entry.screened && <span class="tag">screened: {visible(words(entry.screened))}</span>}
+        {entry.screened && <span class="tag">screened: {visible(entry.screened)}</span>}
       </header>
       <dl class="tiles small-tiles">
         <div class="judge">

@@ -10,6 +10,7 @@ import { Choose, Field } from "../parts/choose";
 import { Busy, Empty, Problem } from "../parts/state";
 import { Window } from "../parts/window";
 import { amend, href } from "../route";
+import { embedded } from "../source";
 import { number, short, visible, words } from "../text";
 
 const ORDERS: [string, string][] = [
@@ -37,6 +38,7 @@ export const FILTERS = [
   "prompt",
 ] as const;
 const TYPING_MS = 350;
+const A_PAGE = 100;
 const [WIDE, NARROW] = [46, 92];
 
 /** The list that a rollout was opened from, so that the next one can be gone to. */
@@ -47,7 +49,7 @@ export function RolloutsView({ route, run }: ViewProps) {
   const asked = new URLSearchParams(
     FILTERS.flatMap((name) => (route.query.get(name) ? [[name, route.query.get(name) ?? ""]] : [])),
   );
-  const path = `${base}/rollouts${asked.size ? `?${asked}` : ""}`;
+  const path = `${base}/rollouts?${new URLSearchParams([...asked, ["limit", String(A_PAGE)]])}`;
   const paged = usePages<RolloutsAnswer, RolloutEntry>(path, (answer) => answer.rollouts);
   const isNarrow = useNarrow();
   useEffect(() => {
@@ -93,6 +95,16 @@ export function RolloutsView({ route, run }: ViewProps) {
           >
             {(row) => <Row run={route.run} row={row} />}
           </Window>
+          {embedded && (
+            <p class="notice">
+              This report holds {number(embedded.report.held[route.run], 9)} of{" "}
+              {number(
+                Object.values(run.n_rollouts).reduce((sum, n) => sum + n, 0),
+                9,
+              )}{" "}
+              rollouts: those that meta steps read, and some of evenly spaced steps. <code>metapo ui</code> shows all.
+            </p>
+          )}
           <p class="muted small tally" role="status">
             {number(paged.rows.length, 9)} shown
             {paged.isWhole ? ", all there are" : paged.loading ? ", reading more …" : ", more as you scroll"}{" "}
@@ -115,7 +127,7 @@ function Row({ run, row }: { run: string; row: RolloutEntry }) {
       <span class="what">
         <Line text={row.snippet || "(empty)"} />
         <span class="tags">
-          {row.screened && <span class="tag">{visible(words(row.screened))}</span>}
+          {row.screened && <span class="tag">{visible(row.screened)}</span>}
           {row.n_unscored > 0 && <span class="tag warn">{row.n_unscored} unscored</span>}
           <Flags flags={row.flags} />
         </span>
