@@ -86,7 +86,7 @@ def test_all_views_are_walked_by_keys(page: Page) -> None:
 
 def test_tab_reaches_everything_with_a_focus_to_be_seen(page: Page) -> None:
     page.open("#/rubric/essay")
-    page.says("Its criteria over time", "Pass rate")
+    page.says("Its criteria over time", "Means of the last 10 steps", "What changed from", "since 4")
     focusable = page.run(
         "return [...document.querySelectorAll('a[href], button, select, input, summary, [tabindex=\"0\"]')]"
         ".filter(e => e.checkVisibility() && !e.disabled).length"

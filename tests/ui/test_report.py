@@ -48,7 +48,7 @@ def test_it_is_one_file_that_names_no_other(report: Path) -> None:
         ("#/run/essay", ["Judge score and real quality", "Flagged as hacks", "report"]),
         ("#/run/essay?with=hostile", ["hostile: judge"]),
         ("#/rubric/essay", ["4 revisions", "since 4", "Pass rate"]),
-        ("#/rollouts/essay", [f"{HELD} shown, all there are", f"This report holds {HELD} of 96 rollouts"]),
+        ("#/rollouts/essay", ["shown, all there are", "This report holds", "of 96 rollouts"]),
         ("#/rollouts/essay?flag=too_short", ["too short", "shown, all there are"]),
         (f"#/rollout/essay/1-train-{N_STEPS - 1}-1", ["3 verdicts", "the rationale", "the same one across steps"]),
         ("#/pairs/essay", ["2 prompts", "Left rollout"]),

@@ -8,6 +8,7 @@ import base64
 import gzip
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -106,8 +107,10 @@ def _chosen(run: Viewed, steps: Sequence[MetaStepAnswer], most: int) -> list[str
     """The rollouts to hold, by id: those that meta steps read, newest first, then groups of spaced steps."""
     read = [sample.rollout.id for step in reversed(steps) for sample in step.samples]
     chosen = dict.fromkeys(read[: most // 2])
-    noted = [row["step"] for row in run.figures.read().of(Split.TRAIN.value)]
-    n_steps = max(1, (most - len(chosen)) // IN_A_STEP)
+    rows = run.figures.read().of(Split.TRAIN.value)
+    noted = [row["step"] for row in rows]
+    in_a_step = min([IN_A_STEP, *(row["n_rollouts"] for row in rows[-1:])])
+    n_steps = max(1, math.ceil((most - len(chosen)) / max(1, in_a_step)))
     for step in criteria.spaced(noted, n_steps):
         chosen |= dict.fromkeys(entry.id for entry in _of_step(run, step))
     return list(chosen)[:most]
