@@ -117,7 +117,7 @@ def test_drift_without_common_rollouts_is_told() -> None:
 
 @pytest.mark.parametrize("command", ["equal", "accuracy", "rouge", "agreement"])
 def test_an_unusable_file_is_told_in_one_line(command: str) -> None:
-    assert evaluate(command).output == "Error: can't read f.jsonl: No such file or directory\n"
+    assert evaluate(command).output.startswith("Error: can't read f.jsonl: No such file or directory. Give a file of ")
     write()
     assert evaluate(command).output == "Error: f.jsonl holds no rows\n"
     write({"other": 1})

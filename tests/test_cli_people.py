@@ -320,7 +320,7 @@ def test_prompts_without_a_name_are_a_cluster_beside_the_named_ones(run: Store) 
 
 def test_a_run_without_clusters_has_none_to_name() -> None:
     message = error("pin", RUN, "talk", *WHY, "--cluster", "poems")
-    assert message == "no rollout so far is of cluster 'poems'; the run knows no clusters: leave --cluster out"
+    assert message == "no rollout so far is of cluster 'poems'; the run knows no clusters: leave the cluster out"
 
 
 # --- anchors

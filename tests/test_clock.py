@@ -1,4 +1,4 @@
-"""Who reads the machine's clock: only what records a time, and a server's Retry-After, which may name one."""
+"""Who reads the machine's clock: what records or compares times, and a server's Retry-After, which may name one."""
 
 import ast
 from pathlib import Path
@@ -15,13 +15,16 @@ CALLS = {
     ("time", "gmtime"),
 }
 READERS = {
-    "cli/people.py": "when somebody decided",
+    "cli/report.py": "when a report was written",
     "cli/storing.py": "when something was removed",
     "course.py": "when an attempt began",
     "judge/wire.py": "how long until the date of a Retry-After",
     "offline/lineage.py": "when an attempt began",
+    "people.py": "when somebody decided",
+    "preflight/machine.py": "how far the database's clock is from this machine's",
     "run.py": "when pairs were pinned",
     "service.py": "when a step was closed, and somebody asked for something",
+    "viewing/runs.py": "whether a run has written of late",
 }
 
 

@@ -150,7 +150,7 @@ def test_a_policy_that_talks_with_a_tool_is_trained_turn_by_turn(
         assert [t.role for t in record.rollout.turns] == [Role.ASSISTANT, Role.TOOL, Role.ASSISTANT]
         assert record.rollout.turns[0].calls[0].arguments == '{"a": 2, "b": 3}'
         assert "five" not in record.rollout.spoken
-    assert {r.value for r in rollouts} >= {0.0, 0.5, 1.0}, "the mean of two turns"
+    assert 0.5 in {r.value for r in rollouts} <= {0.0, 0.5, 1.0}, "the mean of two turns"
     steps = store.meta_steps()
     assert [(m.step, m.decision) for m in steps] == [(2, "adopted")]
     analyses = [e.prompt for e in steps[0].exchanges if e.stage == "analyze"]

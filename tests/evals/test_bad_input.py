@@ -82,7 +82,8 @@ def test_a_damaged_file_is_told(command: str, damage: str) -> None:
 def test_a_file_that_is_not_there_is_told(command: str) -> None:
     Path("f.jsonl").unlink(missing_ok=True)
     result = CliRunner().invoke(main, ["eval", *COMMANDS[command][1].split()])
-    assert (result.exit_code, result.stderr) == (1, "Error: can't read f.jsonl: No such file or directory\n")
+    advice = f"Give a file of JSON lines; its path is seen from {Path.cwd()}."
+    assert (result.exit_code, result.stderr) == (1, f"Error: can't read f.jsonl: No such file or directory. {advice}\n")
 
 
 WRONG: list[tuple[str, list[dict[str, Any]], str]] = [
