@@ -72,7 +72,7 @@ ui: $(STAMP) ## the page of `metapo ui` and `metapo report`, built from web/ int
 	@command -v npm >/dev/null || { \
 	  echo "'make ui' needs Node 20.19 or newer with npm. On Debian 13: apt-get install npm" >&2; exit 1; }
 	@.venv/bin/python web/write_answers.py
-	@cd web && npm ci --no-audit --no-fund && npm run --silent check && npm run --silent build
+	@cd web && npm install --no-save --no-audit --no-fund && npm run --silent check && npm run --silent build
 
 vllm: $(STAMP) ## vLLM's CPU build for bench-judge, installed once (3.4 GB) into ~/.cache/metapo
 	@.venv/bin/python -m bench.judge.setup_vllm
