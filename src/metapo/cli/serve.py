@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -13,6 +14,36 @@ if TYPE_CHECKING:
     from metapo.reward import Screen
     from metapo.settings import Settings
 
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def at_address(port: int) -> Callable[[F], F]:
+    """The options that tell where a server listens, and who may ask it."""
+    options = (
+        click.option(
+            "--host", default="127.0.0.1", show_default=True, help="Address to listen at; all others need a token."
+        ),
+        click.option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=port,
+            show_default=True,
+            help="Port to listen at; 0 takes a free one.",
+        ),
+        click.option("--token-env", help="Environment variable with the token that requests must give."),
+        click.option("--token-file", type=FILE, help="File with that token, and nothing else."),
+        click.option(
+            "--allow-host", multiple=True, help="Another name for this machine that requests may use; repeatable."
+        ),
+    )
+
+    def put(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return put
+
 
 @click.command()
 @click.argument("settings", type=FILE)
@@ -20,17 +51,7 @@ if TYPE_CHECKING:
     "--out", type=FOLDER, required=True, help="Folder of the run; a server that begins again goes on with it."
 )
 @click.option("--store", help="URL of a PostgreSQL database to use in place of a file in --out.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; all others need a token.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    help="Port to listen at; 0 takes a free one.",
-)
-@click.option("--token-env", help="Environment variable with the token that requests must give.")
-@click.option("--token-file", type=FILE, help="File with that token, and nothing else.")
-@click.option("--allow-host", multiple=True, help="Another name for this machine that requests may use; repeatable.")
+@at_address(port=8000)
 @click.option(
     "--groups-per-step",
     type=click.IntRange(1),

@@ -8,23 +8,13 @@ from pathlib import Path
 
 import click
 
-from metapo.cli.common import FILE, PLACE
-from metapo.cli.serve import load_extra
+from metapo.cli.common import PLACE
+from metapo.cli.serve import at_address, load_extra
 
 
 @click.command()
 @click.argument("runs", metavar="RUN...", type=PLACE, nargs=-1, required=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; all others need a token.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8765,
-    show_default=True,
-    help="Port to listen at; 0 takes a free one.",
-)
-@click.option("--token-env", help="Environment variable with the token that requests must give.")
-@click.option("--token-file", type=FILE, help="File with that token, and nothing else.")
-@click.option("--allow-host", multiple=True, help="Another name for this machine that requests may use; repeatable.")
+@at_address(port=8765)
 @click.option("--read-only", is_flag=True, help="Nobody may approve, edit, pin or label here.")
 @click.option("--open/--no-open", "opens", default=False, show_default=True, help="Open a browser.")
 def ui(
