@@ -1,7 +1,5 @@
 """A real `metapo ui` on loopback, in a thread."""
 
-import asyncio
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +10,9 @@ import httpx2
 from metapo.server.looking import look
 from metapo.server.options import Limits, ServeOptions
 from metapo.server.pages import Page
-from metapo.server.running import Running, listen
+from metapo.server.running import listen
 from metapo.viewing.runs import open_runs
+from tests.server.parts import in_a_thread
 
 
 class Shown:
@@ -35,32 +34,7 @@ def shown(
 ) -> Iterator[Shown]:
     """A server until the block ends."""
     chosen = ServeOptions(port=0, **{"limits": Limits(grace_s=1, poll_s=0.05, heartbeat_s=0.2), **options})
-    found: list[Running | BaseException] = []
-    begun = threading.Event()
-
-    def ready(server: Running) -> None:
-        found.append(server)
-        begun.set()
-
-    def work() -> None:
-        try:
-            taken = listen(chosen.host, 0)
-            asyncio.run(look(open_runs(places), chosen, taken, ready, can_act=can_act, pages=pages))
-        except BaseException as e:
-            found.append(e)
-        finally:
-            begun.set()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert begun.wait(30)
-    first = found[0]
-    if isinstance(first, BaseException):
-        thread.join()
-        raise first
-    try:
+    with in_a_thread(
+        lambda ready: look(open_runs(places), chosen, listen(chosen.host, 0), ready, can_act=can_act, pages=pages)
+    ) as first:
         yield Shown(first.url)
-    finally:
-        first.stop()
-        thread.join(30)
-    assert len(found) == 1, found[1]

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,13 @@ def running(
 def serving(what: Served, **options: Any) -> Iterator[Running]:
     """A server of these settings until the block ends."""
     chosen = ServeOptions(port=0, **{"host": "127.0.0.1", **options})
+    with in_a_thread(lambda ready: serve(what, chosen, listen(chosen.host, 0), connect(what.settings), ready)) as first:
+        yield first
+
+
+@contextmanager
+def in_a_thread(begin: Callable[[Callable[[Running], None]], Coroutine[Any, Any, None]]) -> Iterator[Running]:
+    """A server in a thread until the block ends; what stops it from beginning is raised here."""
     begun = threading.Event()
     found: list[Running | BaseException] = []
 
@@ -85,7 +92,7 @@ def serving(what: Served, **options: Any) -> Iterator[Running]:
 
     def work() -> None:
         try:
-            asyncio.run(serve(what, chosen, listen(chosen.host, 0), connect(what.settings), ready))
+            asyncio.run(begin(ready))
         except BaseException as e:
             found.append(e)
         finally:
